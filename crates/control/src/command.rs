@@ -1,0 +1,102 @@
+//! What the admin API asks of the worker's control plane.
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::snapshot::{Event, Explanation, PlanChange, Stats, Status};
+
+/// Most commands waiting at once; the admin API answers 503 past that.
+pub const COMMANDS_QUEUED_MAX: usize = 64;
+/// Most events that a slow reader may fall behind before it loses some.
+pub const EVENTS_QUEUED_MAX: usize = 256;
+
+/// A wish, and where the answer goes. Whoever drops `reply` unanswered is shutting down.
+#[derive(Debug)]
+pub enum Command {
+    /// The state of the node.
+    Status {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Status>,
+    },
+    /// Every counter.
+    Stats {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Stats>,
+    },
+    /// The latest events, oldest first.
+    Events {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<Event>>,
+    },
+    /// Read the configuration again and apply it, or only say what would change.
+    Reload {
+        /// Whether nothing must be applied.
+        dry_run: bool,
+        /// What changed (or would); or every error as text, when nothing did.
+        reply: oneshot::Sender<Result<PlanChange, String>>,
+    },
+    /// What would happen to a request.
+    Explain {
+        /// The request.
+        question: Question,
+        /// The answer, or what is wrong with the question.
+        reply: oneshot::Sender<Result<Explanation, String>>,
+    },
+    /// Change one server until the next reload of its pool.
+    Adjust {
+        /// Name of the pool.
+        pool: String,
+        /// Name of the server.
+        server: String,
+        /// What to change.
+        adjustment: Adjustment,
+        /// Done, or why not.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// The configuration in force, as text, secrets replaced.
+    Config {
+        /// Where the answer goes.
+        reply: oneshot::Sender<String>,
+    },
+    /// Ends an instance of an app with SIGKILL, as the demo does.
+    Kill {
+        /// Name of the app.
+        app: String,
+        /// Number of the instance.
+        instance: u16,
+        /// Sent on, or why not.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// A request to explain.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Method.
+    pub method: String,
+    /// `http://host[:port]/path?query`
+    pub url: String,
+    /// Header fields.
+    pub headers: Vec<(String, String)>,
+    /// As if it came from this address; default 127.0.0.1.
+    pub client: Option<std::net::IpAddr>,
+}
+
+/// A change to one server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Adjustment {
+    /// No new requests; those in flight finish.
+    Drain,
+    /// Take requests again.
+    Undrain,
+    /// Another weight, 0 to 65535; 0 is like drain.
+    Weight(u16),
+}
+
+/// How the admin API reaches the control plane.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// Commands.
+    pub commands: mpsc::Sender<Command>,
+    /// Events as they happen.
+    pub events: broadcast::Sender<Event>,
+}

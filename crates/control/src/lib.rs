@@ -1,0 +1,8 @@
+//! What the parts of Evergate say to each other: plain data, no behaviour.
+//!
+//! [`link`] is spoken between keeper and worker, [`command`] between the admin API and the rest of
+//! the worker, and the answers are [`snapshot`]s.
+
+pub mod command;
+pub mod link;
+pub mod snapshot;

@@ -1,0 +1,369 @@
+//! The messages between keeper and worker.
+//!
+//! They travel over a `SOCK_SEQPACKET` pair, one message a packet, file descriptors beside them as
+//! the variant says. The encoding is CBOR with numbered fields, so that a newer side may add fields
+//! and an older side skips them; [`PROTOCOL`] changes only when that is not enough.
+//!
+//! The link is declarative: the worker says what should be ([`Desired`]), the keeper makes it so
+//! and says what is ([`ToWorker::Listening`], [`Observed`]). Saying the same again changes nothing.
+
+use std::net::SocketAddr;
+
+use minicbor::{Decode, Encode};
+
+/// Version of these messages.
+pub const PROTOCOL: u16 = 1;
+/// Largest encoded message, in bytes; a larger one is refused.
+pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+/// Most file descriptors beside one message; Linux allows 253.
+pub const FDS_MAX: usize = 128;
+
+/// What a worker says to its keeper.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub enum ToKeeper {
+    /// First message of a worker.
+    #[n(0)]
+    Hello {
+        /// [`PROTOCOL`].
+        #[n(0)]
+        protocol: u16,
+        /// Version of Evergate.
+        #[n(1)]
+        version: String,
+    },
+    /// What should be. Answered by one [`ToWorker::Listening`] for each address in it and one
+    /// [`ToWorker::Settled`] after them.
+    #[n(1)]
+    Desired(#[n(0)] Desired),
+    /// The worker serves; the keeper may forget its failures.
+    #[n(2)]
+    Ready,
+    /// One descriptor beside it: a sealed memory file that the keeper hands to the next worker,
+    /// in place of an earlier one. It holds the last configuration that was applied.
+    #[n(3)]
+    Remember,
+    /// Opens a file for reading; the worker may lack the right. The keeper allows it only for
+    /// regular files below the directory of the configuration file.
+    #[n(4)]
+    Open {
+        /// Chosen by the worker, repeated in the answer.
+        #[n(0)]
+        request: u32,
+        /// Absolute path.
+        #[n(1)]
+        path: String,
+    },
+    /// The worker cannot start, and a restart would not help: the message says why and how to mend
+    /// it. The keeper ends if no worker has been ready yet.
+    #[n(5)]
+    Hopeless {
+        /// For the operator, may have several lines.
+        #[n(0)]
+        message: String,
+    },
+    /// The worker has drained and will exit.
+    #[n(6)]
+    Drained,
+    /// Ends an instance at once with SIGKILL; it is then started again like after a crash.
+    #[n(7)]
+    Kill {
+        /// Name of the app.
+        #[n(0)]
+        app: String,
+        /// Number of the instance.
+        #[n(1)]
+        instance: u16,
+    },
+}
+
+/// What a keeper says to its worker.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub enum ToWorker {
+    /// First message, before the worker speaks. With `remembered`, one descriptor beside it.
+    #[n(0)]
+    Welcome {
+        /// [`PROTOCOL`].
+        #[n(0)]
+        protocol: u16,
+        /// How many workers there have been, this one included.
+        #[n(1)]
+        generation: u32,
+        /// Whether a configuration that an earlier worker applied lies beside this message.
+        #[n(2)]
+        remembered: bool,
+        /// The keeper's process id.
+        #[n(3)]
+        keeper_pid: u32,
+        /// When the keeper started, in seconds of Unix time.
+        #[n(4)]
+        started_at: u64,
+    },
+    /// The sockets of one address, as many descriptors beside it. At least as many as desired;
+    /// all must be accepted from.
+    #[n(1)]
+    Listening {
+        /// As desired.
+        #[n(0)]
+        listener: String,
+        /// As desired.
+        #[n(1)]
+        address: Address,
+        /// Where it really listens (a port of 0 replaced), or why it does not.
+        #[n(2)]
+        outcome: Outcome,
+    },
+    /// Everything in the last [`ToKeeper::Desired`] was done or failed.
+    #[n(2)]
+    Settled,
+    /// What the apps do; sent after each change.
+    #[n(3)]
+    Observed(#[n(0)] Observed),
+    /// The answer to [`ToKeeper::Open`]; without an error, one descriptor beside it.
+    #[n(4)]
+    Opened {
+        /// As asked.
+        #[n(0)]
+        request: u32,
+        /// Why not.
+        #[n(1)]
+        error: Option<String>,
+    },
+    /// Read the configuration again (SIGHUP).
+    #[n(5)]
+    Reload,
+    /// Stop accepting, finish what is in flight, say [`ToKeeper::Drained`] and exit (SIGTERM).
+    #[n(6)]
+    Stop {
+        /// Requests in flight after this many milliseconds are cut.
+        #[n(0)]
+        grace_ms: u32,
+    },
+}
+
+/// What a worker wants of its keeper.
+#[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
+pub struct Desired {
+    /// Every address to listen on; others are closed.
+    #[n(0)]
+    pub listeners: Vec<Listener>,
+    /// Every app to run; others are ended.
+    #[n(1)]
+    pub apps: Vec<App>,
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct Listener {
+    /// Name in the configuration, or `admin`.
+    #[n(0)]
+    pub name: String,
+    /// Where.
+    #[n(1)]
+    pub address: Address,
+    /// How many sockets share it (`SO_REUSEPORT`); 1 for Unix sockets.
+    #[n(2)]
+    pub sockets: u16,
+}
+
+/// An address to listen on. A TCP address is `ip:port` with brackets around IPv6.
+#[derive(Clone, Debug, Decode, Encode, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Address {
+    /// TCP.
+    #[n(0)]
+    Tcp(#[cbor(n(0), with = "socket_address")] SocketAddr),
+    /// A Unix stream socket, replaced if a stale one is in the way.
+    #[n(1)]
+    Unix {
+        /// Absolute path; the directory is made if need be.
+        #[n(0)]
+        path: String,
+        /// Permissions, as for chmod.
+        #[n(1)]
+        mode: u32,
+    },
+}
+
+/// How listening went.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub enum Outcome {
+    /// It listens here.
+    #[n(0)]
+    Bound(#[n(0)] Address),
+    /// It does not; what, why, and how to mend it.
+    #[n(1)]
+    Failed(#[n(0)] String),
+}
+
+/// One app to run.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct App {
+    /// Name in the configuration.
+    #[n(0)]
+    pub name: String,
+    /// Program and arguments.
+    #[n(1)]
+    pub run: Vec<String>,
+    /// How many.
+    #[n(2)]
+    pub instances: u16,
+    /// Added to the keeper's environment, sorted.
+    #[n(3)]
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    #[n(4)]
+    pub cwd: Option<String>,
+    /// First and last port to hand out.
+    #[n(5)]
+    pub ports: (u16, u16),
+}
+
+/// What the apps do.
+#[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
+pub struct Observed {
+    /// Every instance, sorted by app and number.
+    #[n(0)]
+    pub instances: Vec<Instance>,
+}
+
+/// One instance of an app.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct Instance {
+    /// Name of the app.
+    #[n(0)]
+    pub app: String,
+    /// 0 and up.
+    #[n(1)]
+    pub number: u16,
+    /// Counts the starts of this instance; a port belongs to one generation.
+    #[n(2)]
+    pub generation: u32,
+    /// What it does.
+    #[n(3)]
+    pub state: InstanceState,
+    /// Unplanned exits so far.
+    #[n(4)]
+    pub exits: u32,
+    /// How the last exit came about ("signal 9 (KILL)", "exit status 1"), or why it could not
+    /// start.
+    #[n(5)]
+    pub last_exit: Option<String>,
+}
+
+/// What an instance does.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub enum InstanceState {
+    /// The process runs; whether it answers is for the worker to find out.
+    #[n(0)]
+    Running {
+        /// Process id.
+        #[n(0)]
+        pid: u32,
+        /// `127.0.0.1:PORT`, told to the process as `PORT`.
+        #[n(1)]
+        port: u16,
+    },
+    /// It ended and will be started again.
+    #[n(1)]
+    Backoff {
+        /// In this many milliseconds from now.
+        #[n(0)]
+        for_ms: u32,
+    },
+    /// It is being ended on purpose.
+    #[n(2)]
+    Stopping {
+        /// Process id.
+        #[n(0)]
+        pid: u32,
+    },
+}
+
+/// A message could not be understood.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Malformed(String);
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "malformed link message: {}", self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// The bytes of `message`.
+pub fn encode<M: Encode<()>>(message: &M) -> Vec<u8> {
+    minicbor::to_vec(message).expect("a vector takes every byte")
+}
+
+/// The message in `bytes`.
+pub fn decode<'b, M: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<M, Malformed> {
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(Malformed(format!("{} bytes, over {MESSAGE_BYTES_MAX}", bytes.len())));
+    }
+    minicbor::decode(bytes).map_err(|error| Malformed(error.to_string()))
+}
+
+mod socket_address {
+    use std::net::SocketAddr;
+
+    use minicbor::decode::{self, Decoder};
+    use minicbor::encode::{self, Encoder, Write};
+
+    pub(super) fn encode<C, W: Write>(
+        address: &SocketAddr,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.str(&address.to_string())?;
+        Ok(())
+    }
+
+    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<SocketAddr, decode::Error> {
+        let text = d.str()?;
+        text.parse().map_err(|_| decode::Error::message("not an ip:port"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_link() {
+        let desired = ToKeeper::Desired(Desired {
+            listeners: vec![
+                Listener {
+                    name: "web".into(),
+                    address: Address::Tcp("[::1]:8080".parse().unwrap()),
+                    sockets: 4,
+                },
+                Listener {
+                    name: "admin".into(),
+                    address: Address::Unix { path: "/run/evergate/admin.sock".into(), mode: 0o600 },
+                    sockets: 1,
+                },
+            ],
+            apps: vec![App {
+                name: "shop".into(),
+                run: vec!["/bin/shop".into()],
+                instances: 2,
+                env: vec![("A".into(), "b".into())],
+                cwd: None,
+                ports: (20000, 20999),
+            }],
+        });
+        assert_eq!(decode::<ToKeeper>(&encode(&desired)), Ok(desired));
+        let stop = ToWorker::Stop { grace_ms: 500 };
+        assert_eq!(decode::<ToWorker>(&encode(&stop)), Ok(stop));
+    }
+
+    #[test]
+    fn garbage_is_refused_without_a_panic() {
+        for bytes in [&b""[..], b"\xff", b"\x82\x01", &[0u8; 40]] {
+            assert!(decode::<ToKeeper>(bytes).is_err());
+            assert!(decode::<ToWorker>(bytes).is_err());
+        }
+        let big = vec![0u8; MESSAGE_BYTES_MAX + 1];
+        assert!(decode::<ToKeeper>(&big).is_err());
+    }
+}

@@ -1,0 +1,334 @@
+//! What the worker tells about itself: plain data, taken at one moment.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of the node.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// Name of the node.
+    pub node: String,
+    /// Version of Evergate.
+    pub version: String,
+    /// Worst of the parts.
+    pub health: Health,
+    /// Why it is not [`Health::Healthy`], a line each.
+    pub reasons: Vec<String>,
+    /// The keeper's process id.
+    pub keeper_pid: u32,
+    /// The worker's process id.
+    pub worker_pid: u32,
+    /// How many workers there have been since the keeper started.
+    pub worker_generation: u32,
+    /// Seconds since the keeper started.
+    pub uptime_seconds: u64,
+    /// Seconds since this worker started.
+    pub worker_uptime_seconds: u64,
+    /// The configuration in force.
+    pub config: ConfigStatus,
+    /// In order of name.
+    pub listeners: Vec<ListenerStatus>,
+    /// In order of name.
+    pub routes: Vec<RouteStatus>,
+    /// In order of name.
+    pub pools: Vec<PoolStatus>,
+    /// In order of name and number.
+    pub apps: Vec<InstanceStatus>,
+}
+
+/// How well something is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Everything works.
+    #[default]
+    Healthy,
+    /// Requests are served, but something is wrong.
+    Degraded,
+    /// Some pool has no server that is up, or nothing is listened on.
+    Down,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ConfigStatus {
+    /// The file.
+    pub file: String,
+    /// Counts the configurations applied by this worker, from 1.
+    pub generation: u64,
+    /// When it was applied, in seconds of Unix time.
+    pub applied_at: u64,
+    /// Why the last attempt to reload failed; none if it did not.
+    pub failed_reload: Option<String>,
+}
+
+/// A listener.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ListenerStatus {
+    /// Name.
+    pub name: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Open connections.
+    pub connections: u64,
+    /// Most connections at once.
+    pub connections_max: u64,
+}
+
+/// A route.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct RouteStatus {
+    /// Name.
+    pub name: String,
+    /// Its `match`.
+    pub pattern: String,
+    /// What it does, in words.
+    pub action: String,
+    /// Its middleware.
+    pub middleware: Vec<String>,
+    /// Responses so far.
+    pub requests: u64,
+    /// Of these, with status 500 and up.
+    pub errors: u64,
+}
+
+/// A pool.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct PoolStatus {
+    /// Name.
+    pub name: String,
+    /// How it chooses.
+    pub balance: String,
+    /// Down when no server is up, degraded when some are not.
+    pub health: Health,
+    /// In order of name.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A server of a pool.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ServerStatus {
+    /// Name; `APP/N` for an instance of an app.
+    pub name: String,
+    /// `host:port`.
+    pub address: String,
+    /// `up`, `down`, `draining` or `starting`.
+    pub state: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Seconds since the state last changed.
+    pub since_seconds: u64,
+    /// Weight in the configuration (or as adjusted).
+    pub weight: u32,
+    /// Share of the weight in force, in percent (slow start).
+    pub weight_percent: u32,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Attempts sent so far.
+    pub requests: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Peak EWMA of the time to the response head, in seconds; 0 before the first.
+    pub latency_seconds: f64,
+}
+
+/// An instance of an app.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct InstanceStatus {
+    /// App.
+    pub app: String,
+    /// Number.
+    pub number: u16,
+    /// `running`, `backoff` or `stopping`.
+    pub state: String,
+    /// Process id, if there is a process.
+    pub pid: Option<u32>,
+    /// Port it was given.
+    pub port: Option<u16>,
+    /// How often it was started.
+    pub generation: u32,
+    /// Unplanned exits.
+    pub exits: u32,
+    /// How the last exit came about.
+    pub last_exit: Option<String>,
+}
+
+/// Something that changed.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Event {
+    /// Counts up from 1 in one worker.
+    pub sequence: u64,
+    /// Milliseconds of Unix time.
+    pub at_ms: u64,
+    /// `error`, `warn` or `info`.
+    pub level: String,
+    /// What kind of thing happened, such as `server_down` or `config_applied`.
+    pub kind: String,
+    /// What it happened to, such as `pool.api/a`.
+    pub subject: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// The difference between two configurations.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct PlanChange {
+    /// `route.api`, `pool.api/a` …
+    pub added: Vec<String>,
+    /// The same name, another meaning.
+    pub changed: Vec<String>,
+    /// No longer there.
+    pub removed: Vec<String>,
+    /// Warnings of the new configuration, rendered.
+    pub warnings: Vec<String>,
+}
+
+/// What would happen to a request.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Host and path after normalising, as matched.
+    pub request: String,
+    /// The route that wins, and the value of each parameter of its match.
+    pub route: Option<String>,
+    /// Its `match`.
+    pub pattern: Option<String>,
+    /// Parameters of the match.
+    pub params: Vec<(String, String)>,
+    /// Where the route stands in the configuration.
+    pub origin: Option<String>,
+    /// Why it wins, and what others were considered, a line each.
+    pub because: Vec<String>,
+    /// Each middleware and its verdict on this request.
+    pub middleware: Vec<(String, String)>,
+    /// What the route does, in words.
+    pub action: String,
+    /// Path sent to the server.
+    pub upstream_path: Option<String>,
+    /// Pool, if any.
+    pub pool: Option<String>,
+    /// How the pool chooses.
+    pub balance: Option<String>,
+    /// Every server of the pool with its state and why it may or may not be picked.
+    pub candidates: Vec<Candidate>,
+    /// Status when the answer comes from Evergate itself.
+    pub status: Option<u16>,
+}
+
+/// A server as [`Explanation`] sees it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Candidate {
+    /// Name.
+    pub name: String,
+    /// Address.
+    pub address: String,
+    /// Whether it may be picked now.
+    pub eligible: bool,
+    /// Why.
+    pub reason: String,
+    /// Weight in force.
+    pub weight: u32,
+    /// Requests in flight.
+    pub in_flight: u32,
+}
+
+/// Every counter. Counts are since the worker started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Version of Evergate.
+    pub version: String,
+    /// When the worker started, in seconds of Unix time.
+    pub started_at: u64,
+    /// How many workers there have been since the keeper started.
+    pub worker_generation: u32,
+    /// Resident bytes of keeper and worker.
+    pub resident_bytes: Vec<(String, u64)>,
+    /// CPU seconds used by keeper and worker.
+    pub cpu_seconds: Vec<(String, f64)>,
+    /// Open descriptors of the worker.
+    pub open_fds: u64,
+    /// Generation of the configuration.
+    pub config_generation: u64,
+    /// Reloads that were applied.
+    pub reloads: u64,
+    /// Reloads that were refused.
+    pub reloads_failed: u64,
+    /// Whether the last reload was applied.
+    pub config_last_reload_ok: bool,
+    /// In order of name.
+    pub listeners: Vec<ListenerStats>,
+    /// In order of name.
+    pub routes: Vec<RouteStats>,
+    /// In order of name.
+    pub pools: Vec<PoolStats>,
+    /// Requests that Evergate refused, by reason.
+    pub rejects: Vec<(String, u64)>,
+    /// Access log lines written.
+    pub log_lines: u64,
+    /// Access log lines dropped because the reader was too slow.
+    pub log_dropped: u64,
+    /// Requests that ended in a panic of ours.
+    pub panics: u64,
+    /// In order of name and number.
+    pub apps: Vec<InstanceStatus>,
+}
+
+/// Counters of a listener.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListenerStats {
+    /// Name.
+    pub name: String,
+    /// Open now.
+    pub connections: u64,
+    /// Most at once.
+    pub connections_max: u64,
+    /// Accepted.
+    pub accepted: u64,
+    /// Turned away, by limit: `connections` or `connections_per_ip`.
+    pub rejected: Vec<(String, u64)>,
+}
+
+/// Counters of a route. Requests that match none are counted under the name `-`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteStats {
+    /// Name.
+    pub name: String,
+    /// Its pool, or empty.
+    pub pool: String,
+    /// Responses by status.
+    pub statuses: Vec<(u16, u64)>,
+    /// Time from the request's first byte to the response's last.
+    pub duration: Histogram,
+    /// Bytes of request bodies.
+    pub received_bytes: u64,
+    /// Bytes of response bodies.
+    pub sent_bytes: u64,
+}
+
+/// Counters of a pool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PoolStats {
+    /// Name.
+    pub name: String,
+    /// Attempts beyond the first.
+    pub retries: u64,
+    /// Retries that the budget refused.
+    pub retries_denied: u64,
+    /// Requests for which no server was up.
+    pub no_server: u64,
+    /// In order of name.
+    pub servers: Vec<ServerStatus>,
+    /// Upstream connections made, summed over servers.
+    pub connects: u64,
+    /// Requests sent on a connection that was kept alive.
+    pub reuses: u64,
+}
+
+/// Counts of durations in buckets of bounded relative width.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// Upper bound in seconds and count of each bucket, in order, empty ones left out.
+    pub buckets: Vec<(f64, u64)>,
+    /// Sum of all durations in seconds.
+    pub sum: f64,
+    /// How many.
+    pub count: u64,
+}

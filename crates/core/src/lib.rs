@@ -1,0 +1,27 @@
+//! Decisions, without I/O.
+//!
+//! Nothing here opens a socket, reads a clock, spawns a task or draws from the system's
+//! randomness: the crate is `no_std`, so the compiler refuses it. Callers pass the time in and
+//! carry the answers out. That is what lets a simulator run a year of failures in a second.
+//!
+//! Each room is one file (or a folder, split by noun) and imports only [`time`], [`rng`], [`id`]
+//! and [`head`].
+
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+extern crate alloc;
+
+pub mod balance;
+pub mod head;
+pub mod health;
+pub mod http1;
+pub mod id;
+pub mod reconcile;
+pub mod retry;
+pub mod rng;
+pub mod route;
+pub mod supervise;
+pub mod time;

@@ -1,0 +1,1 @@
+//! What to change so that what is becomes what should be.

@@ -1,0 +1,1 @@
+//! Which route a request takes: host, path, method and headers, by specificity.

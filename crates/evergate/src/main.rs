@@ -1,0 +1,3 @@
+//! Evergate.
+
+fn main() {}

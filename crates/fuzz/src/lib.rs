@@ -1,0 +1,1 @@
+//! Fuzz targets, each a function of bytes that must not panic.

@@ -1,0 +1,1 @@
+//! The data plane: listeners, HTTP/1, the life of a request.

@@ -1,0 +1,1 @@
+//! The keeper: sockets, children, and the loop that outlives the worker.

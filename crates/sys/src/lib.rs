@@ -1,0 +1,1 @@
+//! The verbs of the operating system that Evergate needs, each safe to call.

@@ -1,0 +1,3 @@
+//! Chores: check, tidy, bench.
+
+fn main() {}
