@@ -1,0 +1,163 @@
+//! Who this process is, and giving that up.
+//!
+//! Users and groups are looked up in `/etc/passwd` and `/etc/group` themselves: the binary is
+//! static, where the C library's own look-up would need plugins that are not there.
+
+use std::{fs, io};
+
+use rustix::process::DumpableBehavior;
+
+/// Most supplementary groups that are taken from `/etc/group`.
+pub const GROUPS_MAX: usize = 256;
+
+/// A user of this machine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Every group, the primary one first.
+    pub groups: Vec<u32>,
+}
+
+/// Whether a crash may leave a core file, and processes of the same user may look inside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Dumpable {
+    /// It may.
+    Yes,
+    /// It may not; `/proc/self` then belongs to root.
+    No,
+}
+
+/// Whether this process runs as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The user called `name`, or `NotFound`. A number is taken as user id and group id.
+pub fn user(name: &str) -> io::Result<User> {
+    if let Ok(id) = name.parse() {
+        return Ok(User { uid: id, gid: id, groups: vec![id] });
+    }
+    let passwd = fs::read_to_string("/etc/passwd")?;
+    let group = fs::read_to_string("/etc/group").unwrap_or_default();
+    find(name, &passwd, &group).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("no user {name} in /etc/passwd"))
+    })
+}
+
+/// Reads passwd(5) and group(5).
+fn find(name: &str, passwd: &str, group: &str) -> Option<User> {
+    let mut entry = passwd
+        .lines()
+        .map(|line| line.split(':'))
+        .find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
+    let uid = entry.nth(1)?.parse().ok()?;
+    let gid = entry.next()?.parse().ok()?;
+    let mut groups = vec![gid];
+    for line in group.lines() {
+        let mut fields = line.split(':').skip(2);
+        let (Some(Ok(id)), Some(members)) = (fields.next().map(str::parse), fields.next()) else {
+            continue;
+        };
+        let listed = members.split(',').any(|member| member.trim() == name);
+        if listed && !groups.contains(&id) && groups.len() < GROUPS_MAX {
+            groups.push(id);
+        }
+    }
+    Some(User { uid, gid, groups })
+}
+
+/// Becomes `user` for good, groups included; needs root. Every thread of the process changes.
+///
+/// An error may leave it half done, so the caller must end the process.
+#[expect(unsafe_code, reason = "rustix changes one thread only; the C library changes all")]
+pub fn become_user(user: &User) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of a live slice, which the call only reads.
+    check(unsafe { libc::setgroups(user.groups.len() as _, user.groups.as_ptr()) })?;
+    // SAFETY: takes and returns plain numbers.
+    check(unsafe { libc::setresgid(user.gid, user.gid, user.gid) })?;
+    // SAFETY: takes and returns plain numbers.
+    check(unsafe { libc::setresuid(user.uid, user.uid, user.uid) })?;
+    Ok(())
+}
+
+/// Sees to it that nothing this process or its children execute gains rights (set-user-id files).
+/// Of the calling thread and those it starts, so call it before there are others.
+pub fn no_new_privileges() -> io::Result<()> {
+    Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// Sets whether this process is dumpable. Becoming another user makes it [`Dumpable::No`].
+pub fn set_dumpable(dumpable: Dumpable) -> io::Result<()> {
+    let behavior = match dumpable {
+        Dumpable::Yes => DumpableBehavior::Dumpable,
+        Dumpable::No => DumpableBehavior::NotDumpable,
+    };
+    Ok(rustix::process::set_dumpable_behavior(behavior)?)
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_with_their_groups() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nshop:x:990:980::/opt:/bin/false\n";
+        let group = "shop:x:980:\ndialout:x:20:bob,shop\nbad line\nvideo:x:44:shopper\n";
+        let shop = User { uid: 990, gid: 980, groups: vec![980, 20] };
+        assert_eq!(find("shop", passwd, group), Some(shop));
+        assert_eq!(find("sho", passwd, group), None);
+        assert_eq!(find("bad", "bad:x:one:2", group), None);
+    }
+
+    #[test]
+    fn names_and_numbers_are_looked_up_on_this_machine() {
+        assert_eq!(user("root").unwrap().uid, 0);
+        assert_eq!(user("65534").unwrap().gid, 65534);
+        let error = user("no such user").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("no such user"));
+    }
+
+    #[test]
+    fn dropping_rights_changes_every_thread_for_good() {
+        // In a process of its own, because there is no way back.
+        if std::env::var_os("EVERGATE_TEST_DROP").is_none() {
+            let test = "privilege::tests::dropping_rights_changes_every_thread_for_good";
+            let own = std::env::current_exe().unwrap();
+            let output = std::process::Command::new(own)
+                .args(["--exact", test, "--nocapture"])
+                .env("EVERGATE_TEST_DROP", "1")
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            return;
+        }
+        no_new_privileges().unwrap();
+        assert!(rustix::thread::no_new_privs().unwrap());
+        let nobody = User { uid: 65534, gid: 65534, groups: vec![65534, 20] };
+        if !is_root() {
+            assert!(become_user(&nobody).is_err(), "only root may");
+            return;
+        }
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            wait.recv().unwrap();
+            fs::read_to_string("/proc/thread-self/status").unwrap()
+        });
+        become_user(&nobody).unwrap();
+        go.send(()).unwrap();
+        let status = other.join().unwrap();
+        assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
+        assert!(status.contains("Groups:\t20 65534"), "{status}");
+        assert!(become_user(&User { uid: 0, gid: 0, groups: vec![0] }).is_err());
+        set_dumpable(Dumpable::Yes).unwrap();
+        assert!(fs::read_dir("/proc/self/fd").is_ok(), "readable again");
+    }
+}
