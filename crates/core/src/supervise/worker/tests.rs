@@ -1,0 +1,182 @@
+use std::vec::Vec;
+
+use super::*;
+use crate::rng::Rng;
+
+const POLICY: Policy = Policy {
+    ready_within: Duration::from_secs(30),
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(5),
+    stable_after: Duration::from_secs(10),
+    grace: Duration::from_secs(30),
+    margin: Duration::from_secs(1),
+};
+const CRASH: Input = Input::Exited(Fate::Crashed);
+const NO_HOPE: Input = Input::Exited(Fate::Hopeless);
+
+fn at(millis: u64) -> Instant {
+    Instant::EPOCH + Duration::from_millis(millis)
+}
+
+#[test]
+fn every_transition() {
+    let now = at(100_000);
+    let (past, future) = (at(99_999), at(100_001));
+    let starting = State::Starting { until: at(130_000) };
+    let tired = State::Starting { until: now };
+    let ready = State::Ready { since: past };
+    let waiting = State::Backoff { until: future };
+    let due = State::Backoff { until: now };
+    let draining = State::Stopping { kill_at: Some(at(131_000)) };
+    let late = State::Stopping { kill_at: Some(now) };
+    let killed = State::Stopping { kill_at: None };
+    let failing = |kill, fate| State::Failing { kill, fate };
+    let soon = |reason| Some((at(101_000), reason));
+    let deaf = failing(soon(Reason::Deaf), Fate::Crashed);
+    let hopeless = failing(soon(Reason::Hopeless), Fate::Hopeless);
+    let doomed = failing(None, Fate::Crashed);
+    let kill = |reason| Some(Output::Kill(reason));
+    let spawn = Some(Output::Spawn);
+    let end = |end| Some(Output::End(end));
+    let mut table = Vec::from([
+        (State::Down, Input::Start, starting, spawn),
+        (State::Down, Input::Stop, State::Ended, end(End::Stopped)),
+        (waiting, Input::Hurry, State::Ended, end(End::Stopped)),
+        (waiting, Input::Stop, State::Ended, end(End::Stopped)),
+        (waiting, Input::Tick, waiting, None),
+        (due, Input::Tick, starting, spawn),
+        (due, CRASH, due, None),
+        (starting, Input::Ready, State::Ready { since: now }, None),
+        (starting, Input::Tick, starting, None),
+        (tired, Input::Tick, doomed, kill(Reason::NotReady)),
+        (starting, NO_HOPE, State::Ended, end(End::Hopeless)),
+        (ready, Input::Ready, ready, None),
+        (
+            failing(Some((now, Reason::Deaf)), Fate::Crashed),
+            Input::Tick,
+            doomed,
+            kill(Reason::Deaf),
+        ),
+        (deaf, Input::Tick, deaf, None),
+        (deaf, Input::Hopeless, failing(soon(Reason::Deaf), Fate::Hopeless), None),
+        (deaf, Input::Stop, killed, kill(Reason::Hurry)),
+        (deaf, CRASH, starting, spawn),
+        (doomed, Input::Ready, doomed, None),
+        (doomed, Input::Tick, doomed, None),
+        (doomed, CRASH, starting, spawn),
+        (hopeless, CRASH, State::Ended, end(End::Hopeless)),
+        (doomed, NO_HOPE, State::Ended, end(End::Hopeless)),
+        (draining, Input::Deaf, draining, None),
+        (draining, Input::Hung, draining, None),
+        (draining, Input::Stop, draining, None),
+        (draining, Input::Tick, draining, None),
+        (draining, Input::Hurry, killed, kill(Reason::Hurry)),
+        (killed, Input::Hurry, killed, None),
+        (draining, CRASH, State::Ended, end(End::Stopped)),
+        (killed, NO_HOPE, State::Ended, end(End::Stopped)),
+        (late, Input::Tick, killed, kill(Reason::Slow)),
+    ]);
+    for alive in [starting, ready] {
+        table.extend([
+            (alive, Input::Hopeless, hopeless, None),
+            (alive, Input::Deaf, deaf, None),
+            (alive, Input::Hung, doomed, kill(Reason::Hung)),
+            (alive, CRASH, starting, spawn),
+            (alive, Input::Stop, draining, Some(Output::AskToStop)),
+            (alive, Input::Hurry, killed, kill(Reason::Hurry)),
+        ]);
+    }
+    for input in [Input::Start, Input::Ready, CRASH, Input::Stop, Input::Hurry, Input::Tick] {
+        table.push((State::Ended, input, State::Ended, None));
+    }
+    for (state, input, next, output) in table {
+        let mut worker = Worker { state, ..Worker::new(POLICY) };
+        assert_eq!(worker.handle(now, input), output, "{state:?} {input:?}");
+        assert_eq!(worker.state, next, "{state:?} {input:?}");
+    }
+}
+
+#[test]
+fn the_first_replacement_comes_at_once_and_later_ones_wait_longer() {
+    let mut worker = Worker::new(POLICY);
+    let mut now = at(0);
+    worker.handle(now, Input::Start);
+    assert_eq!(worker.handle(now, CRASH), Some(Output::Spawn));
+    for wait_ms in [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000] {
+        assert_eq!(worker.handle(now, CRASH), None);
+        let until = worker.deadline().unwrap();
+        assert_eq!(until - now, Duration::from_millis(wait_ms));
+        assert_eq!(worker.handle(until, Input::Tick), Some(Output::Spawn));
+        now = until;
+    }
+    worker.handle(now, Input::Ready);
+    now = now + POLICY.stable_after;
+    assert_eq!(worker.handle(now, CRASH), Some(Output::Spawn), "ready for long: forgiven");
+}
+
+#[test]
+fn once_a_worker_was_ready_a_hopeless_one_is_tried_again_slowly() {
+    let mut worker = Worker::new(POLICY);
+    worker.handle(at(0), Input::Start);
+    worker.handle(at(0), Input::Ready);
+    worker.handle(at(0), CRASH);
+    for round in 1..5 {
+        let now = at(round * 5_000);
+        worker.handle(now, Input::Hopeless);
+        assert_eq!(worker.handle(now, NO_HOPE), None, "round {round}");
+        assert_eq!(worker.deadline(), Some(now + POLICY.cap));
+        assert_eq!(worker.handle(now + POLICY.cap, Input::Tick), Some(Output::Spawn));
+    }
+}
+
+#[test]
+fn whatever_happens_there_is_one_worker_and_stopping_ends() {
+    const INPUTS: [Input; 8] = [
+        Input::Ready,
+        Input::Ready,
+        Input::Hopeless,
+        Input::Deaf,
+        Input::Hung,
+        CRASH,
+        NO_HOPE,
+        Input::Tick,
+    ];
+    for seed in 0..256 {
+        let mut rng = Rng::seeded(seed);
+        let mut worker = Worker::new(POLICY);
+        let mut now = at(0);
+        let (mut alive, mut ended) = (worker.handle(now, Input::Start).is_some(), false);
+        let mut spawned = Vec::from([now]);
+        for _ in 0..500 {
+            now = now + Duration::from_millis(rng.below(1_000).into());
+            let input = INPUTS[rng.below(8) as usize];
+            if !alive && input != Input::Tick {
+                continue;
+            }
+            alive &= !matches!(input, Input::Exited(_));
+            match worker.handle(now, input) {
+                Some(Output::Spawn) => {
+                    assert!(!alive, "seed {seed:#x}: a second worker");
+                    alive = true;
+                    spawned.push(now);
+                }
+                Some(Output::End(End::Hopeless)) => ended = true,
+                Some(output @ (Output::AskToStop | Output::End(End::Stopped))) => {
+                    panic!("seed {seed:#x}: {output:?} unasked")
+                }
+                Some(Output::Kill(_)) | None => {}
+            }
+            assert!(!ended || !worker.was_ready, "seed {seed:#x}: gave up after one was ready");
+        }
+        // Forgiven once in ten seconds at most, each time for eight quick starts.
+        for (i, &start) in spawned.iter().enumerate() {
+            let window = Duration::from_secs(10);
+            let within = spawned[i..].iter().take_while(|&&spawn| spawn - start < window).count();
+            assert!(within <= 2 * 8 + 2, "seed {seed:#x}: {within} starts in ten seconds");
+        }
+        worker.handle(now, Input::Stop);
+        worker.handle(now, Input::Hurry);
+        worker.handle(now, CRASH);
+        assert_eq!((worker.deadline(), worker.is_ending()), (None, true), "seed {seed:#x}");
+    }
+}
