@@ -51,6 +51,51 @@ pub enum Name {
     Other,
 }
 
+impl Name {
+    /// The field that `text` names, whatever its case.
+    #[inline]
+    pub fn parse(text: &[u8]) -> Self {
+        // Length and one letter leave a single candidate, so every name is compared at most once.
+        let [first, ..] = text else { return Self::Other };
+        let (name, lower): (Self, &[u8]) = match (text.len(), first.to_ascii_lowercase()) {
+            (2, b't') => (Self::Te, b"te"),
+            (3, b'v') => (Self::Via, b"via"),
+            (4, b'd') => (Self::Date, b"date"),
+            (4, b'h') => (Self::Host, b"host"),
+            (6, b'c') => (Self::Cookie, b"cookie"),
+            (6, b'e') => (Self::Expect, b"expect"),
+            (6, b'o') => (Self::Origin, b"origin"),
+            (6, b's') => (Self::Server, b"server"),
+            (7, b't') => (Self::Trailer, b"trailer"),
+            (7, b'u') => (Self::Upgrade, b"upgrade"),
+            (9, b'f') => (Self::Forwarded, b"forwarded"),
+            (9, b'x') => (Self::XRealIp, b"x-real-ip"),
+            (10, b'c') => (Self::Connection, b"connection"),
+            (10, b'k') => (Self::KeepAlive, b"keep-alive"),
+            (10, b's') => (Self::SetCookie, b"set-cookie"),
+            (10, b'u') => (Self::UserAgent, b"user-agent"),
+            (11, b'r') => (Self::RetryAfter, b"retry-after"),
+            (12, b'c') => (Self::ContentType, b"content-type"),
+            (12, b'x') => (Self::XRequestId, b"x-request-id"),
+            (13, b'a') => (Self::Authorization, b"authorization"),
+            (14, b'c') => (Self::ContentLength, b"content-length"),
+            (14, b'h') => (Self::Http2Settings, b"http2-settings"),
+            (15, b'i') => (Self::IdempotencyKey, b"idempotency-key"),
+            (15, b'x') => (Self::XForwardedFor, b"x-forwarded-for"),
+            (16, b'p') => (Self::ProxyConnection, b"proxy-connection"),
+            (16, b'x') if text[12] | 0x20 == b'h' => (Self::XForwardedHost, b"x-forwarded-host"),
+            (16, b'x') => (Self::XForwardedPort, b"x-forwarded-port"),
+            (17, b't') => (Self::TransferEncoding, b"transfer-encoding"),
+            (17, b'x') => (Self::XForwardedProto, b"x-forwarded-proto"),
+            (18, b'p') => (Self::ProxyAuthenticate, b"proxy-authenticate"),
+            (18, b'x') => (Self::XForwardedPrefix, b"x-forwarded-prefix"),
+            (19, b'p') => (Self::ProxyAuthorization, b"proxy-authorization"),
+            _ => return Self::Other,
+        };
+        if text.eq_ignore_ascii_case(lower) { name } else { Self::Other }
+    }
+}
+
 /// Where one field line lies in its head's buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -126,6 +171,13 @@ impl Fields {
         });
     }
 
+    /// Appends text that belongs to no field, such as a target that was not sent in one piece.
+    pub fn append_text(&mut self, text: &[u8]) -> Range<u32> {
+        let start = self.text.len() as u32;
+        self.text.extend_from_slice(text);
+        start..self.text.len() as u32
+    }
+
     /// How many fields there are.
     pub fn len(&self) -> usize {
         self.list.len()
@@ -146,6 +198,13 @@ impl Fields {
         debug_assert!(name != Name::Other, "other names are found by their text");
         let field = self.list.iter().find(|field| field.name == name)?;
         Some(self.resolve(field).value)
+    }
+
+    /// Where the value of the first `name` field lies.
+    pub fn range(&self, name: Name) -> Option<Range<u32>> {
+        debug_assert!(name != Name::Other, "other names are found by their text");
+        let field = self.list.iter().find(|field| field.name == name)?;
+        Some(field.value_start..field.value_start + field.value_len)
     }
 
     /// The values of every `name` field, in order.
@@ -336,5 +395,57 @@ mod tests {
         assert_eq!(fields.find(b"X-a"), Some(&b"1"[..]));
         assert_eq!(fields.iter().next_back().map(|f| f.line), Some(&b"x-a: 2\r\n"[..]));
         assert_eq!(fields.len(), 3);
+    }
+
+    #[test]
+    fn every_known_name_is_found_in_any_case_and_nothing_else_is() {
+        let names = [
+            ("Authorization", Name::Authorization),
+            ("Connection", Name::Connection),
+            ("Content-Length", Name::ContentLength),
+            ("Content-Type", Name::ContentType),
+            ("Cookie", Name::Cookie),
+            ("Date", Name::Date),
+            ("Expect", Name::Expect),
+            ("Forwarded", Name::Forwarded),
+            ("Host", Name::Host),
+            ("HTTP2-Settings", Name::Http2Settings),
+            ("Idempotency-Key", Name::IdempotencyKey),
+            ("Keep-Alive", Name::KeepAlive),
+            ("Origin", Name::Origin),
+            ("Proxy-Authenticate", Name::ProxyAuthenticate),
+            ("Proxy-Authorization", Name::ProxyAuthorization),
+            ("Proxy-Connection", Name::ProxyConnection),
+            ("Retry-After", Name::RetryAfter),
+            ("Server", Name::Server),
+            ("Set-Cookie", Name::SetCookie),
+            ("TE", Name::Te),
+            ("Trailer", Name::Trailer),
+            ("Transfer-Encoding", Name::TransferEncoding),
+            ("Upgrade", Name::Upgrade),
+            ("User-Agent", Name::UserAgent),
+            ("Via", Name::Via),
+            ("X-Forwarded-For", Name::XForwardedFor),
+            ("X-Forwarded-Host", Name::XForwardedHost),
+            ("X-Forwarded-Port", Name::XForwardedPort),
+            ("X-Forwarded-Prefix", Name::XForwardedPrefix),
+            ("X-Forwarded-Proto", Name::XForwardedProto),
+            ("X-Real-IP", Name::XRealIp),
+            ("X-Request-ID", Name::XRequestId),
+        ];
+        assert_eq!(names.len(), Name::Other as usize, "the table has every name");
+        for (text, name) in names {
+            assert_eq!(Name::parse(text.as_bytes()), name, "{text}");
+            assert_eq!(Name::parse(text.to_ascii_lowercase().as_bytes()), name, "{text}");
+            assert_eq!(Name::parse(text.to_ascii_uppercase().as_bytes()), name, "{text}");
+            for at in 0..text.len() {
+                let mut near = text.as_bytes().to_vec();
+                near[at] ^= 1;
+                assert_eq!(Name::parse(&near), Name::Other, "{text} with byte {at} changed");
+            }
+            assert_eq!(Name::parse(text.replace('-', "_").as_bytes()) == name, !text.contains('-'));
+        }
+        assert_eq!(Name::parse(b""), Name::Other);
+        assert_eq!(Name::parse(b"X-Forwarded-Hort"), Name::Other);
     }
 }
