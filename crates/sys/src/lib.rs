@@ -4,9 +4,16 @@
 //! where it stands, with the reason it is sound and a test. Where rustix has the call, rustix makes
 //! it. Files are named after the thing they handle; none of them decides anything.
 
+pub mod child;
 pub mod clock;
+pub mod cpus;
+pub mod exit;
+pub mod listen;
+pub mod memfd;
 pub mod privilege;
 pub mod process;
 pub mod random;
+pub mod rlimit;
 pub mod seqpacket;
+pub mod signal;
 pub mod splice;

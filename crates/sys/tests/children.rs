@@ -1,0 +1,202 @@
+//! Children, in a test process of their own: reaping is for all children of a process, so nothing
+//! else may start any here.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, pipe};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use evergate_sys::child::{SpawnError, Spec, spawn};
+use evergate_sys::exit::{self, Exit};
+use evergate_sys::signal::{self, Signal, Signals};
+use evergate_sys::{privilege, random};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn shell(script: &str) -> Spec<'static> {
+    Spec { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()], ..Spec::default() }
+}
+
+/// Runs `spec` with a pipe as descriptor 5 and returns what it writes there, and its exit.
+fn run(spec: Spec<'_>) -> (String, Exit) {
+    let (mut reader, writer) = pipe().unwrap();
+    let mut fds = spec.fds.clone();
+    fds.push((writer.as_fd(), 5));
+    let pid = spawn(&Spec { fds, ..spec }).unwrap();
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    (text, end_of(pid))
+}
+
+/// Waits for the end of the only child.
+fn end_of(pid: u32) -> Exit {
+    loop {
+        if let Some((exited, exit)) = exit::next().unwrap() {
+            assert_eq!(exited, pid);
+            assert_eq!(exit::next().unwrap(), Some((pid, exit)), "not let go of yet");
+            exit::reap(pid).unwrap();
+            return exit;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn every_way_to_end_is_reported_exactly() {
+    let _turn = alone();
+    for status in [0, 1, 78, 255] {
+        assert_eq!(run(shell(&format!("exit {status}"))).1, Exit::Status(status));
+    }
+    for number in [9, 15] {
+        let exit = run(shell(&format!("kill -{number} $$"))).1;
+        assert_eq!(exit, Exit::Signal { number, core: false });
+    }
+    assert_eq!(exit::next().unwrap(), None);
+}
+
+#[test]
+fn a_program_that_cannot_run_is_an_error_and_leaves_no_child() {
+    let _turn = alone();
+    let missing = Spec { program: "/no/such/program".into(), ..Spec::default() };
+    assert_eq!(
+        spawn(&missing).unwrap_err().to_string(),
+        "cannot run /no/such/program: no such file"
+    );
+    let forbidden = Spec { program: "/etc/passwd".into(), ..Spec::default() };
+    let error = spawn(&forbidden).unwrap_err();
+    assert_eq!(error.to_string(), "cannot run /etc/passwd: permission denied");
+    let lost = Spec { cwd: Some("/no/such/place".into()), ..shell("exit 0") };
+    let error = spawn(&lost).unwrap_err();
+    assert_eq!(error.to_string(), "cannot run in /no/such/place: no such file");
+    assert!(matches!(error, SpawnError::Cwd(..)));
+    // Also when the number that it gets would have been the one that carries the error.
+    let null = fs::File::open("/dev/null").unwrap();
+    for number in 3..12 {
+        let missing = Spec {
+            fds: vec![(null.as_fd(), number)],
+            program: "/no/such".into(),
+            ..Spec::default()
+        };
+        assert!(spawn(&missing).is_err(), "{number}");
+    }
+    assert_eq!(exit::next().unwrap(), None);
+}
+
+#[test]
+fn a_child_gets_the_descriptors_it_was_given_and_no_others() {
+    let _turn = alone();
+    let directory = std::env::temp_dir().join(format!("evergate-fds-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let file = |name: &str| {
+        fs::write(directory.join(name), name).unwrap();
+        fs::File::open(directory.join(name)).unwrap()
+    };
+    let (a, b) = (file("a"), file("b"));
+    // One that leaks: open across exec, as a careless parent of ours may have left it.
+    let leak = file("leak");
+    rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+    // Crosswise, so that placing one in turn would overwrite the other.
+    let ends = [a.as_raw_fd(), b.as_raw_fd()];
+    let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+    for (x, y) in [(high, low), (low, high), (40, 41)] {
+        // The number of the pipe of `run` is spoken for.
+        if [x, y].contains(&5) {
+            continue;
+        }
+        let script = format!("cat /dev/fd/{x} /dev/fd/{y} >&5; ls /proc/$$/fd | tr '\\n' ' ' >&5");
+        let (text, exit) =
+            run(Spec { fds: vec![(a.as_fd(), x), (b.as_fd(), y)], ..shell(&script) });
+        let mut open = [0, 1, 2, 5, x, y];
+        open.sort_unstable();
+        let mut listed: Vec<i32> =
+            text[2..].split_whitespace().map(|n| n.parse().unwrap()).collect();
+        listed.sort_unstable();
+        assert_eq!((&text[..2], exit), ("ab", Exit::Status(0)), "{x} {y}");
+        assert_eq!(listed, open, "{x} {y}");
+    }
+    let wrong = Spec { fds: vec![(a.as_fd(), 2)], ..shell("exit 0") };
+    assert!(spawn(&wrong).is_err(), "standard error is no number to give away");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_child_starts_in_a_clean_state() {
+    let _turn = alone();
+    let signals = Signals::block(&[Signal::User1]).unwrap();
+    let spec = Spec {
+        env: vec![("GIVEN".into(), Some("yes".into())), ("PATH".into(), None)],
+        cwd: Some("/".into()),
+        no_new_privileges: true,
+        files_max: Some(64),
+        ..shell(
+            "/bin/cat /proc/self/status >&5; echo given=$GIVEN cwd=$PWD files=$(ulimit -n) >&5
+             echo session=$(/usr/bin/cut -d' ' -f5,6 /proc/$$/stat) self=$$ >&5
+             [ \"$(/bin/readlink /proc/$$/fd/0)\" = /dev/null ] && echo stdin=null >&5",
+        )
+    };
+    let (text, _) = run(spec);
+    drop(signals);
+    let value = |name: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_else(|| panic!("no {name} in {text}")).trim()
+    };
+    // Signals 32 and 33 belong to the C library, which lets nobody change them.
+    let mask = |name: &str| u64::from_str_radix(value(name), 16).unwrap() & !(0b11 << 31);
+    assert_eq!((mask("SigBlk:"), mask("SigIgn:")), (0, 0));
+    assert_eq!(value("NoNewPrivs:"), "1");
+    assert_eq!(value("given="), "yes cwd=/ files=64");
+    assert_eq!(value("stdin="), "null");
+    let session = value("session=");
+    let own = session.split("self=").nth(1).unwrap();
+    assert_eq!(session, format!("{own} {own} self={own}"), "leads its group and its session");
+}
+
+#[test]
+fn a_child_becomes_the_user_asked_for_if_that_is_allowed() {
+    let _turn = alone();
+    let nobody = privilege::User { uid: 65534, gid: 65534, groups: vec![65534, 20] };
+    let spec = Spec { user: Some(nobody), ..shell("cat /proc/self/status >&5") };
+    if !privilege::is_root() {
+        assert!(spawn(&spec).is_err());
+        return;
+    }
+    let (text, _) = run(spec);
+    assert!(text.contains("Uid:\t65534\t65534\t65534\t65534"), "{text}");
+    assert!(text.contains("Gid:\t65534\t65534\t65534\t65534"), "{text}");
+    assert!(text.contains("Groups:\t20 65534"), "{text}");
+}
+
+#[test]
+fn the_rest_of_a_group_is_reached_before_its_leader_is_let_go_of() {
+    let _turn = alone();
+    exit::adopt_orphans().unwrap();
+    let (mut reader, writer) = pipe().unwrap();
+    let spec = Spec { fds: vec![(writer.as_fd(), 5)], ..shell("sleep 1000 & exit 3") };
+    let leader = spawn(&spec).unwrap();
+    drop(writer);
+    let mut exits = BTreeMap::new();
+    while exits.len() < 2 {
+        let Some((pid, exit)) = exit::next().unwrap() else {
+            std::thread::yield_now();
+            continue;
+        };
+        if pid == leader {
+            signal::send_group(leader, Signal::Kill).unwrap();
+        }
+        exit::reap(pid).unwrap();
+        exits.insert(pid, exit);
+    }
+    assert_eq!(exits.remove(&leader), Some(Exit::Status(3)));
+    let orphan = exits.into_values().next();
+    assert_eq!(orphan, Some(Exit::Signal { number: 9, core: false }));
+    // Nobody is left who could write.
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    assert_ne!(random::seed(), 0);
+}
