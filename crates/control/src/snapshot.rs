@@ -1,9 +1,13 @@
 //! What the worker tells about itself: plain data, taken at one moment.
+//!
+//! A field that an older worker does not send reads as its default, so that the command line of a
+//! newer binary can show it.
 
 use serde::{Deserialize, Serialize};
 
 /// The state of the node.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Status {
     /// Name of the node.
     pub node: String,
@@ -50,6 +54,7 @@ pub enum Health {
 
 /// The configuration in force.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct ConfigStatus {
     /// The file.
     pub file: String,
@@ -63,6 +68,7 @@ pub struct ConfigStatus {
 
 /// A listener.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct ListenerStatus {
     /// Name.
     pub name: String,
@@ -76,6 +82,7 @@ pub struct ListenerStatus {
 
 /// A route.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct RouteStatus {
     /// Name.
     pub name: String,
@@ -93,6 +100,7 @@ pub struct RouteStatus {
 
 /// A pool.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct PoolStatus {
     /// Name.
     pub name: String,
@@ -106,6 +114,7 @@ pub struct PoolStatus {
 
 /// A server of a pool.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct ServerStatus {
     /// Name; `APP/N` for an instance of an app.
     pub name: String,
@@ -133,6 +142,7 @@ pub struct ServerStatus {
 
 /// An instance of an app.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct InstanceStatus {
     /// App.
     pub app: String,
@@ -154,6 +164,7 @@ pub struct InstanceStatus {
 
 /// Something that changed.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Event {
     /// Counts up from 1 in one worker.
     pub sequence: u64,
@@ -171,6 +182,7 @@ pub struct Event {
 
 /// The difference between two configurations.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct PlanChange {
     /// `route.api`, `pool.api/a` …
     pub added: Vec<String>,
@@ -184,6 +196,7 @@ pub struct PlanChange {
 
 /// What would happen to a request.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Explanation {
     /// Host and path after normalising, as matched.
     pub request: String,
@@ -215,6 +228,7 @@ pub struct Explanation {
 
 /// A server as [`Explanation`] sees it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Candidate {
     /// Name.
     pub name: String,

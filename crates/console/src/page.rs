@@ -1,0 +1,368 @@
+//! The console: one page, rendered here, so that it also reads as a snapshot without scripts.
+//!
+//! The script asks for the same page again and swaps its parts; there is no second form of any
+//! table. Everything that comes from outside goes through [`Text`].
+
+use std::fmt::{self, Display, Write};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use evergate_control::snapshot::{
+    Event, Health, InstanceStatus, ListenerStatus, PoolStatus, RouteStatus, ServerStatus, Status,
+};
+
+use crate::desk::Desk;
+use crate::problem::{Problem, text_response};
+use crate::when;
+
+/// Most events shown, the latest first.
+const EVENTS_SHOWN_MAX: usize = 30;
+
+pub(crate) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Problem> {
+    let status = desk.status().await?;
+    let events = desk.events().await?;
+    let html = Page { status: &status, events: &events }.to_string();
+    Ok(text_response(StatusCode::OK, "text/html; charset=utf-8", html))
+}
+
+pub(crate) async fn script() -> Response {
+    let script = include_str!("page/script.js");
+    text_response(StatusCode::OK, "text/javascript; charset=utf-8", script)
+}
+
+/// Text from outside, escaped for elements and quoted attributes.
+struct Text<T>(T);
+
+impl<T: Display> Display for Text<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escape(f), "{}", self.0)
+    }
+}
+
+struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for Escape<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            match letter {
+                '&' => self.0.write_str("&amp;")?,
+                '<' => self.0.write_str("&lt;")?,
+                '>' => self.0.write_str("&gt;")?,
+                '"' => self.0.write_str("&quot;")?,
+                '\'' => self.0.write_str("&#39;")?,
+                letter => self.0.write_char(letter)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Page<'a> {
+    status: &'a Status,
+    events: &'a [Event],
+}
+
+impl Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Status { node, version, health, .. } = self.status;
+        write!(
+            f,
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{} {} · Evergate</title>\n\
+             <link rel=\"icon\" href=\"data:,\">\n<style>\n{}</style>\n</head>\n<body>\n\
+             <header><div id=\"head\"><h1>{} {}</h1></div><span id=\"link\">snapshot</span></header>\n\
+             <main id=\"body\">\n",
+            mark(*health),
+            Text(node),
+            include_str!("page/style.css"),
+            Text(node),
+            pill(*health),
+        )?;
+        reasons(f, self.status)?;
+        tiles(f, self.status)?;
+        listeners(f, &self.status.listeners)?;
+        pools(f, &self.status.pools)?;
+        apps(f, &self.status.apps)?;
+        routes(f, &self.status.routes)?;
+        events(f, self.events)?;
+        write!(
+            f,
+            "</main>\n<footer>Evergate {} · <a href=\"/metrics\">metrics</a> · \
+             <a href=\"/api/v1/status\">status</a> · <a href=\"/api/v1/config\">configuration</a> · \
+             <a href=\"/api/v1/openapi.json\">API</a></footer>\n\
+             <script src=\"/console.js\" defer></script>\n</body>\n</html>\n",
+            Text(version),
+        )
+    }
+}
+
+fn reasons(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
+    let failed = status.config.failed_reload.as_deref();
+    if status.reasons.is_empty() && failed.is_none() {
+        return Ok(());
+    }
+    let class = if status.health == Health::Down { " bad" } else { "" };
+    write!(f, "<div class=\"reasons{class}\">")?;
+    for reason in &status.reasons {
+        write!(f, "<p>{}</p>", Text(reason))?;
+    }
+    if let Some(why) = failed {
+        write!(
+            f,
+            "<p>The last reload failed, the configuration before it holds:</p>\
+             <p class=\"mono\">{}</p>",
+            Text(why)
+        )?;
+    }
+    f.write_str("</div>\n")
+}
+
+fn tiles(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
+    let servers = || status.pools.iter().flat_map(|pool| &pool.servers);
+    let up = servers().filter(|server| server.state == "up").count();
+    let requests: u64 = status.routes.iter().map(|route| route.requests).sum();
+    let errors: u64 = status.routes.iter().map(|route| route.errors).sum();
+    let in_flight: u32 = servers().map(|server| server.in_flight).sum();
+    let connections: u64 = status.listeners.iter().map(|listener| listener.connections).sum();
+    let tiles = [
+        (format!("{up} / {}", servers().count()), "servers up"),
+        (requests.to_string(), "responses"),
+        (errors.to_string(), "of these 5xx"),
+        (in_flight.to_string(), "in flight"),
+        (connections.to_string(), "connections"),
+        (when::span(status.uptime_seconds), "up"),
+        (format!("#{}", status.config.generation), "configuration"),
+        (format!("#{}", status.worker_generation), "worker"),
+    ];
+    f.write_str("<div class=\"tiles\">")?;
+    for (number, words) in tiles {
+        write!(f, "<div class=\"tile\"><b>{number}</b><span>{words}</span></div>")?;
+    }
+    f.write_str("</div>\n")
+}
+
+fn listeners(f: &mut fmt::Formatter<'_>, listeners: &[ListenerStatus]) -> fmt::Result {
+    f.write_str(
+        "<h2>Listeners</h2>\n<div class=\"card\"><table>\
+         <tr><th>name</th><th>addresses</th><th class=\"n\">connections</th></tr>\n",
+    )?;
+    for ListenerStatus { name, addresses, connections, connections_max } in listeners {
+        writeln!(
+            f,
+            "<tr><td class=\"k\">{}</td><td class=\"mono\">{}</td>\
+             <td class=\"n\" data-l=\"connections\">{connections} of {connections_max}</td></tr>",
+            Text(name),
+            Text(addresses.join(", ")),
+        )?;
+    }
+    f.write_str("</table></div>\n")
+}
+
+fn pools(f: &mut fmt::Formatter<'_>, pools: &[PoolStatus]) -> fmt::Result {
+    for PoolStatus { name, balance, health, servers } in pools {
+        write!(
+            f,
+            "<h2>Pool {} <small>{} · {}</small></h2>\n<div class=\"card\"><table>\
+             <tr><th>server</th><th>state</th><th>why</th><th class=\"n\">weight</th>\
+             <th class=\"n\">in flight</th><th class=\"n\">latency</th><th class=\"n\">attempts</th>\
+             <th class=\"n\">failed</th></tr>\n",
+            Text(name),
+            pill(*health),
+            Text(balance),
+        )?;
+        for server in servers {
+            server_row(f, server)?;
+        }
+        f.write_str("</table></div>\n")?;
+    }
+    Ok(())
+}
+
+fn server_row(f: &mut fmt::Formatter<'_>, server: &ServerStatus) -> fmt::Result {
+    let weight = match server.weight_percent {
+        100 => server.weight.to_string(),
+        percent => format!("{} at {percent} %", server.weight),
+    };
+    writeln!(
+        f,
+        "<tr><td class=\"k\">{} <span class=\"dim mono\">{}</span></td>\
+         <td><span class=\"pill {}\">{}</span> <span class=\"dim\">{}</span></td><td>{}</td>\
+         <td class=\"n\" data-l=\"weight\">{weight}</td><td class=\"n\" data-l=\"in flight\">{}</td>\
+         <td class=\"n\" data-l=\"latency\">{}</td><td class=\"n\" data-l=\"attempts\">{}</td>\
+         <td class=\"n\" data-l=\"failed\">{}</td></tr>",
+        Text(&server.name),
+        Text(&server.address),
+        class(&server.state),
+        Text(&server.state),
+        when::span(server.since_seconds),
+        Text(&server.reason),
+        server.in_flight,
+        when::latency(server.latency_seconds),
+        server.requests,
+        server.failures,
+    )
+}
+
+fn apps(f: &mut fmt::Formatter<'_>, apps: &[InstanceStatus]) -> fmt::Result {
+    if apps.is_empty() {
+        return Ok(());
+    }
+    f.write_str(
+        "<h2>Apps</h2>\n<div class=\"card\"><table><tr><th>instance</th><th>state</th>\
+         <th class=\"n\">pid</th><th class=\"n\">port</th><th class=\"n\">starts</th>\
+         <th class=\"n\">exits</th><th>last exit</th></tr>\n",
+    )?;
+    let number = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
+    for instance in apps {
+        writeln!(
+            f,
+            "<tr><td class=\"k\">{}/{}</td><td><span class=\"pill {}\">{}</span></td>\
+             <td class=\"n\" data-l=\"pid\">{}</td><td class=\"n\" data-l=\"port\">{}</td>\
+             <td class=\"n\" data-l=\"starts\">{}</td><td class=\"n\" data-l=\"exits\">{}</td>\
+             <td>{}</td></tr>",
+            Text(&instance.app),
+            instance.number,
+            class(&instance.state),
+            Text(&instance.state),
+            number(instance.pid),
+            number(instance.port.map(u32::from)),
+            instance.generation,
+            instance.exits,
+            Text(instance.last_exit.as_deref().unwrap_or_default()),
+        )?;
+    }
+    f.write_str("</table></div>\n")
+}
+
+fn routes(f: &mut fmt::Formatter<'_>, routes: &[RouteStatus]) -> fmt::Result {
+    f.write_str(
+        "<h2>Routes</h2>\n<div class=\"card\"><table><tr><th>name</th><th>match</th><th>does</th>\
+         <th>middleware</th><th class=\"n\">responses</th><th class=\"n\">5xx</th></tr>\n",
+    )?;
+    for RouteStatus { name, pattern, action, middleware, requests, errors } in routes {
+        writeln!(
+            f,
+            "<tr><td class=\"k\">{}</td><td class=\"mono\">{}</td><td>{}</td>\
+             <td data-l=\"middleware\">{}</td><td class=\"n\" data-l=\"responses\">{requests}</td>\
+             <td class=\"n\" data-l=\"5xx\">{errors}</td></tr>",
+            Text(name),
+            Text(pattern),
+            Text(action),
+            Text(middleware.join(", ")),
+        )?;
+    }
+    f.write_str("</table></div>\n")
+}
+
+fn events(f: &mut fmt::Formatter<'_>, events: &[Event]) -> fmt::Result {
+    f.write_str(
+        "<h2>Events</h2>\n<div class=\"card\"><table><tr><th>time (UTC)</th><th>what</th>\
+         <th>where</th><th>why</th></tr>\n",
+    )?;
+    for event in events.iter().rev().take(EVENTS_SHOWN_MAX) {
+        let class = match event.level.as_str() {
+            "error" => "bad",
+            "warn" => "warn",
+            _ => "dim",
+        };
+        writeln!(
+            f,
+            "<tr><td class=\"mono dim\">{}</td><td class=\"{class}\">{}</td><td>{}</td><td>{}</td></tr>",
+            when::utc(event.at_ms),
+            Text(&event.kind),
+            Text(&event.subject),
+            Text(&event.reason),
+        )?;
+    }
+    f.write_str("</table></div>\n")
+}
+
+/// In the title, where colours do not show.
+fn mark(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "●",
+        Health::Degraded => "▲",
+        Health::Down => "✖",
+    }
+}
+
+fn pill(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "<span class=\"pill good\">healthy</span>",
+        Health::Degraded => "<span class=\"pill warn\">degraded</span>",
+        Health::Down => "<span class=\"pill bad\">down</span>",
+    }
+}
+
+fn class(state: &str) -> &'static str {
+    match state {
+        "up" | "running" => "good",
+        "down" | "backoff" => "bad",
+        _ => "warn",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_outside_becomes_markup() {
+        let evil = "<script>alert('1' & \"2\")</script>";
+        let status = Status {
+            node: evil.into(),
+            version: evil.into(),
+            reasons: vec![evil.into()],
+            health: Health::Degraded,
+            config: evergate_control::snapshot::ConfigStatus {
+                failed_reload: Some(evil.into()),
+                ..Default::default()
+            },
+            listeners: vec![ListenerStatus {
+                name: evil.into(),
+                addresses: vec![evil.into()],
+                ..Default::default()
+            }],
+            routes: vec![RouteStatus {
+                name: evil.into(),
+                pattern: evil.into(),
+                action: evil.into(),
+                middleware: vec![evil.into()],
+                ..Default::default()
+            }],
+            pools: vec![PoolStatus {
+                name: evil.into(),
+                balance: evil.into(),
+                servers: vec![ServerStatus {
+                    name: evil.into(),
+                    address: evil.into(),
+                    state: evil.into(),
+                    reason: evil.into(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            apps: vec![InstanceStatus {
+                app: evil.into(),
+                state: evil.into(),
+                last_exit: Some(evil.into()),
+                ..Default::default()
+            }],
+            ..Status::default()
+        };
+        let event = Event {
+            level: evil.into(),
+            kind: evil.into(),
+            subject: evil.into(),
+            reason: evil.into(),
+            ..Event::default()
+        };
+        let html = Page { status: &status, events: &[event] }.to_string();
+        assert!(!html.contains("<script>") && !html.contains("'1'") && !html.contains("\"2\""));
+        let escaped = "&lt;script&gt;alert(&#39;1&#39; &amp; &quot;2&quot;)&lt;/script&gt;";
+        assert_eq!(html.matches(escaped).count(), 23, "{html}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Which path leads where, and what surrounds every handler.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, patch, post};
+use evergate_control::command::Control;
+use tokio::sync::watch;
+
+use crate::access::{Access, Peer};
+use crate::desk::Desk;
+use crate::problem::Problem;
+use crate::{api, change, events, health, metrics, page};
+
+/// Largest request body, in bytes; a larger one is answered 413.
+pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Every public path with its methods, for error messages; `openapi.json` lists the same.
+pub(crate) const PATHS: &[(&str, &str)] = &[
+    ("GET", "/"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+    ("GET", "/healthz"),
+    ("GET", "/metrics"),
+    ("GET", "/events"),
+    ("GET", "/api/v1/status"),
+    ("GET", "/api/v1/routes"),
+    ("GET", "/api/v1/pools"),
+    ("GET", "/api/v1/apps"),
+    ("GET", "/api/v1/events"),
+    ("GET", "/api/v1/config"),
+    ("GET", "/api/v1/explain"),
+    ("GET", "/api/v1/openapi.json"),
+    ("POST", "/api/v1/reload"),
+    ("PATCH", "/api/v1/pools/{pool}/servers/{server}"),
+];
+
+/// Sent with every response. Nothing may be cached, framed or loaded from elsewhere.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; \
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+];
+
+/// The whole admin API. Requests must carry a [`Peer`] extension, as [`serve`](crate::serve) adds
+/// it. A new value in `access` holds from the next request on.
+pub fn router(control: Control, access: watch::Receiver<Access>) -> Router {
+    let desk = Arc::new(Desk::new(control, access));
+    Router::new()
+        .route("/", get(page::show))
+        .route("/console.js", get(page::script))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/healthz", get(health::healthz))
+        .route("/metrics", get(metrics::show))
+        .route("/events", get(events::follow))
+        .route("/api/v1/status", get(api::status))
+        .route("/api/v1/routes", get(api::routes))
+        .route("/api/v1/pools", get(api::pools))
+        .route("/api/v1/apps", get(api::apps))
+        .route("/api/v1/events", get(api::events))
+        .route("/api/v1/config", get(api::config))
+        .route("/api/v1/explain", get(api::explain))
+        .route("/api/v1/openapi.json", get(api::openapi))
+        .route("/api/v1/reload", post(change::reload))
+        // The rest of the path, because instances of an app are named `shop/0`.
+        .route("/api/v1/pools/{pool}/servers/{*server}", patch(change::server))
+        .route("/api/v1/apps/{app}/kill", post(change::kill))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&desk), guard))
+        .with_state(desk)
+}
+
+/// Lets a request through or not, and gives every response its form.
+async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let peer = request.extensions().get::<Peer>().copied();
+    let verdict = desk.access.borrow().admit(peer, request.method(), request.headers());
+    let mut response = match verdict {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.render(&path),
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = problem.render(&path);
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+    }
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn unknown_path(request: Request) -> Problem {
+    let paths: Vec<String> =
+        PATHS.iter().map(|(method, path)| format!("{method} {path}")).collect();
+    Problem::not_found(format!("there is nothing at {}", request.uri().path()))
+        .help(format!("there is: {}", paths.join(", ")))
+}
+
+async fn unknown_method(request: Request) -> Problem {
+    let message = format!("{} is not for this path", request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        .help("the `allow` field of this response names the methods")
+}

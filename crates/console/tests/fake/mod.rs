@@ -1,0 +1,234 @@
+//! A control plane that answers from a fixed state and remembers what it was asked to do.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::{Arc, Mutex};
+
+use evergate_console::{Access, Peer, Token, router};
+use evergate_control::command::{Adjustment, COMMANDS_QUEUED_MAX, Command, Control};
+use evergate_control::snapshot::{
+    ConfigStatus, Event, Explanation, Health, InstanceStatus, ListenerStatus, PlanChange,
+    PoolStatus, RouteStatus, ServerStatus, Stats, Status,
+};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{broadcast, mpsc, watch};
+
+/// A fake node and the console in front of it.
+pub(crate) struct Fake {
+    pub(crate) control: Control,
+    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) access: watch::Sender<Access>,
+    pub(crate) router: axum::Router,
+}
+
+/// What the fake node is like.
+pub(crate) struct State {
+    pub(crate) status: Status,
+    pub(crate) events: Vec<Event>,
+    pub(crate) reload: Result<PlanChange, String>,
+    /// What it was asked to change, in words.
+    pub(crate) done: Vec<String>,
+}
+
+/// A response, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: axum::http::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(crate) fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Fake {
+    /// Must be made inside a runtime, which then runs the control plane.
+    pub(crate) fn start() -> Self {
+        let (commands, inbox) = mpsc::channel(COMMANDS_QUEUED_MAX);
+        let (events, _) = broadcast::channel(16);
+        let control = Control { commands, events };
+        let state = Arc::new(Mutex::new(State {
+            status: status(),
+            events: vec![event(1), event(2), event(3)],
+            reload: Ok(PlanChange { added: vec!["route.new".into()], ..PlanChange::default() }),
+            done: Vec::new(),
+        }));
+        tokio::spawn(answer_all(inbox, Arc::clone(&state)));
+        let (access, watched) = watch::channel(Access::default());
+        let router = router(control.clone(), watched);
+        Self { control, state, access, router }
+    }
+
+    /// Sends a request as `peer` would, without a socket.
+    pub(crate) async fn send(&self, peer: Peer, line: &str, body: &str) -> Answer {
+        self.send_with(peer, line, &[], body).await
+    }
+
+    pub(crate) async fn send_with(
+        &self,
+        peer: Peer,
+        line: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let (method, target) = line.split_once(' ').unwrap();
+        let mut request = axum::http::Request::builder().method(method).uri(target).extension(peer);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(axum::body::Body::from(body.to_owned())).unwrap();
+        let service = TowerToHyperService::new(self.router.clone());
+        let response = hyper::service::Service::call(&service, request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        Answer { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.send(Peer::Unix, &format!("GET {target}"), "").await
+    }
+
+    pub(crate) fn done(&self) -> Vec<String> {
+        self.state.lock().unwrap().done.clone()
+    }
+
+    pub(crate) fn tokens(&self, viewer: Option<&str>, operator: Option<&str>) {
+        self.access.send_replace(Access {
+            allow: vec!["127.0.0.0/8".parse().unwrap()],
+            viewer: viewer.map(Token::new),
+            operator: operator.map(Token::new),
+        });
+    }
+}
+
+async fn answer_all(mut inbox: mpsc::Receiver<Command>, state: Arc<Mutex<State>>) {
+    while let Some(command) = inbox.recv().await {
+        answer(command, &mut state.lock().unwrap());
+    }
+}
+
+/// A caller that has gone away is no error, so what `send` says does not matter.
+fn answer(command: Command, state: &mut State) {
+    match command {
+        Command::Status { reply } => drop(reply.send(state.status.clone())),
+        Command::Stats { reply } => {
+            drop(reply.send(Stats { version: "9.9.9".into(), ..Stats::default() }));
+        }
+        Command::Events { reply } => drop(reply.send(state.events.clone())),
+        Command::Reload { dry_run, reply } => {
+            state.done.push(format!("reload dry_run={dry_run}"));
+            drop(reply.send(state.reload.clone()));
+        }
+        Command::Explain { question, reply } => {
+            let because = vec![format!("{question:?}")];
+            let answer = match question.url.starts_with("http://") {
+                true => Ok(Explanation { because, ..Explanation::default() }),
+                false => Err("the URL needs a scheme".to_owned()),
+            };
+            drop(reply.send(answer));
+        }
+        Command::Adjust { pool, server, adjustment, reply } => {
+            state.done.push(format!("{pool} {server} {adjustment:?}"));
+            let servers = state.status.pools.iter_mut().flat_map(|pool| &mut pool.servers);
+            for known in servers.filter(|known| known.name == server) {
+                match adjustment {
+                    Adjustment::Drain => known.state = "draining".into(),
+                    Adjustment::Undrain => known.state = "up".into(),
+                    Adjustment::Weight(weight) => known.weight = weight.into(),
+                }
+            }
+            let gone = adjustment == Adjustment::Weight(13);
+            drop(reply.send(if gone { Err("the server just left".into()) } else { Ok(()) }));
+        }
+        Command::Config { reply } => drop(reply.send("[node]\nname = \"edge\"\n".into())),
+        Command::Kill { app, instance, reply } => {
+            state.done.push(format!("kill {app}/{instance}"));
+            drop(reply.send(Ok(())));
+        }
+    }
+}
+
+pub(crate) fn status() -> Status {
+    let server = |name: &str, state: &str, reason: &str| ServerStatus {
+        name: name.into(),
+        address: "127.0.0.1:20000".into(),
+        state: state.into(),
+        reason: reason.into(),
+        since_seconds: 75,
+        weight: 1,
+        weight_percent: 100,
+        requests: 1200,
+        latency_seconds: 0.0042,
+        ..ServerStatus::default()
+    };
+    let instance = |number: u16, pid: Option<u32>, state: &str| InstanceStatus {
+        app: "shop".into(),
+        number,
+        state: state.into(),
+        pid,
+        port: pid.map(|_| 20000 + number),
+        generation: 1,
+        exits: u32::from(pid.is_none()),
+        last_exit: pid.is_none().then(|| "signal 9 (KILL)".into()),
+    };
+    Status {
+        node: "edge-a".into(),
+        version: "0.1.0".into(),
+        health: Health::Degraded,
+        reasons: vec!["pool.shop: 1 of 2 servers is down".into()],
+        keeper_pid: 10,
+        worker_pid: 11,
+        worker_generation: 1,
+        uptime_seconds: 3700,
+        worker_uptime_seconds: 3699,
+        config: ConfigStatus {
+            file: "/etc/evergate/evergate.toml".into(),
+            generation: 2,
+            applied_at: 1_790_000_000,
+            failed_reload: None,
+        },
+        listeners: vec![ListenerStatus {
+            name: "web".into(),
+            addresses: vec!["0.0.0.0:8080".into()],
+            connections: 12,
+            connections_max: 20_000,
+        }],
+        routes: vec![RouteStatus {
+            name: "all".into(),
+            pattern: "/*".into(),
+            action: "pool shop".into(),
+            middleware: vec!["office".into()],
+            requests: 2400,
+            errors: 3,
+        }],
+        pools: vec![PoolStatus {
+            name: "shop".into(),
+            balance: "round-robin".into(),
+            health: Health::Degraded,
+            servers: vec![
+                server("shop/0", "up", "checks pass"),
+                server("shop/1", "down", "check failed: connection refused"),
+            ],
+        }],
+        apps: vec![instance(0, Some(100), "running"), instance(1, None, "backoff")],
+    }
+}
+
+pub(crate) fn event(sequence: u64) -> Event {
+    Event {
+        sequence,
+        at_ms: 1_790_000_000_000 + sequence,
+        level: "warn".into(),
+        kind: "server_down".into(),
+        subject: "pool.shop/shop/1".into(),
+        reason: format!("reason {sequence}"),
+    }
+}
