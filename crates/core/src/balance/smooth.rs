@@ -28,14 +28,9 @@ struct Server {
 
 impl Plain {
     pub(super) fn set(&mut self, candidates: &[Candidate], last: &Pool) {
+        // A server that left took along what it had gained or owed. That shifts the others by no
+        // more than one round, since it must have been the best of them to owe anything.
         let kept = |candidate: &Candidate| Some(self.servers[last.position(candidate.endpoint)?]);
-        let (sum, count) = candidates
-            .iter()
-            .filter_map(kept)
-            .fold((0, 0), |(sum, count), server| (sum + server.current, count + 1));
-        // Servers that left took their debts or gains along. What is left must sum to nothing, or
-        // a server that comes and goes would put newcomers ever further behind.
-        let mean = if count == 0 { 0 } else { sum / count };
         let servers = candidates.iter().map(|candidate| {
             let weight = i64::from(candidate.weight);
             let Some(server) = kept(candidate) else {
@@ -43,7 +38,7 @@ impl Plain {
             };
             let whole = server.effective == server.weight;
             let effective = if whole { weight } else { server.effective.min(weight) };
-            Server { current: server.current - mean, effective, weight }
+            Server { current: server.current, effective, weight }
         });
         self.servers = servers.collect();
     }

@@ -121,19 +121,21 @@ fn a_failure_costs_a_server_its_next_turns() {
 }
 
 #[test]
-fn a_server_that_comes_and_goes_puts_nobody_behind() {
-    let mut rng = Rng::seeded(0);
-    let mut picker = Picker::new(Policy::RoundRobin);
-    let three = candidates(&[10; 3]);
-    for _ in 0..1000 {
-        picker.set_candidates(&three[..1]);
-        pick(&mut picker, 0, &mut rng);
-        picker.set_candidates(&three[..2]);
-        pick(&mut picker, 0, &mut rng);
+fn servers_that_come_and_go_put_nobody_behind() {
+    for seed in 0..50 {
+        let mut rng = Rng::seeded(seed);
+        let mut picker = Picker::new(Policy::RoundRobin);
+        let all = candidates(&[10, 1, 10, 4, 7]);
+        for _ in 0..1_000 {
+            let present = rng.below(16) + 1;
+            let is_present = |c: &&Candidate| present >> c.endpoint.0 & 1 == 1;
+            picker.set_candidates(&all.iter().filter(is_present).copied().collect::<Vec<_>>());
+            pick(&mut picker, 0, &mut rng);
+        }
+        picker.set_candidates(&all);
+        let picked: BTreeSet<_> = (0..2 * 32).map(|_| pick(&mut picker, 0, &mut rng)).collect();
+        assert_eq!(picked.len(), 5, "seed {seed}: within two rounds all had a turn");
     }
-    picker.set_candidates(&three);
-    let picked: BTreeSet<_> = (0..4).map(|_| pick(&mut picker, 0, &mut rng)).collect();
-    assert_eq!(picked.len(), 3, "{picked:?}");
 }
 
 #[test]
