@@ -1,5 +1,40 @@
 //! The configuration: text in, [`Config`] or every error out.
+//!
+//! [`load`] reads `evergate.toml` and what it includes, decodes it by hand against a description
+//! of every key, checks what cannot be seen in one place alone, and reports everything that is
+//! wrong at once: file, line, column, and how to mend it. The same description makes the
+//! reference and the JSON Schema.
 
+mod address;
+mod app;
+mod conflict;
+mod diagnostic;
+mod duration;
+mod field;
+mod files;
+mod include;
+mod keys;
+mod listener;
+mod load;
+mod mask;
+mod middleware;
 mod model;
+mod nearest;
+mod node;
+mod pattern;
+mod pool;
+mod reader;
+mod references;
+mod remember;
+mod route;
+mod size;
+mod template;
+mod url;
+mod value;
 
+pub use diagnostic::{Diagnostic, Related, SHOWN_MAX, Severity, render};
+pub use files::{Disk, Files};
+pub use include::{FILE_BYTES_MAX, FILES_MAX};
+pub use load::{Loaded, Source, load, load_with};
 pub use model::*;
+pub use remember::{RecallError, recall, remember};

@@ -13,7 +13,7 @@ use evergate_core::{balance, health, retry};
 use ipnet::IpNet;
 
 /// A whole configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// This machine.
     pub node: Node,
@@ -51,7 +51,7 @@ pub struct Node {
 }
 
 /// `[admin]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// TCP addresses beside the socket `run_dir/admin.sock`. Default: none.
     pub bind: Vec<SocketAddr>,
@@ -145,7 +145,7 @@ pub struct Limits {
 }
 
 /// `[route.NAME]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// `match`, as written.
     pub pattern: String,
@@ -202,7 +202,7 @@ pub enum ValueMatch {
 }
 
 /// What a route does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Forward to a server of this pool.
     Pool(String),
@@ -236,7 +236,7 @@ pub enum HealthDetail {
 }
 
 /// How the path is changed on its way to the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Rewrite {
     /// Not at all.
     None,
@@ -277,7 +277,7 @@ pub enum Part {
 }
 
 /// `[middleware.NAME]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Middleware {
     /// `headers`
     Headers(Headers),
@@ -290,7 +290,7 @@ pub enum Middleware {
 }
 
 /// Changes to header fields.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Headers {
     /// On the way to the server.
     pub request: HeaderEdits,
@@ -299,7 +299,7 @@ pub struct Headers {
 }
 
 /// Changes to one direction's header fields, done in the order remove, set, add.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderEdits {
     /// Put in place of any field of that name.
     pub set: Vec<(String, Template)>,
@@ -310,7 +310,7 @@ pub struct HeaderEdits {
 }
 
 /// Who may pass: not `deny`, and if `allow` is not empty, only those.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IpRules {
     /// Addresses let in; empty is everybody.
     pub allow: Vec<IpNet>,
@@ -319,7 +319,7 @@ pub struct IpRules {
 }
 
 /// A shared key in a header field.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
     /// The field. Default: `x-api-key`.
     pub header: String,
@@ -328,7 +328,7 @@ pub struct ApiKey {
 }
 
 /// Cross-origin resource sharing (WHATWG Fetch, 3.2).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cors {
     /// Origins let in, exact; one `*` is any.
     pub origins: Vec<String>,
@@ -345,7 +345,7 @@ pub struct Cors {
 }
 
 /// `[pool.NAME]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     /// Default: round robin.
     pub balance: balance::Policy,
@@ -402,7 +402,7 @@ pub enum AllDown {
 }
 
 /// An active check.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// When and how often.
     pub policy: health::CheckPolicy,

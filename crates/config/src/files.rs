@@ -1,0 +1,151 @@
+//! Where texts and values come from: the disk and the environment, or a stand-in for them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What loading a configuration asks of the machine.
+///
+/// A worker that may not read the files has its keeper open them; tests hold them in memory.
+pub trait Files {
+    /// The whole file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The files in a directory, in any order; each path begins with `directory`.
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// A variable of the environment.
+    fn env(&self, name: &str) -> Option<String>;
+
+    /// Permissions of a file, as for chmod; `None` if they cannot be told.
+    fn mode(&self, _path: &Path) -> Option<u32> {
+        None
+    }
+
+    /// The machine's name, for `node.name`.
+    fn host_name(&self) -> String {
+        std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map(|name| name.trim().to_owned())
+            .ok()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "localhost".to_owned())
+    }
+}
+
+/// The disk and the environment of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        std::fs::read_dir(here)?.map(|entry| Ok(directory.join(entry?.file_name()))).collect()
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o7777).ok()
+    }
+}
+
+/// Every answer that [`Files`] gave while a configuration was loaded; gives the same again.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub(crate) struct Record {
+    /// The main file.
+    pub(crate) main: PathBuf,
+    /// Answer of [`Files::host_name`].
+    pub(crate) host_name: String,
+    /// Answers of [`Files::read`].
+    pub(crate) texts: BTreeMap<PathBuf, Vec<u8>>,
+    /// Answers of [`Files::list`].
+    pub(crate) directories: BTreeMap<PathBuf, Vec<PathBuf>>,
+    /// Answers of [`Files::env`].
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Answers of [`Files::mode`].
+    pub(crate) modes: BTreeMap<PathBuf, u32>,
+}
+
+impl Files for Record {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.texts.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        self.directories.get(directory).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        self.modes.get(path).copied()
+    }
+
+    fn host_name(&self) -> String {
+        self.host_name.clone()
+    }
+}
+
+/// Passes questions on and writes the answers down.
+pub(crate) struct Recorder<'a> {
+    files: &'a dyn Files,
+    record: RefCell<Record>,
+}
+
+impl<'a> Recorder<'a> {
+    pub(crate) fn new(main: &Path, files: &'a dyn Files) -> Self {
+        let record = Record { main: main.to_owned(), ..Record::default() };
+        Self { files, record: RefCell::new(record) }
+    }
+
+    pub(crate) fn into_record(self) -> Record {
+        self.record.into_inner()
+    }
+}
+
+impl Files for Recorder<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        // A file asked for twice must not change in between.
+        if let Some(known) = self.record.borrow().texts.get(path) {
+            return Ok(known.clone());
+        }
+        let bytes = self.files.read(path)?;
+        self.record.borrow_mut().texts.insert(path.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths = self.files.list(directory)?;
+        paths.sort();
+        self.record.borrow_mut().directories.insert(directory.to_owned(), paths.clone());
+        Ok(paths)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        let value = self.files.env(name)?;
+        self.record.borrow_mut().variables.insert(name.to_owned(), value.clone());
+        Some(value)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        let mode = self.files.mode(path)?;
+        self.record.borrow_mut().modes.insert(path.to_owned(), mode);
+        Some(mode)
+    }
+
+    fn host_name(&self) -> String {
+        let name = self.files.host_name();
+        self.record.borrow_mut().host_name.clone_from(&name);
+        name
+    }
+}

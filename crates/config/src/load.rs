@@ -1,0 +1,198 @@
+//! From files to a checked [`Config`], or everything that is wrong with them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::files::{Disk, Files, Record, Recorder};
+use crate::keys::Noun;
+use crate::model::Config;
+use crate::reader::{Reader, Section};
+use crate::{app, conflict, include, listener, middleware, node, pool, references, route};
+
+/// A configuration that can be used, and what it was made of.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What may not be as meant.
+    pub warnings: Vec<Diagnostic>,
+    /// The texts as read, the main file first. They may hold secrets.
+    pub sources: Vec<Source>,
+    pub(crate) record: Record,
+}
+
+/// A file as it was read.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Source {
+    /// Its path, as named or included.
+    pub path: PathBuf,
+    /// Its text. It may hold secrets.
+    pub text: String,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Source({}, {} bytes)", self.path.display(), self.text.len())
+    }
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("warnings", &self.warnings)
+            .field("sources", &self.sources)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Loads a configuration from the disk and the environment of this process.
+///
+/// Errors and warnings come together, in the order of the files and their lines.
+pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+    load_with(path, &Disk)
+}
+
+/// Loads a configuration from `files`.
+///
+/// Errors and warnings come together, in the order of the files and their lines.
+pub fn load_with(path: &Path, files: &dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
+    let recorder = Recorder::new(path, files);
+    let texts = include::read(path, &recorder)?;
+    let trees: Vec<Spanned<DeTable<'_>>> =
+        texts.iter().map(|text| DeTable::parse_recoverable(&text.text).0).collect();
+    let reader = Reader::new(&texts, &recorder);
+    let config = decode(&reader, &trees);
+    references::check(&reader, &config);
+    conflict::check(&reader, &config);
+    let diagnostics = in_order(&reader);
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(diagnostics);
+    }
+    let sources: Vec<_> = texts
+        .iter()
+        .map(|text| Source { path: PathBuf::from(&text.name), text: text.text.clone() })
+        .collect();
+    let record = recorder.into_record();
+    let files = config_files(&sources, &record);
+    Ok(Loaded { config: Config { files, ..config }, warnings: diagnostics, sources, record })
+}
+
+/// Texts first, then what `${file:…}` named.
+fn config_files(sources: &[Source], record: &Record) -> Vec<PathBuf> {
+    let texts = sources.iter().map(|source| source.path.clone());
+    let values = record.texts.keys().filter(|path| !sources.iter().any(|s| s.path == **path));
+    texts.chain(values.cloned()).collect()
+}
+
+fn in_order(reader: &Reader<'_>) -> Vec<Diagnostic> {
+    let mut diagnostics = reader.diagnostics.take();
+    let file =
+        |diagnostic: &Diagnostic| reader.texts.iter().position(|text| text.name == diagnostic.file);
+    diagnostics.sort_by_key(|found| (file(found), found.line, found.column));
+    diagnostics
+}
+
+fn decode(reader: &Reader<'_>, trees: &[Spanned<DeTable<'_>>]) -> Config {
+    let roots: Vec<_> = trees
+        .iter()
+        .enumerate()
+        .map(|(file, tree)| {
+            if file > 0 {
+                include::refuse_nested(reader, file, tree.get_ref());
+            }
+            Section::root(reader, tree.get_ref(), file)
+        })
+        .collect();
+    let host_name = reader.files.host_name();
+    let config = Config {
+        node: node::node(&single(reader, &roots, "node"), host_name),
+        admin: node::admin(&single(reader, &roots, "admin")),
+        log: node::log(&single(reader, &roots, "log")),
+        listeners: named(reader, &roots, Noun::Listener, |section| Some(listener::decode(section))),
+        routes: named(reader, &roots, Noun::Route, route::decode),
+        middleware: named(reader, &roots, Noun::Middleware, middleware::decode),
+        pools: named(reader, &roots, Noun::Pool, |section| Some(pool::decode(section))),
+        apps: named(reader, &roots, Noun::App, |section| Some(app::decode(section))),
+        files: Vec::new(),
+    };
+    refuse_idle(reader, &roots);
+    config
+}
+
+/// A section that only one of the files may have.
+fn single<'r>(reader: &Reader<'r>, roots: &[Section<'r>], name: &str) -> Section<'r> {
+    let mut holders = roots.iter().filter(|root| root.has(name));
+    let Some(holder) = holders.next() else { return roots[0].section_or_empty(name) };
+    for other in holders {
+        let (Some(first), Some(second)) = (holder.get(name), other.get(name)) else { continue };
+        reader.report(
+            Diagnostic::error("duplicate-name", format!("`[{name}]` stands in two files"))
+                .at(reader.locate(second.anchor))
+                .about(name)
+                .see(reader.locate(first.anchor), "it also stands here")
+                .help("keep one of them"),
+        );
+    }
+    holder.section_or_empty(name)
+}
+
+/// The sections of one kind, from all files.
+fn named<'r, T>(
+    reader: &Reader<'r>,
+    roots: &[Section<'r>],
+    noun: Noun,
+    decode: impl Fn(&Section<'r>) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let mut decoded = BTreeMap::new();
+    for root in roots.iter().filter(|root| root.has(noun.word())) {
+        let Some(value) = root.get(noun.word()) else { continue };
+        for section in value.named() {
+            let key = (noun, section.name.clone());
+            let earlier = reader.places.borrow().get(&key).copied();
+            if let Some(earlier) = earlier {
+                reader.report(
+                    Diagnostic::error(
+                        "duplicate-name",
+                        format!("there are two `{}`", section.path),
+                    )
+                    .at(reader.locate(section.place))
+                    .about(&section.path)
+                    .see(reader.locate(earlier), "the other one")
+                    .help("give one of them another name"),
+                );
+                continue;
+            }
+            reader.places.borrow_mut().insert(key, section.place);
+            decoded.extend(decode(&section).map(|thing| (section.name.clone(), thing)));
+        }
+    }
+    decoded
+}
+
+/// Without a listener or a route nothing would ever be served.
+fn refuse_idle(reader: &Reader<'_>, roots: &[Section<'_>]) {
+    let main = &reader.texts[0].name;
+    let refuse = |noun: Noun, help: &str| {
+        let has_any = reader.places.borrow().keys().any(|(other, _)| *other == noun);
+        if has_any || roots.iter().any(|root| root.has(noun.word()) && root.is_wrong(noun.word())) {
+            return;
+        }
+        let message = format!("there is no {}: nothing would be served", noun.word());
+        reader.report(
+            Diagnostic::error("nothing-served", message)
+                .in_file(main)
+                .about(noun.word())
+                .help(help),
+        );
+    };
+    refuse(Noun::Listener, "write, for example:\n\n[listener.web]\nbind = [\"0.0.0.0:8080\"]");
+    refuse(
+        Noun::Route,
+        "write, for example:\n\n[route.all]\nmatch = \"/*\"\nrespond = { body = \"hello\" }",
+    );
+}

@@ -1,0 +1,181 @@
+//! `[node]`, `[admin]` and `[log]`.
+
+use std::path::PathBuf;
+
+use crate::address;
+use crate::keys::{Absent, Key, Kind, key};
+use crate::model::{AccessLog, Admin, Level, Log, LogFormat, Node, Secret};
+use crate::reader::{Fault, Section};
+
+/// Bytes of a token or key; longer ones are files named by mistake.
+const SECRET_BYTES_MAX: usize = 4096;
+
+/// `[node]`
+pub(crate) static NODE: &[Key] = &[
+    key(
+        "name",
+        Kind::Text,
+        Absent::Means("the host name"),
+        "Name in logs, metrics and the console.",
+    )
+    .example("\"edge-a\""),
+    key(
+        "state_dir",
+        Kind::Path,
+        Absent::Is("/var/lib/evergate"),
+        "What must outlive a restart of the machine; made if it is missing.",
+    ),
+    key(
+        "run_dir",
+        Kind::Path,
+        Absent::Is("/run/evergate"),
+        "What need not: `admin.sock`; made if it is missing.",
+    ),
+    key(
+        "threads",
+        Kind::NumberOr("auto", 1, 1024),
+        Absent::Is("auto"),
+        "Threads that serve requests; `\"auto\"` is one per core.",
+    ),
+    key(
+        "user",
+        Kind::Text,
+        Absent::Is("nobody"),
+        "Whom the part that talks to clients becomes when Evergate is started by root.",
+    )
+    .example("\"evergate\""),
+];
+
+/// `[admin]`
+pub(crate) static ADMIN: &[Key] = &[
+    key(
+        "bind",
+        Kind::List(&Kind::Address),
+        Absent::Means("none"),
+        "Addresses beside the socket `run_dir/admin.sock`, which is always there.",
+    )
+    .example("[\"127.0.0.1:9180\"]"),
+    key(
+        "allow",
+        Kind::List(&Kind::Network),
+        Absent::Is("127.0.0.0/8 ::1/128"),
+        "Who may connect to `bind`.",
+    ),
+    key(
+        "tokens",
+        Kind::Table(TOKENS),
+        Absent::Means("none"),
+        "Bearer tokens for `bind`; without them everybody in `allow` may read and nobody may \
+         change anything.",
+    ),
+];
+
+static TOKENS: &[Key] = &[
+    key("viewer", Kind::Secret, Absent::Means("none"), "May read."),
+    key("operator", Kind::Secret, Absent::Means("none"), "May read and change things."),
+];
+
+/// `[log]`
+pub(crate) static LOG: &[Key] = &[
+    key(
+        "level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        Absent::Is("info"),
+        "Least severity that is written.",
+    ),
+    key(
+        "format",
+        Kind::Choice(&["json", "text"]),
+        Absent::Is("json"),
+        "Shape of event lines: JSON for programs, text for people.",
+    ),
+    key(
+        "access",
+        Kind::Choice(&["json", "combined", "off"]),
+        Absent::Is("json"),
+        "Shape of the line for each request: JSON, as Apache and nginx write it, or none.",
+    ),
+];
+
+/// Decodes `[node]`.
+pub(crate) fn node(section: &Section<'_>, host_name: String) -> Node {
+    let threads = section.get("threads").and_then(|value| match value.is_word("auto") {
+        true => None,
+        false => value.number().and_then(|number| u16::try_from(number).ok()),
+    });
+    Node {
+        name: section.parsed("name", not_empty).unwrap_or(host_name),
+        state_dir: section.parsed_or_default("state_dir", directory),
+        run_dir: section.parsed_or_default("run_dir", directory),
+        threads,
+        user: section.parsed_or_default("user", not_empty),
+    }
+}
+
+/// Decodes `[admin]`.
+pub(crate) fn admin(section: &Section<'_>) -> Admin {
+    let tokens = section.section_or_empty("tokens");
+    Admin {
+        bind: section.list("bind", address::socket),
+        allow: section.list("allow", address::network),
+        viewer: tokens.parsed("viewer", secret),
+        operator: tokens.parsed("operator", secret),
+    }
+}
+
+/// Decodes `[log]`.
+pub(crate) fn log(section: &Section<'_>) -> Log {
+    Log {
+        level: section.choice("level", |word| match word {
+            "error" => Some(Level::Error),
+            "warn" => Some(Level::Warn),
+            "info" => Some(Level::Info),
+            "debug" => Some(Level::Debug),
+            "trace" => Some(Level::Trace),
+            _ => None,
+        }),
+        format: section.choice("format", |word| match word {
+            "json" => Some(LogFormat::Json),
+            "text" => Some(LogFormat::Text),
+            _ => None,
+        }),
+        access: section.choice("access", |word| match word {
+            "json" => Some(AccessLog::Json),
+            "combined" => Some(AccessLog::Combined),
+            "off" => Some(AccessLog::Off),
+            _ => None,
+        }),
+    }
+}
+
+/// A token or key: visible ASCII, so that it can stand in a header field.
+pub(crate) fn secret(text: &str) -> Result<Secret, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new("bad-secret", "is empty"));
+    }
+    if text.len() > SECRET_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Fault::new(
+            "bad-secret",
+            "must be up to 4096 letters of ASCII, without spaces",
+        ));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+/// An absolute path.
+pub(crate) fn directory(text: &str) -> Result<PathBuf, Fault> {
+    if text.starts_with('/') {
+        return Ok(PathBuf::from(text));
+    }
+    let fault = Fault::new("bad-path", "is not an absolute path");
+    Err(fault.help("begin it with `/`: where Evergate is started from can change"))
+}
+
+fn not_empty(text: &str) -> Result<String, Fault> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err(
+            Fault::new("bad-name", "is not a name").help("leave the key out for the default")
+        );
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,394 @@
+//! `[pool.NAME]`: servers that answer alike, how one is chosen, and how they are judged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use evergate_core::{balance, health, retry};
+
+use crate::diagnostic::Diagnostic;
+use crate::keys::{Absent, Key, Kind, Noun, key, later};
+use crate::model::{AllDown, Check, Pool, Probe, Server, Target};
+use crate::nearest::nearest;
+use crate::reader::{Fault, Section};
+use crate::route::read_template;
+use crate::{address, duration, field, size, template, url};
+
+/// `[pool.NAME]`
+pub(crate) static KEYS: &[Key] = &[
+    key(
+        "balance",
+        Kind::Choice(&["round-robin", "least-conn", "random", "p2c", "ip-hash", "hash"]),
+        Absent::Is("round-robin"),
+        "How a server is chosen: in turn, the least busy for its weight, any, the better of two, by \
+         client address, or by `hash_key`.",
+    ),
+    key(
+        "hash_key",
+        Kind::Template,
+        Absent::Means("none; `balance = \"hash\"` needs it"),
+        "Requests with the same key go to the same server.",
+    )
+    .example("\"{header:x-user}\""),
+    later("sticky", "keeping a client on its server by a cookie"),
+    key(
+        "servers",
+        Kind::Named(Noun::Server, SERVER),
+        Absent::Error,
+        "The servers, by names that logs and commands use.",
+    )
+    .example("{ a = { url = \"http://10.0.0.7:8080\" } }"),
+    later("discover", "servers found by DNS or in a registry"),
+    key(
+        "connect_timeout",
+        Kind::Duration,
+        Absent::Is("1s"),
+        "For one attempt to connect to a server.",
+    ),
+    key(
+        "keepalive",
+        Kind::Number(0, 100_000),
+        Absent::Is("64"),
+        "Idle connections kept for each thread and server; 0 keeps none.",
+    ),
+    key(
+        "retry",
+        Kind::Table(RETRY),
+        Absent::Means("the defaults below"),
+        "Second tries elsewhere.",
+    ),
+    later("breaker", "failing fast while a pool fails"),
+    key(
+        "outlier",
+        Kind::Table(OUTLIER),
+        Absent::Means("the defaults below"),
+        "Leaves out a server whose requests fail.",
+    ),
+    later("fallback", "old or fixed responses while a pool fails"),
+    key(
+        "all_down",
+        Kind::Choice(&["503", "try-all"]),
+        Absent::Is("503"),
+        "When no server is up: answer 503, or act as if all were up.",
+    ),
+    key(
+        "slow_start",
+        Kind::Delay,
+        Absent::Is("0s"),
+        "Time in which a server that comes back is given its whole weight, bit by bit.",
+    ),
+    key(
+        "check",
+        Kind::Table(CHECK),
+        Absent::Means("none: servers count as up until requests fail"),
+        "Active checks; all must pass.",
+    )
+    .example("{ tcp = {} }"),
+];
+
+/// `servers.NAME`
+static SERVER: &[Key] = &[
+    key("url", Kind::Url, Absent::Means("`app`"), "Where it is: `http://host[:port]`."),
+    key(
+        "app",
+        Kind::Name(Noun::App),
+        Absent::Means("`url`"),
+        "The instances of `[app.NAME]`, each a server of its own.",
+    ),
+    key(
+        "weight",
+        Kind::Number(0, 65_535),
+        Absent::Is("1"),
+        "Share of requests beside the others; 0 gets none.",
+    ),
+];
+
+static RETRY: &[Key] = &[
+    key("attempts", Kind::Number(1, 10), Absent::Is("2"), "Tries in all; 1 never retries."),
+    key(
+        "on",
+        Kind::List(&Kind::Choice(&RETRY_ON)),
+        Absent::Is("connect 502 503 504"),
+        "What is worth another try; `\"non-idempotent\"` lets POST and PATCH be sent twice.",
+    ),
+    key(
+        "budget",
+        Kind::Percent,
+        Absent::Is("20%"),
+        "Retries as a share of requests over ten seconds.",
+    ),
+];
+
+const RETRY_ON: [&str; 7] = ["connect", "timeout", "500", "502", "503", "504", "non-idempotent"];
+
+static OUTLIER: &[Key] = &[
+    key(
+        "consecutive",
+        Kind::Number(0, 1_000_000),
+        Absent::Is("5"),
+        "Failures in a row that leave a server out; 0 never does.",
+    ),
+    key(
+        "eject",
+        Kind::Duration,
+        Absent::Is("30s"),
+        "How long the first time; the n-th time in a row n times as long.",
+    ),
+    key(
+        "max_ejected",
+        Kind::Percent,
+        Absent::Is("50%"),
+        "Share of the pool that may be left out; one server always may.",
+    ),
+];
+
+static CHECK: &[Key] = &[
+    key(
+        "http",
+        Kind::Table(CHECK_HTTP),
+        Absent::Means("not done"),
+        "A GET whose status must be expected.",
+    )
+    .example("{ path = \"/health\" }"),
+    key("tcp", Kind::Table(CHECK_TCP), Absent::Means("not done"), "A connection must be accepted.")
+        .example("{ every = \"2s\" }"),
+    later("grpc", "the gRPC health protocol"),
+    later("icmp", "pings"),
+    later("exec", "checks by a program"),
+    later("heartbeat", "servers that report themselves"),
+    later("metrics", "weights from metrics"),
+];
+
+static CHECK_HTTP: &[Key] = &[
+    key("path", Kind::Text, Absent::Is("/"), "Path and query.").example("\"/health\""),
+    key("host", Kind::Text, Absent::Means("the server's address"), "`Host` that is sent.")
+        .example("\"api.example.org\""),
+    key("expect", Kind::List(&Kind::Statuses), Absent::Is("200-299"), "Statuses that pass."),
+    EVERY,
+    TIMEOUT,
+    FALL,
+    RISE,
+];
+
+static CHECK_TCP: &[Key] = &[EVERY, TIMEOUT, FALL, RISE];
+
+const EVERY: Key = key("every", Kind::Duration, Absent::Is("2s"), "Time between two checks.");
+const TIMEOUT: Key = key(
+    "timeout",
+    Kind::Duration,
+    Absent::Means("1s, or `every` if that is shorter"),
+    "After this a check counts as failed.",
+)
+.example("\"1s\"");
+const FALL: Key =
+    key("fall", Kind::Number(1, 1000), Absent::Is("3"), "Failures in a row that take it down.");
+const RISE: Key =
+    key("rise", Kind::Number(1, 1000), Absent::Is("2"), "Successes in a row that bring it back.");
+
+/// Decodes one pool.
+pub(crate) fn decode(section: &Section<'_>) -> Pool {
+    let balance = decode_balance(section);
+    let owner = (Noun::Pool, section.name.as_str());
+    let hash_key = read_template(section, "hash_key", owner, template::parse);
+    check_hash_key(section, balance);
+    Pool {
+        balance,
+        hash_key: hash_key.unwrap_or_default(),
+        servers: decode_servers(section),
+        connect_timeout: section.parsed_or_default("connect_timeout", duration::positive),
+        keepalive: section.number("keepalive"),
+        retry: decode_retry(&section.section_or_empty("retry")),
+        outlier: decode_outlier(&section.section_or_empty("outlier")),
+        all_down: section.parsed_or_default("all_down", all_down),
+        slow_start: section.parsed_or_default("slow_start", duration::parse),
+        checks: decode_checks(&section.section_or_empty("check")),
+    }
+}
+
+fn decode_balance(section: &Section<'_>) -> balance::Policy {
+    section.choice("balance", |word| match word {
+        "round-robin" => Some(balance::Policy::RoundRobin),
+        "least-conn" => Some(balance::Policy::LeastConn),
+        "random" => Some(balance::Policy::Random),
+        "p2c" => Some(balance::Policy::P2c),
+        "ip-hash" => Some(balance::Policy::IpHash),
+        "hash" => Some(balance::Policy::Hash),
+        _ => None,
+    })
+}
+
+fn check_hash_key(section: &Section<'_>, balance: balance::Policy) {
+    let is_hash = balance == balance::Policy::Hash;
+    if is_hash && !section.has("hash_key") {
+        let balance = section.get("balance").expect("hash is not the default");
+        balance.report(
+            Diagnostic::error("missing-key", format!("`{}` needs `hash_key`", section.path))
+                .help("write what to hash, such as `hash_key = \"{header:x-user}\"`"),
+        );
+    }
+    if let Some(key) = section.get("hash_key")
+        && !is_hash
+    {
+        key.report(
+            Diagnostic::warning("unused-key", format!("`{}` has no effect", key.path))
+                .help("write `balance = \"hash\"`, or remove it"),
+        );
+    }
+}
+
+fn decode_servers(section: &Section<'_>) -> BTreeMap<String, Server> {
+    let Some(value) = section.get("servers") else { return BTreeMap::new() };
+    let servers = value.named();
+    if value.is_empty_table() {
+        value.report(
+            Diagnostic::error("no-servers", format!("`{}` has no servers", section.path))
+                .help("write `servers = { a = { url = \"http://10.0.0.7:8080\" } }`"),
+        );
+    }
+    let servers: BTreeMap<_, _> = servers
+        .iter()
+        .filter_map(|server| Some((server.name.clone(), decode_server(server)?)))
+        .collect();
+    if !servers.is_empty() && servers.values().all(|server| server.weight == 0) {
+        value.report(
+            Diagnostic::warning("no-weight", format!("no server of `{}` has weight", section.path))
+                .help("give one a `weight` above 0, or none gets requests"),
+        );
+    }
+    servers
+}
+
+fn decode_server(server: &Section<'_>) -> Option<Server> {
+    let url = server.parsed("url", url::server);
+    let app = server.get("app").and_then(|value| value.refer()).map(Target::App);
+    let weight = server.number("weight");
+    match (server.has("url"), server.has("app")) {
+        (true, true) => server.fail(
+            "two-targets",
+            format!("`{}` has both `url` and `app`", server.path),
+            "keep one of them, or make two servers",
+        ),
+        (false, false) => server.fail(
+            "missing-key",
+            format!("`{}` needs `url` or `app`", server.path),
+            "write `url = \"http://10.0.0.7:8080\"`, or `app = \"NAME\"` of an `[app.NAME]`",
+        ),
+        (true, false) | (false, true) => {}
+    }
+    Some(Server { target: url.or(app)?, weight })
+}
+
+fn decode_retry(section: &Section<'_>) -> retry::Policy {
+    let mut on = retry::Conditions::default();
+    for word in section.list("on", retry_on) {
+        match word {
+            "connect" => on.connect = true,
+            "timeout" => on.timeout = true,
+            "500" => on.status_500 = true,
+            "502" => on.status_502 = true,
+            "503" => on.status_503 = true,
+            "504" => on.status_504 = true,
+            _ => on.non_idempotent = true,
+        }
+    }
+    retry::Policy {
+        attempts_max: section.number("attempts"),
+        on,
+        budget_percent: u32::from(section.parsed_or_default("budget", size::percent)),
+    }
+}
+
+fn retry_on(text: &str) -> Result<&'static str, Fault> {
+    RETRY_ON.into_iter().find(|word| *word == text).ok_or_else(|| {
+        let fault = Fault::new("bad-choice", "is not known here");
+        match nearest(text, RETRY_ON.into_iter()) {
+            Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),
+            None => fault.help(format!("there are {}", RETRY_ON.join(", "))),
+        }
+    })
+}
+
+fn decode_outlier(section: &Section<'_>) -> health::OutlierPolicy {
+    let consecutive = match section.number("consecutive") {
+        0 => u32::MAX,
+        failures => failures,
+    };
+    health::OutlierPolicy {
+        consecutive,
+        eject: section.parsed_or_default("eject", duration::positive),
+        ejected_percent_max: section.parsed_or_default("max_ejected", size::percent),
+    }
+}
+
+fn all_down(word: &str) -> Result<AllDown, Fault> {
+    match word {
+        "503" => Ok(AllDown::Unavailable),
+        "try-all" => Ok(AllDown::TryAll),
+        "stale" => Err(Fault::new(
+            "not-supported-yet",
+            "needs stored responses, which this version of Evergate does not have",
+        )
+        .help("write \"503\" or \"try-all\"")),
+        _ => {
+            Err(Fault::new("bad-choice", "is not known here").help("write \"503\" or \"try-all\""))
+        }
+    }
+}
+
+fn decode_checks(section: &Section<'_>) -> Vec<Check> {
+    let http = section.section("http").map(|http| Check {
+        policy: decode_check_policy(&http),
+        probe: Probe::Http {
+            path: http.parsed_or_default("path", check_path),
+            host: http.parsed("host", check_host),
+            expect: http.list("expect", address::statuses),
+        },
+    });
+    let tcp = section
+        .section("tcp")
+        .map(|tcp| Check { policy: decode_check_policy(&tcp), probe: Probe::Tcp });
+    http.into_iter().chain(tcp).collect()
+}
+
+fn decode_check_policy(section: &Section<'_>) -> health::CheckPolicy {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let every = section.parsed_or_default("every", duration::positive);
+    let timeout = section.parsed("timeout", duration::positive);
+    if let Some(value) = section.get("timeout")
+        && timeout.is_some_and(|timeout| timeout > every)
+    {
+        value.report(
+            Diagnostic::error(
+                "bad-duration",
+                format!("`{}` is longer than `every`, {}", value.path, duration::show(every)),
+            )
+            .help("a check must end before the next begins: make it shorter, or `every` longer"),
+        );
+    }
+    health::CheckPolicy {
+        every,
+        timeout: timeout.unwrap_or(TIMEOUT.min(every)),
+        fall: section.number("fall"),
+        rise: section.number("rise"),
+    }
+}
+
+fn check_path(text: &str) -> Result<String, Fault> {
+    if !text.starts_with('/') {
+        return Err(
+            Fault::new("bad-path", "does not begin with `/`").help(format!("write \"/{text}\""))
+        );
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains('#') {
+        return Err(Fault::new("bad-path", "holds a letter that cannot stand in a request")
+            .help("write other letters as browsers send them, such as %20 for a space"));
+    }
+    Ok(text.to_owned())
+}
+
+fn check_host(text: &str) -> Result<String, Fault> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains('/') {
+        return Err(Fault::new("bad-host", "cannot be a `Host`")
+            .help("write a name, such as \"api.example.org\""));
+    }
+    field::value(text)
+}

@@ -1,0 +1,499 @@
+//! One value of the file: of the right type, or reported.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::diagnostic::Diagnostic;
+use crate::keys::{Kind, Noun};
+use crate::reader::{Fault, Place, Reader, Reference, Section, join, type_of};
+
+/// Bytes that `${file:…}` may bring.
+pub(crate) const FILE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a name that an operator chooses.
+const NAME_BYTES_MAX: usize = 64;
+
+/// A value and what is described to stand there.
+pub(crate) struct Value<'r> {
+    pub(crate) reader: &'r Reader<'r>,
+    pub(crate) value: &'r Spanned<DeValue<'r>>,
+    /// Where its key stands (of an item in a list: the item).
+    pub(crate) anchor: Place,
+    /// As the operator wrote it: `pool.api.balance`.
+    pub(crate) path: String,
+    /// As it is described: `pool.NAME.balance`.
+    pub(crate) described: String,
+    pub(crate) kind: &'static Kind,
+}
+
+/// Text of the file, or what `${…}` stood for.
+pub(crate) struct Words<'r> {
+    pub(crate) text: Cow<'r, str>,
+    /// `${…}` as written, if the text comes from elsewhere: then it is never shown.
+    pub(crate) from: Option<&'r str>,
+}
+
+impl<'r> Value<'r> {
+    /// Where it stands. Tables stand where their name does: theirs may be in several pieces.
+    pub(crate) fn place(&self) -> Place {
+        match self.value.get_ref() {
+            DeValue::Table(_) => self.anchor,
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_) => {
+                let span = self.value.span();
+                Place { file: self.anchor.file, start: span.start, end: span.end }
+            }
+        }
+    }
+
+    /// Reports a diagnostic here.
+    pub(crate) fn report(&self, diagnostic: Diagnostic) {
+        let location = self.reader.locate(self.place());
+        self.reader.report(diagnostic.at(location).about(&self.path));
+    }
+
+    /// Reports that it is not of the described type.
+    fn wrong_type(&self) {
+        let found = self.value.get_ref();
+        let message =
+            format!("`{}` must be {}, not {}", self.path, self.kind.noun(), type_of(found));
+        let diagnostic = Diagnostic::error("wrong-type", message);
+        self.report(match self.mend(found) {
+            Some(mend) => diagnostic.help(format!("write {mend}")),
+            None => diagnostic,
+        });
+    }
+
+    /// How a value of the wrong type was probably meant.
+    fn mend(&self, found: &DeValue<'_>) -> Option<String> {
+        let number = match found {
+            DeValue::Integer(number) => Some(number.as_str()),
+            DeValue::Float(number) => Some(number.as_str()),
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => None,
+        };
+        match (self.kind, number, found) {
+            (Kind::Duration | Kind::Delay, Some(number), _) => Some(format!("\"{number}s\"")),
+            (Kind::Size, Some(number), _) => {
+                Some(format!("\"{number}B\" for bytes, or \"{number}KiB\", \"{number}MiB\""))
+            }
+            (Kind::Rate, Some(number), _) => Some(format!("\"{number}B/s\" for bytes a second")),
+            (Kind::Percent, Some(number), _) => Some(format!("\"{number}%\"")),
+            (Kind::Statuses | Kind::Ports, Some(number), _) => Some(format!("\"{number}\"")),
+            (Kind::Text | Kind::Path | Kind::Choice(_), Some(number), _) => {
+                Some(format!("\"{number}\""))
+            }
+            (
+                Kind::Number(..) | Kind::NumberOf(_) | Kind::Status(..),
+                None,
+                DeValue::String(text),
+            ) => {
+                let plain = text.parse::<u64>().is_ok();
+                plain.then(|| format!("{text} without quotes"))
+            }
+            (Kind::Flag | Kind::Off, None, DeValue::String(text)) => {
+                matches!(&**text, "true" | "false").then(|| format!("{text} without quotes"))
+            }
+            (Kind::List(Kind::Secret), _, _) => Some("brackets around it".to_owned()),
+            (Kind::List(_), None, DeValue::String(text)) => Some(format!("[{:?}]", &**text)),
+            (Kind::List(_), Some(number), _) => Some(format!("[\"{number}\"]")),
+            (Kind::Table(keys), _, _) => keys
+                .iter()
+                .find(|key| key.is_ready())
+                .map(|key| format!("{{ {} = {} }}", key.name, key.sample())),
+            _ => None,
+        }
+    }
+
+    /// Text, `${…}` replaced.
+    pub(crate) fn words(&self) -> Option<Words<'r>> {
+        let DeValue::String(written) = self.value.get_ref() else {
+            self.wrong_type();
+            return None;
+        };
+        match reference(written) {
+            Ok(None) => Some(Words { text: Cow::Borrowed(written), from: None }),
+            Ok(Some(stands_for)) => {
+                let text = self.fetch(stands_for)?;
+                Some(Words { text: Cow::Owned(text), from: Some(written) })
+            }
+            Err(message) => {
+                self.report(Diagnostic::error("bad-reference", message).help(
+                    "`${env:NAME}` and `${file:PATH}` stand for a whole value: \"${env:NAME}\"",
+                ));
+                None
+            }
+        }
+    }
+
+    fn fetch(&self, stands_for: StandsFor<'_>) -> Option<String> {
+        match stands_for {
+            StandsFor::Env(name) => {
+                let value = self.reader.files.env(name);
+                if value.is_none() {
+                    let message = format!("the environment has no variable `{name}`");
+                    self.report(Diagnostic::error("unset-variable", message).help(format!(
+                        "set it where Evergate is started (systemd: `Environment={name}=…`)"
+                    )));
+                }
+                value
+            }
+            StandsFor::File(name) => self.fetch_file(name),
+        }
+    }
+
+    fn fetch_file(&self, name: &str) -> Option<String> {
+        let path = self.reader.texts[self.anchor.file].directory.join(name);
+        let shown = path.display();
+        let refuse = |why: String, help: &str| {
+            let message = format!("the file {shown} cannot be used: {why}");
+            self.report(Diagnostic::error("unreadable-file", message).help(help));
+            None
+        };
+        let bytes = match self.reader.files.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return refuse(os_reason(&error), mend_io(&error)),
+        };
+        if bytes.len() > FILE_VALUE_BYTES_MAX {
+            return refuse("it is longer than 64 KiB".to_owned(), "is it the file you meant?");
+        }
+        let Ok(mut text) = String::from_utf8(bytes) else {
+            return refuse("it is not UTF-8 text".to_owned(), "is it the file you meant?");
+        };
+        // Editors end files with a line feed that is not part of the secret.
+        text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        if matches!(self.kind, Kind::Secret) {
+            self.warn_if_public(&path);
+        }
+        Some(text)
+    }
+
+    fn warn_if_public(&self, path: &Path) {
+        const READ_BY_OTHERS: u32 = 0o004;
+        if self.reader.files.mode(path).is_some_and(|mode| mode & READ_BY_OTHERS != 0) {
+            let shown = path.display();
+            let message = format!("everybody on this machine can read the secret in {shown}");
+            self.report(
+                Diagnostic::warning("public-secret", message)
+                    .help(format!("run `chmod o-r {shown}`")),
+            );
+        }
+    }
+
+    /// Text as `parse` understands it.
+    pub(crate) fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
+        let words = self.words()?;
+        match parse(&words.text) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.refuse(&words, fault);
+                None
+            }
+        }
+    }
+
+    /// Reports what is wrong with the text. Text from elsewhere is not shown, nor is advice that
+    /// would repeat it.
+    pub(crate) fn refuse(&self, words: &Words<'_>, fault: Fault) {
+        let hidden = words.from.is_some() || matches!(self.kind, Kind::Secret);
+        let shown = match words.from {
+            Some(from) => format!("the value of `{from}`"),
+            None if hidden => "this secret".to_owned(),
+            None if words.text.is_empty() => "`\"\"`".to_owned(),
+            None => format!("`{}`", words.text.escape_debug()),
+        };
+        let diagnostic = Diagnostic::error(fault.code, format!("{shown} {}", fault.complaint));
+        self.report(match fault.help.filter(|_| !hidden) {
+            Some(help) => diagnostic.help(help),
+            None => diagnostic,
+        });
+    }
+
+    /// A number within the described bounds.
+    pub(crate) fn number(&self) -> Option<u64> {
+        let fits = |number: &u64| match self.kind {
+            Kind::Number(least, most) | Kind::NumberOr(_, least, most) => {
+                (least..=most).contains(&number)
+            }
+            Kind::NumberOf(numbers) => numbers.contains(number),
+            Kind::Status(least, most) => (u64::from(*least)..=u64::from(*most)).contains(number),
+            other => panic!("`{}` is described as {}", self.described, other.word()),
+        };
+        let DeValue::Integer(written) = self.value.get_ref() else {
+            self.wrong_type();
+            return None;
+        };
+        let number = u64::from_str_radix(written.as_str(), written.radix()).ok().filter(fits);
+        if number.is_none() {
+            let message = format!("`{}` must be {}, not {written}", self.path, self.kind.noun());
+            self.report(Diagnostic::error("out-of-range", message));
+        }
+        number
+    }
+
+    /// Whether it is exactly this text.
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        self.value.get_ref().as_str() == Some(word)
+    }
+
+    /// Whether it is `[]`.
+    pub(crate) fn is_empty_list(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Array(items) if items.is_empty())
+    }
+
+    /// Whether it is `{}`.
+    pub(crate) fn is_empty_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(table) if table.is_empty())
+    }
+
+    /// True or false.
+    pub(crate) fn flag(&self) -> Option<bool> {
+        match self.value.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                self.wrong_type();
+                None
+            }
+        }
+    }
+
+    /// The items of a list.
+    pub(crate) fn items(&self) -> Vec<Self> {
+        let Kind::List(item_kind) = self.kind else {
+            panic!("`{}` is described as {}", self.described, self.kind.word())
+        };
+        let DeValue::Array(items) = self.value.get_ref() else {
+            self.wrong_type();
+            return Vec::new();
+        };
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Self {
+                reader: self.reader,
+                value,
+                anchor: Place {
+                    file: self.anchor.file,
+                    start: value.span().start,
+                    end: value.span().end,
+                },
+                path: format!("{}[{index}]", self.path),
+                described: self.described.clone(),
+                kind: item_kind,
+            })
+            .collect()
+    }
+
+    /// The table with described keys.
+    pub(crate) fn section(&self) -> Option<Section<'r>> {
+        let keys = match self.kind {
+            Kind::Table(keys) | Kind::Named(_, keys) => *keys,
+            other => panic!("`{}` is described as {}", self.described, other.word()),
+        };
+        match self.value.get_ref() {
+            DeValue::Table(table) => Some(Section::new(self, table, keys, "")),
+            _ => {
+                self.wrong_type();
+                None
+            }
+        }
+    }
+
+    /// Names and values of a table whose names the operator chose.
+    pub(crate) fn entries(&self) -> Vec<(String, Self)> {
+        let Kind::Map(_, kind) = self.kind else {
+            panic!("`{}` is described as {}", self.described, self.kind.word())
+        };
+        let DeValue::Table(table) = self.value.get_ref() else {
+            self.wrong_type();
+            return Vec::new();
+        };
+        self.children(table, kind).collect()
+    }
+
+    /// The sections of a table whose names the operator chose.
+    pub(crate) fn named(&self) -> Vec<Section<'r>> {
+        let Kind::Named(noun, keys) = self.kind else {
+            panic!("`{}` is described as {}", self.described, self.kind.word())
+        };
+        let DeValue::Table(table) = self.value.get_ref() else {
+            self.refuse_unnamed(*noun);
+            return Vec::new();
+        };
+        self.children(table, self.kind)
+            .filter_map(|(name, child)| {
+                child.check_name(*noun, &name);
+                let DeValue::Table(table) = child.value.get_ref() else {
+                    child.refuse_nameless(*noun, &name);
+                    return None;
+                };
+                Some(Section::new(&child, table, keys, &name))
+            })
+            .collect()
+    }
+
+    fn children(
+        &self,
+        table: &'r toml::de::DeTable<'r>,
+        kind: &'static Kind,
+    ) -> impl Iterator<Item = (String, Self)> {
+        table.iter().map(move |(key, value)| {
+            let child = Self {
+                reader: self.reader,
+                value,
+                anchor: Place {
+                    file: self.anchor.file,
+                    start: key.span().start,
+                    end: key.span().end,
+                },
+                path: join(&self.path, key.get_ref()),
+                described: join(&self.described, "NAME"),
+                kind,
+            };
+            (key.get_ref().to_string(), child)
+        })
+    }
+
+    /// `[[pool]]`, or `pool = 5`.
+    fn refuse_unnamed(&self, noun: Noun) {
+        let word = noun.word();
+        let message = format!("each {word} needs a name of its own");
+        let help = match (noun, self.value.get_ref()) {
+            (Noun::Server, _) => {
+                "write `servers = { a = { url = \"http://10.0.0.7:8080\" } }`".to_owned()
+            }
+            (_, DeValue::Array(_)) => format!("write `[{word}.NAME]` instead of `[[{word}]]`"),
+            _ => format!("write `[{word}.NAME]` and the keys below it"),
+        };
+        let location = self.reader.locate(self.anchor);
+        self.reader.report(
+            Diagnostic::error("missing-name", message).at(location).about(&self.path).help(help),
+        );
+    }
+
+    /// `[pool]` with keys right below it, or `servers = { a = "http://…" }`.
+    fn refuse_nameless(&self, noun: Noun, name: &str) {
+        let word = noun.word();
+        let found = type_of(self.value.get_ref());
+        let message =
+            format!("`{}` must be a table with the keys of a {word}, not {found}", self.path);
+        let diagnostic = Diagnostic::error("wrong-type", message);
+        self.report(match (noun, self.value.get_ref()) {
+            (Noun::Server, DeValue::String(url)) => {
+                diagnostic.help(format!("write `{name} = {{ url = {:?} }}`", &**url))
+            }
+            _ => diagnostic.help(format!("a {word} has a name: write `[{word}.NAME]`")),
+        });
+    }
+
+    fn check_name(&self, noun: Noun, name: &str) {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(legal) {
+            return;
+        }
+        let message = format!("`{}` cannot be the name of a {}", name.escape_debug(), noun.word());
+        let location = self.reader.locate(self.anchor);
+        self.reader.report(
+            Diagnostic::error("bad-name", message).at(location).about(&self.path).help(
+                "use up to 64 letters, digits, `-` and `_`: they go into metrics and commands",
+            ),
+        );
+    }
+
+    /// The name that the operator wrote before it, as `parse` understands it.
+    pub(crate) fn check_key<T>(
+        &self,
+        written: &str,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        match parse(written) {
+            Ok(name) => Some(name),
+            Err(fault) => {
+                let message = format!("`{}` {}", written.escape_debug(), fault.complaint);
+                let location = self.reader.locate(self.anchor);
+                let diagnostic =
+                    Diagnostic::error(fault.code, message).at(location).about(&self.path);
+                self.reader.report(match fault.help {
+                    Some(help) => diagnostic.help(help),
+                    None => diagnostic,
+                });
+                None
+            }
+        }
+    }
+
+    /// The name of another section, to be resolved later.
+    pub(crate) fn refer(&self) -> Option<String> {
+        let noun = match self.kind {
+            Kind::Name(noun) => *noun,
+            other => panic!("`{}` is described as {}", self.described, other.word()),
+        };
+        let name = self.words()?.text.into_owned();
+        self.reader.references.borrow_mut().push(Reference {
+            noun,
+            name: name.clone(),
+            place: self.place(),
+            path: self.path.clone(),
+        });
+        Some(name)
+    }
+}
+
+/// What `${…}` names.
+enum StandsFor<'a> {
+    Env(&'a str),
+    File(&'a str),
+}
+
+/// What a text stands for, if it is `${env:…}` or `${file:…}`; an error if it only contains one.
+fn reference(text: &str) -> Result<Option<StandsFor<'_>>, String> {
+    let Some(at) = ["${env:", "${file:"].iter().filter_map(|open| text.find(open)).min() else {
+        return Ok(None);
+    };
+    let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let Some(inner) = inner.filter(|inner| !inner.contains(['{', '}'])) else {
+        let opener = &text[at..at + text[at..].find(':').unwrap_or(0)];
+        return Err(format!("`{opener}:…}}` must be the whole value, nothing before or behind it"));
+    };
+    match inner.split_once(':') {
+        Some((_, "")) => Err(format!("`{text}` names nothing")),
+        Some(("env", name)) => Ok(Some(StandsFor::Env(name))),
+        Some((_, name)) => Ok(Some(StandsFor::File(name))),
+        None => Ok(None),
+    }
+}
+
+/// The system's reason, without Rust's number behind it.
+pub(crate) fn os_reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
+
+/// What to do about a file that cannot be read.
+pub(crate) fn mend_io(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "create the file, or mend the path",
+        std::io::ErrorKind::PermissionDenied => {
+            "let the user that runs Evergate read it (see `ls -l` and `id`)"
+        }
+        std::io::ErrorKind::IsADirectory => "name a file, not a directory",
+        _ => "try to read it with `cat` as the user that runs Evergate",
+    }
+}
