@@ -1,1 +1,34 @@
-//! Fuzz targets, each a function of bytes that must not panic.
+//! Fuzz targets: functions that take any bytes and panic if a promise of the code is broken.
+//!
+//! That nothing panics is the least of the promises. The targets also read every input a second
+//! way, cut into pieces or by a slow and plain reader of their own, and compare. They need neither
+//! a nightly compiler nor a fuzzing engine: the tests replay the corpus and a fixed number of
+//! mutants, `evergate-fuzz` goes on for as long as it is told to.
+
+pub mod corpus;
+mod http1;
+mod link;
+pub mod mutator;
+
+pub use http1::{http1_body, http1_request, http1_response};
+pub use link::{link_to_keeper, link_to_worker};
+
+/// A function to fuzz.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Names its folder in the corpus.
+    pub name: &'static str,
+    /// Panics if the input breaks a promise.
+    pub run: fn(&[u8]),
+    /// Pieces of input that mean something to it.
+    pub words: &'static [&'static str],
+}
+
+/// All of them.
+pub const TARGETS: [Target; 5] = [
+    Target { name: "http1_body", run: http1_body, words: http1::BODY_WORDS },
+    Target { name: "http1_request", run: http1_request, words: http1::HEAD_WORDS },
+    Target { name: "http1_response", run: http1_response, words: http1::HEAD_WORDS },
+    Target { name: "link_to_keeper", run: link_to_keeper, words: &[] },
+    Target { name: "link_to_worker", run: link_to_worker, words: &[] },
+];

@@ -6,6 +6,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
 
 use super::Limits;
+use super::grammar::token_len;
 use crate::head::{Field, Fields, Name, Version};
 
 /// Most field lines of a head, whatever [`Limits::fields_max`] says.
@@ -254,7 +255,10 @@ fn first_fault(section: &[u8], fields_max: usize, error: httparse::Error) -> Hea
 
 /// Whether the first line of `section` with a bad name starts with white space.
 fn is_folded(section: &[u8]) -> bool {
-    let mut lines = section.split(|byte| *byte == b'\n');
-    let bad = lines.find(|line| line.get(super::grammar::token_len(line)) != Some(&b':'));
+    let is_bad = |line: &&[u8]| {
+        let name_len = token_len(line);
+        name_len == 0 || line.get(name_len) != Some(&b':')
+    };
+    let bad = section.split(|byte| *byte == b'\n').find(is_bad);
     bad.is_some_and(|line| matches!(line, [b' ' | b'\t', ..]))
 }

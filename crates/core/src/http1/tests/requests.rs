@@ -296,6 +296,7 @@ fn a_field_line_is_taken_or_refused_for_its_reason() {
         ("A: b\r\n c", Folded),
         ("A: b\r\nC : d\r\n e", FieldName),
         (": a", FieldName),
+        (": a\r\n b", FieldName),
         ("A", FieldName),
         ("A b: c", FieldName),
         ("A\t: c", FieldName),
