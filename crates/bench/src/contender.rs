@@ -40,6 +40,8 @@ pub struct Setup<'a> {
     pub access_log: AccessLog,
     /// Bytes of a response body, for those whose buffers are sized by hand.
     pub body_bytes: usize,
+    /// Bytes of a request body, for the same.
+    pub upload_bytes: usize,
     /// Most connections at once.
     pub connections: u32,
     /// The binary of Evergate.

@@ -97,6 +97,7 @@ pub fn measure(
         origin: origin.address(),
         access_log: terms.access_log,
         body_bytes: case.body_bytes,
+        upload_bytes: case.upload_bytes,
         connections: case.connections,
         evergate: terms.evergate,
     };

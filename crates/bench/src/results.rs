@@ -20,7 +20,7 @@ pub type Round = BTreeMap<Contender, Measurement>;
 /// What holds for all figures of one run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Setting {
-    /// What was typed.
+    /// What to type for the same run.
     pub command: String,
     /// Where.
     pub machine: Machine,
@@ -64,9 +64,11 @@ impl CaseResults {
                 text.push_str(&row(contender, &taken));
             }
         }
-        text.push('\n');
-        for rival in [Contender::Nginx, Contender::Haproxy] {
-            text.push_str(&self.comparison(rival).unwrap_or_default());
+        let rivals = [Contender::Nginx, Contender::Haproxy];
+        let comparisons: String = rivals.iter().filter_map(|&r| self.comparison(r)).collect();
+        if !comparisons.is_empty() {
+            text.push('\n');
+            text.push_str(&comparisons);
         }
         text
     }

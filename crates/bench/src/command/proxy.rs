@@ -70,7 +70,7 @@ impl Proxy {
         let machine = Machine::look();
         ensure!(machine.cores > CONTENDER_CORE, "a comparison needs a core for each side");
         let setting = Setting {
-            command: command_line(),
+            command: self.command_line(),
             machine,
             versions: self.versions(&evergate)?,
             access_log: match self.access_log {
@@ -105,6 +105,24 @@ impl Proxy {
         let measurements = found.iter().flat_map(|case| &case.rounds).flat_map(Round::values);
         let failures: u64 = measurements.map(|measurement| measurement.failures).sum();
         Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// What to type for the same run. Paths are left out: they are those of one machine.
+    fn command_line(&self) -> String {
+        let cases: String =
+            self.cases.iter().map(|case| format!(" --case {}", case.name)).collect();
+        let contenders: Vec<String> = self.contenders.iter().map(Contender::to_string).collect();
+        let log = match self.access_log {
+            Switch::Off => " --access-log off",
+            Switch::On => "",
+        };
+        format!(
+            "cargo xtask bench proxy{cases} --rounds {} --seconds {} --warm-up {} --contenders {}{log}",
+            self.rounds,
+            self.seconds,
+            self.warm_up,
+            contenders.join(",")
+        )
     }
 
     fn versions(&self, evergate: &Path) -> anyhow::Result<BTreeMap<Contender, String>> {
@@ -152,12 +170,6 @@ fn progress(case: &Case, round: u32, contender: Contender, taken: &Measurement) 
     for note in &taken.notes {
         eprintln!("  at {note}");
     }
-}
-
-/// What was typed, as far as it does not name paths of this machine.
-fn command_line() -> String {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    format!("cargo xtask bench {}", arguments.join(" "))
 }
 
 /// `target/bench`, beside the folder of the profile that this program was built with.
