@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -17,7 +18,7 @@ use anyhow::{Context, bail, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open,
+    Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal,
     set_parent_process_death_signal,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -88,29 +89,51 @@ impl Tree {
 
     /// Asks the root to end, which ends the rest, and kills what is left after a while.
     fn end(&mut self) -> anyhow::Result<()> {
-        let tree = self.processes()?;
-        let root = Pid::from_child(&self.root);
-        let ended = pidfd_open(root, PidfdFlags::empty())?;
-        signal(root, Signal::TERM);
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&patience))?;
-        for (&pid, stat) in &tree {
-            let is_same = fs::read_to_string(format!("/proc/{pid}/stat"))
-                .is_ok_and(|text| Stat::parse(&text).is_some_and(|s| s.started == stat.started));
-            if is_same && let Some(pid) = Pid::from_raw(pid as i32) {
-                signal(pid, Signal::KILL);
-            }
+        let root = Handle::open(self.root.id())?;
+        let tree: Vec<Handle> = self
+            .processes()?
+            .into_iter()
+            .filter_map(|(pid, stat)| {
+                let handle = Handle::open(pid).ok()?;
+                // Opened by its number, which may by then have been another's.
+                let is_same = Stat::of(pid).is_some_and(|now| now.started == stat.started);
+                is_same.then_some(handle)
+            })
+            .collect();
+        root.signal(Signal::TERM)?;
+        root.wait()?;
+        for process in &tree {
+            process.signal(Signal::KILL)?;
+            process.wait()?;
         }
         Ok(())
     }
 }
 
-/// Sends a signal to a process that may have ended by itself, which is as well.
-fn signal(pid: Pid, signal: Signal) {
-    if let Err(error) = kill_process(pid, signal)
-        && error != Errno::SRCH
-    {
-        eprintln!("cannot signal process {}: {error}", pid.as_raw_nonzero());
+/// A process, whatever becomes of its number.
+#[derive(Debug)]
+struct Handle(OwnedFd);
+
+impl Handle {
+    fn open(pid: u32) -> io::Result<Self> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.0, signal) {
+            // One that ended by itself is as well.
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until it has ended, but no longer than [`PATIENCE`].
+    fn wait(&self) -> io::Result<()> {
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&patience))?;
+        Ok(())
     }
 }
 
@@ -184,6 +207,11 @@ struct Stat {
 }
 
 impl Stat {
+    /// `None` if there is no such process any more.
+    fn of(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         // The name, in parentheses, may hold anything.
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
@@ -203,8 +231,7 @@ fn all_processes() -> io::Result<BTreeMap<u32, Stat>> {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // It may end while we look.
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        if let Some(stat) = Stat::parse(&text) {
+        if let Some(stat) = Stat::of(pid) {
             found.insert(pid, stat);
         }
     }
