@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use evergate_core::id::RouteId;
+use evergate_core::route::{Conflict, HostPattern, Spec, Table};
+
 use crate::diagnostic::Diagnostic;
 use crate::keys::Noun;
 use crate::model::{Config, Host, Route};
-use crate::pattern;
 use crate::reader::{Place, Reader};
 
 /// Methods that are refused before routing (RFC 9110, 9.3.6 and 9.3.8).
@@ -17,7 +19,7 @@ pub(crate) fn check(reader: &Reader<'_>, config: &Config) {
     check_addresses(reader, config);
     check_routes(reader, config);
     for (name, route) in &config.routes {
-        warn_if_impossible(reader, name, route);
+        warn_if_unreachable(reader, config, name, route);
     }
     warn_open_admin(reader, config);
 }
@@ -59,40 +61,27 @@ fn check_addresses(reader: &Reader<'_>, config: &Config) {
     }
 }
 
-/// What makes two routes equal: only then nothing decides between them.
-fn identity(route: &Route) -> (Host, String, Vec<String>, Vec<String>, Vec<String>) {
-    let sorted = |mut list: Vec<String>| {
-        list.sort();
-        list
-    };
-    let path: String = {
-        let mut in_param = false;
-        // The names of parameters decide nothing.
-        route
-            .path
-            .chars()
-            .filter(|&c| {
-                let was_in_param = in_param;
-                in_param = if c == '{' { true } else { c != '}' && in_param };
-                !was_in_param || c == '*' || c == '}'
-            })
-            .collect()
-    };
-    let headers = route.headers.iter().map(|header| format!("{header:?}")).collect();
-    let methods = sorted(route.methods.clone());
-    (route.host.clone(), path, methods, sorted(headers), sorted(route.listeners.clone()))
-}
-
 fn check_routes(reader: &Reader<'_>, config: &Config) {
-    let mut seen = BTreeMap::new();
-    for (name, route) in &config.routes {
-        let Some(earlier) = seen.insert(identity(route), name) else { continue };
-        let (Some(here), Some(other)) =
-            (place(reader, Noun::Route, name), place(reader, Noun::Route, earlier))
-        else {
-            continue;
-        };
-        report_conflict(reader, (name, here), (earlier, other));
+    let names: Vec<&String> = config.routes.keys().collect();
+    let placed = |id: RouteId| {
+        Some((names[id.index()].as_str(), place(reader, Noun::Route, names[id.index()])?))
+    };
+    for conflict in Table::build(&config.route_specs()).err().unwrap_or_default() {
+        match conflict {
+            Conflict::Ambiguous { first, second } => {
+                if let (Some(one), Some(other)) = (placed(first), placed(second)) {
+                    report_conflict(reader, one, other);
+                }
+            }
+            Conflict::Invalid { route, why } => {
+                let Some((name, place)) = placed(route) else { continue };
+                reader.report(
+                    Diagnostic::error("bad-match", format!("the match of `route.{name}`: {why}"))
+                        .at(reader.locate(place))
+                        .about(format!("route.{name}.match")),
+                );
+            }
+        }
     }
 }
 
@@ -108,22 +97,84 @@ fn report_conflict(reader: &Reader<'_>, one: (&str, Place), other: (&str, Place)
     );
 }
 
-fn warn_if_impossible(reader: &Reader<'_>, name: &str, route: &Route) {
+/// A route whose every request is refused before it, or taken by a route that goes first.
+fn warn_if_unreachable(reader: &Reader<'_>, config: &Config, name: &str, route: &Route) {
     let Some(here) = place(reader, Noun::Route, name) else { return };
-    let by_path = pattern::parse(&route.pattern).ok().and_then(|pattern| pattern.impossible);
-    let by_method = !route.methods.is_empty()
-        && route.methods.iter().all(|method| REFUSED_METHODS.contains(&method.as_str()));
-    let why = match (by_path, by_method) {
-        (Some(why), _) => why,
-        (None, true) => "CONNECT and TRACE are refused before routing",
-        (None, false) => return,
-    };
-    reader.report(
+    let warning = |why: String| {
         Diagnostic::warning("unreachable-route", format!("`route.{name}` can never win: {why}"))
             .at(reader.locate(here))
             .about(format!("route.{name}"))
-            .help("mend its match, or remove it"),
-    );
+    };
+    let refused = |method: &String| REFUSED_METHODS.contains(&method.as_str());
+    if !route.methods.is_empty() && route.methods.iter().all(refused) {
+        let why = "CONNECT and TRACE are refused before routing".to_owned();
+        reader.report(warning(why).help("mend its `methods`, or remove it"));
+        return;
+    }
+    let first = config.routes.iter().find(|(other, first)| {
+        *other != name && is_covered(route, first, config) && rank(first) > rank(route)
+    });
+    let Some((first, _)) = first else { return };
+    let why = format!("`route.{first}` has more conditions and takes all its requests");
+    let diagnostic = warning(why).help("remove it, or give it another match");
+    reader.report(match place(reader, Noun::Route, first) {
+        Some(other) => diagnostic.see(reader.locate(other), "this one goes first"),
+        None => diagnostic,
+    });
+}
+
+/// Whether `first` takes every request that `route` would.
+fn is_covered(route: &Route, first: &Route, config: &Config) -> bool {
+    let all = config.listeners.keys().collect::<Vec<_>>();
+    let serves = |r: &Route, name: &String| r.listeners.is_empty() || r.listeners.contains(name);
+    let takes = |method: &String| {
+        first.methods.contains(method)
+            || (method == "HEAD" && first.methods.iter().any(|method| method == "GET"))
+    };
+    first.host == route.host
+        && first.path == route.path
+        && first.headers.iter().all(|header| route.headers.contains(header))
+        && all.into_iter().all(|name| !serves(route, name) || serves(first, name))
+        && (first.methods.is_empty()
+            || (!route.methods.is_empty() && route.methods.iter().all(takes)))
+}
+
+/// As [`Table`] ranks routes of one path: by the number of conditions.
+fn rank(route: &Route) -> usize {
+    route.headers.len()
+        + usize::from(!route.listeners.is_empty())
+        + usize::from(!route.methods.is_empty())
+}
+
+impl Config {
+    /// The routes as [`Table::build`] wants them, in the order of [`Config::routes`]: the route at
+    /// index `i` is `RouteId(i)`. They have no conflicts.
+    pub fn route_specs(&self) -> Vec<Spec> {
+        self.routes.values().map(spec).collect()
+    }
+}
+
+fn spec(route: &Route) -> Spec {
+    let host = match &route.host {
+        Host::Exact(name) => HostPattern::Exact(name.clone()),
+        Host::Below(name) => HostPattern::Below(name.clone()),
+        Host::Any => HostPattern::Any,
+    };
+    let mut keys: Vec<String> =
+        route.headers.iter().map(|header| format!("{}: {:?}", header.name, header.value)).collect();
+    keys.sort();
+    if !route.listeners.is_empty() {
+        let mut listeners = route.listeners.clone();
+        listeners.sort();
+        keys.push(format!("on {}", listeners.join(" ")));
+    }
+    Spec {
+        host,
+        path: route.path.clone(),
+        methods: route.methods.clone(),
+        conditions: u16::try_from(keys.len()).unwrap_or(u16::MAX),
+        conditions_key: keys.join("\n"),
+    }
 }
 
 /// The admin API in the open, readable by everybody.

@@ -29,7 +29,6 @@ pub(crate) enum Absent {
     /// This, as if it were written (without quotes; items of a list apart by spaces).
     Is(&'static str),
     /// This, said in words.
-    #[allow(dead_code, reason = "for the reference")]
     Means(&'static str),
 }
 
@@ -124,6 +123,13 @@ impl Noun {
     }
 }
 
+impl Noun {
+    /// Whether it is a section of the top level, so that any file of a configuration may have it.
+    pub(crate) const fn is_section(self) -> bool {
+        !matches!(self, Self::Server)
+    }
+}
+
 /// The top level of the file.
 pub(crate) static ROOT: &[Key] = &[
     key(
@@ -191,6 +197,22 @@ impl Key {
     /// A value that could be written, as TOML.
     pub(crate) fn sample(&self) -> String {
         if self.example.is_empty() { self.kind.sample() } else { self.example.to_owned() }
+    }
+
+    /// The described default, as TOML.
+    pub(crate) fn default_toml(&self) -> Option<String> {
+        let Absent::Is(text) = self.absent else { return None };
+        let quoted = |text: &str| format!("{text:?}");
+        Some(match &self.kind {
+            Kind::Number(..) | Kind::NumberOf(_) | Kind::Status(..) | Kind::Flag | Kind::Off => {
+                text.to_owned()
+            }
+            Kind::List(_) => {
+                let items: Vec<_> = text.split_whitespace().map(quoted).collect();
+                format!("[{}]", items.join(", "))
+            }
+            _ => quoted(text),
+        })
     }
 
     /// Whether this version has it.

@@ -1,6 +1,9 @@
 //! A route's match: `[host]/path`.
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
+
+use evergate_core::route::normalise;
 
 use crate::model::Host;
 use crate::reader::Fault;
@@ -20,8 +23,6 @@ pub(crate) struct Pattern {
     pub(crate) path: String,
     /// Names of its parameters.
     pub(crate) params: Vec<String>,
-    /// Why no request can have this path, if none can.
-    pub(crate) impossible: Option<&'static str>,
 }
 
 /// Reads `[host]/path`; a host alone stands for every path.
@@ -51,8 +52,7 @@ pub(crate) fn parse(text: &str) -> Result<Pattern, Fault> {
     };
     let host = parse_host(host)?;
     let (path, params) = parse_path(path)?;
-    let impossible = impossible(&path);
-    Ok(Pattern { host, path, params, impossible })
+    Ok(Pattern { host, path, params })
 }
 
 fn parse_host(text: &str) -> Result<Host, Fault> {
@@ -110,31 +110,64 @@ fn parse_path(text: &str) -> Result<(String, Vec<String>), Fault> {
     for (index, segment) in segments.iter().enumerate() {
         path.push('/');
         let is_last = index + 1 == segments.len();
-        let inner = segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
-        let (param, is_rest) = match (inner, *segment) {
-            (_, "*") => (REST, true),
-            (Some(inner), _) => match inner.strip_prefix('*') {
-                Some(rest) => (rest, true),
-                None => (inner, false),
-            },
-            (None, literal) if literal.contains(['{', '}', '*']) => {
-                return Err(fault("has a `*` or a brace beside other letters")
-                    .help("between two slashes stands plain text, {name}, or at the end *"));
-            }
-            (None, literal) => {
-                path.push_str(literal);
-                continue;
-            }
+        let Some(param) = param_of(segment)? else {
+            path.push_str(segment);
+            continue;
         };
-        if is_rest && !is_last {
+        if param.is_rest && !is_last {
             return Err(fault("goes on behind its `*`")
                 .help("`*` and {*rest} stand at the end; {name} stands for one part of a path"));
         }
-        check_param(param, &params)?;
-        params.push(param.to_owned());
-        path.push_str(&if is_rest { format!("{{*{param}}}") } else { format!("{{{param}}}") });
+        check_param(param.name, &params)?;
+        params.push(param.name.to_owned());
+        path.push_str(&if *segment == "*" {
+            format!("{{*{REST}}}")
+        } else {
+            (*segment).to_owned()
+        });
     }
-    Ok((path, params))
+    match normalise(path.as_bytes()) {
+        Ok(Cow::Borrowed(_)) => Ok((path, params)),
+        Ok(Cow::Owned(spelled)) => {
+            Err(fault("has a path that no request has: paths are normalised first")
+                .help(format!("write the path as \"{spelled}\"")))
+        }
+        Err(error) => {
+            let help = "write it as a browser sends it, without `..`, `\\` and %2f";
+            Err(fault(&format!("has a path that no request has: {error}")).help(help))
+        }
+    }
+}
+
+/// The parameter of one segment.
+struct Param<'a> {
+    name: &'a str,
+    is_rest: bool,
+}
+
+/// The parameter in a segment, which may have plain text around it; a `*` stands alone.
+fn param_of(segment: &str) -> Result<Option<Param<'_>>, Fault> {
+    if segment == "*" {
+        return Ok(Some(Param { name: REST, is_rest: true }));
+    }
+    if !segment.contains(['{', '}', '*']) {
+        return Ok(None);
+    }
+    let whole = segment.strip_prefix("{*").and_then(|inner| inner.strip_suffix('}'));
+    let (name, is_rest) = match whole {
+        Some(name) => (Some(name), true),
+        None => {
+            let inner = segment.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+            let alone = inner.filter(|(_, behind)| !behind.contains(['{', '}', '*']));
+            let before = segment.split('{').next().unwrap_or_default();
+            (alone.map(|(name, _)| name).filter(|_| !before.contains(['}', '*'])), false)
+        }
+    };
+    let Some(name) = name.filter(|name| !name.contains(['{', '}', '*'])) else {
+        return Err(Fault::new("bad-match", "has a `*` or a brace where none can stand")
+            .help("between two slashes stands plain text, one {name}, or at the end a `*` alone"));
+    };
+    Ok(Some(Param { name, is_rest }))
 }
 
 fn check_param(param: &str, earlier: &[String]) -> Result<(), Fault> {
@@ -151,17 +184,6 @@ fn check_param(param: &str, earlier: &[String]) -> Result<(), Fault> {
         return Err(fault(format!("has {{{param}}} twice")).help("give each its own name"));
     }
     Ok(())
-}
-
-/// Why no request has such a path: Evergate refuses or normalises them before routing.
-fn impossible(path: &str) -> Option<&'static str> {
-    if path.contains("//") {
-        return Some("paths with `//` are refused before routing");
-    }
-    if path.split('/').any(|segment| segment == "." || segment == "..") {
-        return Some("`.` and `..` are resolved before routing");
-    }
-    None
 }
 
 #[cfg(test)]
@@ -185,6 +207,7 @@ mod tests {
             ("/files/{*name}", Host::Any, "/files/{*name}"),
             ("[::1]/", exact("[::1]"), "/"),
             ("10.0.0.7/a/", exact("10.0.0.7"), "/a/"),
+            ("/img/{name}.png", Host::Any, "/img/{name}.png"),
         ];
         for (text, host, path) in cases {
             let found = parts(text);
@@ -207,7 +230,13 @@ mod tests {
             "/a b",
             "/*/b",
             "/a*",
-            "/v{x}",
+            "/{x}{y}",
+            "/a}b{c",
+            "/{*x}y",
+            "/a//b",
+            "/a/../b",
+            "/%2fa",
+            "/%41",
             "/{}",
             "/{host}",
             "/{a}/{a}",
@@ -218,12 +247,5 @@ mod tests {
         for text in wrong {
             assert!(parse(text).expect_err(text).help.is_some(), "{text}");
         }
-    }
-
-    #[test]
-    fn paths_that_no_request_has_are_marked() {
-        assert!(parse("/a//b").expect("it parses").impossible.is_some());
-        assert!(parse("/a/../b").expect("it parses").impossible.is_some());
-        assert!(parse("/a/b").expect("it parses").impossible.is_none());
     }
 }

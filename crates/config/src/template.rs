@@ -91,7 +91,6 @@ pub(crate) fn is_param(name: &str) -> bool {
 }
 
 /// As [`parse`] reads it.
-#[allow(dead_code, reason = "for the effective configuration")]
 pub(crate) fn show(template: &Template) -> String {
     template
         .parts

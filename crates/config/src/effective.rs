@@ -1,0 +1,406 @@
+//! The configuration in force as text: every default written out, every secret replaced.
+
+use std::fmt::Write;
+
+use evergate_core::{balance, health, retry};
+
+use crate::mask::is_suspect;
+use crate::model::{
+    AccessLog, Action, Admin, AllDown, ApiKey, App, Check, Config, Cors, HeaderEdits, HealthDetail,
+    Level, Listener, Log, LogFormat, Middleware, Node, Pool, Probe, Rewrite, Route, Server, Target,
+    Template, ValueMatch,
+};
+use crate::{duration, size, template};
+
+/// What stands in place of a secret.
+const HIDDEN: &str = "\"***\"";
+
+/// The effective configuration as TOML, secrets as `"***"`.
+///
+/// Without secrets it loads as the same configuration.
+pub fn to_toml(config: &Config) -> String {
+    let mut out = String::new();
+    node(&mut out, &config.node);
+    admin(&mut out, &config.admin);
+    log(&mut out, config.log);
+    for (name, listener) in &config.listeners {
+        section(&mut out, &format!("listener.{name}"), &listener_keys(listener));
+    }
+    for (name, route) in &config.routes {
+        section(&mut out, &format!("route.{name}"), &route_keys(route));
+    }
+    for (name, middleware) in &config.middleware {
+        section(&mut out, &format!("middleware.{name}"), &[middleware_key(middleware)]);
+    }
+    for (name, pool) in &config.pools {
+        section(&mut out, &format!("pool.{name}"), &pool_keys(pool));
+    }
+    for (name, app) in &config.apps {
+        section(&mut out, &format!("app.{name}"), &app_keys(app));
+    }
+    out
+}
+
+/// A key and its value as TOML.
+type Line = (&'static str, String);
+
+fn section(out: &mut String, header: &str, lines: &[Line]) {
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    writeln!(out, "[{header}]").expect("a String takes everything");
+    for (key, value) in lines {
+        writeln!(out, "{key} = {value}").expect("a String takes everything");
+    }
+}
+
+fn node(out: &mut String, node: &Node) {
+    let path = |path: &std::path::Path| text(&path.to_string_lossy());
+    let threads = node.threads.map_or_else(|| text("auto"), |threads| threads.to_string());
+    let lines = [
+        ("name", text(&node.name)),
+        ("state_dir", path(&node.state_dir)),
+        ("run_dir", path(&node.run_dir)),
+        ("threads", threads),
+        ("user", text(&node.user)),
+    ];
+    section(out, "node", &lines);
+}
+
+fn admin(out: &mut String, admin: &Admin) {
+    let token = |name, token: &Option<_>| token.as_ref().map(|_| (name, HIDDEN.to_owned()));
+    let tokens: Vec<_> = [token("viewer", &admin.viewer), token("operator", &admin.operator)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut lines = vec![
+        ("bind", list(admin.bind.iter().map(text_of))),
+        ("allow", list(admin.allow.iter().map(text_of))),
+    ];
+    if !tokens.is_empty() {
+        lines.push(("tokens", table(&tokens)));
+    }
+    section(out, "admin", &lines);
+}
+
+fn log(out: &mut String, log: Log) {
+    let level = match log.level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    let format = match log.format {
+        LogFormat::Json => "json",
+        LogFormat::Text => "text",
+    };
+    let access = match log.access {
+        AccessLog::Json => "json",
+        AccessLog::Combined => "combined",
+        AccessLog::Off => "off",
+    };
+    section(
+        out,
+        "log",
+        &[("level", text(level)), ("format", text(format)), ("access", text(access))],
+    );
+}
+
+fn listener_keys(listener: &Listener) -> Vec<Line> {
+    let limits = &listener.limits;
+    let size = |bytes: u64| text(&size::show(bytes));
+    let limits = table(&[
+        ("connections", limits.connections.to_string()),
+        ("connections_per_ip", limits.connections_per_ip.to_string()),
+        ("header", size(limits.header.into())),
+        ("headers", limits.headers.to_string()),
+        ("uri", size(limits.uri.into())),
+        ("body", size(limits.body)),
+        ("header_timeout", time(limits.header_timeout)),
+        ("idle_timeout", time(limits.idle_timeout)),
+        ("requests", limits.requests.to_string()),
+        ("body_rate_min", text(&format!("{}/s", size::show(limits.body_rate_min.into())))),
+        ("body_grace", time(limits.body_grace)),
+    ]);
+    vec![
+        ("bind", list(listener.bind.iter().map(text_of))),
+        ("trusted_proxies", list(listener.trusted_proxies.iter().map(text_of))),
+        ("limits", limits),
+    ]
+}
+
+fn route_keys(route: &Route) -> Vec<Line> {
+    let strings = |texts: &[String]| list(texts.iter().map(|name| text(name)));
+    let mut lines = vec![("match", text(&route.pattern))];
+    if !route.methods.is_empty() {
+        lines.push(("methods", strings(&route.methods)));
+    }
+    if !route.headers.is_empty() {
+        let headers = route.headers.iter().map(|header| {
+            let value = match &header.value {
+                _ if is_suspect(&header.name) => HIDDEN.to_owned(),
+                ValueMatch::Exact(value) => text(value),
+                ValueMatch::Regex(regex) => text(&format!("/{regex}/")),
+            };
+            (header.name.clone(), value)
+        });
+        lines.push(("headers", named(headers)));
+    }
+    if !route.listeners.is_empty() {
+        lines.push(("listeners", strings(&route.listeners)));
+    }
+    if !route.middleware.is_empty() {
+        lines.push(("use", strings(&route.middleware)));
+    }
+    lines.push(("timeout", time(route.timeout)));
+    lines.push(action(&route.action));
+    match &route.rewrite {
+        Rewrite::None => {}
+        Rewrite::StripPrefix(prefix) => lines.push(("strip_prefix", text(prefix))),
+        Rewrite::To(template) => lines.push(("rewrite", template_text(template))),
+    }
+    lines
+}
+
+fn action(action: &Action) -> Line {
+    match action {
+        Action::Pool(pool) => ("pool", text(pool)),
+        Action::Redirect { to, status } => {
+            ("redirect", table(&[("to", template_text(to)), ("status", status.to_string())]))
+        }
+        Action::Respond { status, body, content_type } => {
+            let lines = [
+                ("status", status.to_string()),
+                ("body", text(body)),
+                ("content_type", text(content_type)),
+            ];
+            ("respond", table(&lines))
+        }
+        Action::Health(HealthDetail::Status) => ("health", table(&[("detail", text("status"))])),
+        Action::Health(HealthDetail::Full) => ("health", table(&[("detail", text("full"))])),
+    }
+}
+
+fn middleware_key(middleware: &Middleware) -> Line {
+    match middleware {
+        Middleware::Headers(headers) => {
+            let lines =
+                [("request", edits(&headers.request)), ("response", edits(&headers.response))];
+            ("headers", table(&lines))
+        }
+        Middleware::Ip(ip) => {
+            let mut lines = Vec::new();
+            for (name, nets) in [("allow", &ip.allow), ("deny", &ip.deny)] {
+                if !nets.is_empty() {
+                    lines.push((name, list(nets.iter().map(text_of))));
+                }
+            }
+            if lines.is_empty() {
+                lines.push(("deny", "[]".to_owned()));
+            }
+            ("ip", table(&lines))
+        }
+        Middleware::ApiKey(ApiKey { header, keys }) => {
+            let keys = list(keys.iter().map(|_| HIDDEN.to_owned()));
+            ("api_key", table(&[("header", text(header)), ("keys", keys)]))
+        }
+        Middleware::Cors(cors) => ("cors", table(&cors_lines(cors))),
+    }
+}
+
+fn edits(edits: &HeaderEdits) -> String {
+    let fields = |fields: &[(String, Template)]| {
+        named(fields.iter().map(|(name, value)| {
+            let constant = template::show(value);
+            let hidden = is_suspect(name) && !constant.contains('{');
+            (name.clone(), if hidden { HIDDEN.to_owned() } else { text(&constant) })
+        }))
+    };
+    table(&[
+        ("set", fields(&edits.set)),
+        ("add", fields(&edits.add)),
+        ("remove", list(edits.remove.iter().map(|name| text(name)))),
+    ])
+}
+
+fn cors_lines(cors: &Cors) -> [Line; 6] {
+    let strings = |texts: &[String]| list(texts.iter().map(|name| text(name)));
+    [
+        ("origins", strings(&cors.origins)),
+        ("methods", strings(&cors.methods)),
+        ("headers", strings(&cors.headers)),
+        ("expose", strings(&cors.expose)),
+        ("credentials", cors.credentials.to_string()),
+        ("max_age", time(cors.max_age)),
+    ]
+}
+
+fn pool_keys(pool: &Pool) -> Vec<Line> {
+    let balance = match pool.balance {
+        balance::Policy::RoundRobin => "round-robin",
+        balance::Policy::LeastConn => "least-conn",
+        balance::Policy::Random => "random",
+        balance::Policy::P2c => "p2c",
+        balance::Policy::IpHash => "ip-hash",
+        balance::Policy::Hash => "hash",
+    };
+    let mut lines = vec![("balance", text(balance))];
+    if pool.balance == balance::Policy::Hash {
+        lines.push(("hash_key", template_text(&pool.hash_key)));
+    }
+    let servers = pool.servers.iter().map(|(name, server)| (name.clone(), server_table(server)));
+    lines.extend([
+        ("servers", named(servers)),
+        ("connect_timeout", time(pool.connect_timeout)),
+        ("keepalive", pool.keepalive.to_string()),
+        ("retry", retry_table(pool.retry)),
+        ("outlier", outlier_table(pool.outlier)),
+        (
+            "all_down",
+            match pool.all_down {
+                AllDown::Unavailable => text("503"),
+                AllDown::TryAll => text("try-all"),
+            },
+        ),
+        ("slow_start", time(pool.slow_start)),
+    ]);
+    lines.extend(pool.checks.iter().map(check_line));
+    lines
+}
+
+fn server_table(server: &Server) -> String {
+    let target = match &server.target {
+        Target::Url { host, port } if host.contains(':') => {
+            ("url", text(&format!("http://[{host}]:{port}")))
+        }
+        Target::Url { host, port } => ("url", text(&format!("http://{host}:{port}"))),
+        Target::App(app) => ("app", text(app)),
+    };
+    table(&[target, ("weight", server.weight.to_string())])
+}
+
+fn retry_table(policy: retry::Policy) -> String {
+    let retry::Conditions {
+        connect,
+        timeout,
+        status_500,
+        status_502,
+        status_503,
+        status_504,
+        non_idempotent,
+    } = policy.on;
+    let words = [
+        (connect, "connect"),
+        (timeout, "timeout"),
+        (status_500, "500"),
+        (status_502, "502"),
+        (status_503, "503"),
+        (status_504, "504"),
+        (non_idempotent, "non-idempotent"),
+    ];
+    let on = list(words.into_iter().filter(|(on, _)| *on).map(|(_, word)| text(word)));
+    table(&[
+        ("attempts", policy.attempts_max.to_string()),
+        ("on", on),
+        ("budget", text(&format!("{}%", policy.budget_percent))),
+    ])
+}
+
+fn outlier_table(policy: health::OutlierPolicy) -> String {
+    let consecutive = if policy.consecutive == u32::MAX { 0 } else { policy.consecutive };
+    table(&[
+        ("consecutive", consecutive.to_string()),
+        ("eject", time(policy.eject)),
+        ("max_ejected", text(&format!("{}%", policy.ejected_percent_max))),
+    ])
+}
+
+fn check_line(check: &Check) -> Line {
+    let health::CheckPolicy { every, timeout, fall, rise } = check.policy;
+    let mut lines = Vec::new();
+    let key = match &check.probe {
+        Probe::Http { path, host, expect } => {
+            lines.push(("path", text(path)));
+            lines.extend(host.iter().map(|host| ("host", text(host))));
+            let ranges = expect.iter().map(|r| text(&format!("{}-{}", r.start(), r.end())));
+            lines.push(("expect", list(ranges)));
+            "check.http"
+        }
+        Probe::Tcp => "check.tcp",
+    };
+    lines.extend([
+        ("every", time(every)),
+        ("timeout", time(timeout)),
+        ("fall", fall.to_string()),
+        ("rise", rise.to_string()),
+    ]);
+    (key, table(&lines))
+}
+
+fn app_keys(app: &App) -> Vec<Line> {
+    let env = app.env.iter().map(|(name, value)| {
+        (name.clone(), if is_suspect(name) { HIDDEN.to_owned() } else { text(value) })
+    });
+    let mut lines = vec![
+        ("run", list(app.run.iter().map(|word| text(word)))),
+        ("instances", app.instances.to_string()),
+        ("env", named(env)),
+    ];
+    lines.extend(app.cwd.iter().map(|cwd| ("cwd", text(&cwd.to_string_lossy()))));
+    lines.push(("ports", text(&format!("{}-{}", app.ports.start(), app.ports.end()))));
+    lines
+}
+
+fn template_text(template: &Template) -> String {
+    text(&template::show(template))
+}
+
+fn time(time: std::time::Duration) -> String {
+    text(&duration::show(time))
+}
+
+fn text_of(value: &impl ToString) -> String {
+    text(&value.to_string())
+}
+
+/// Quotes text as TOML 1.0 does.
+pub(crate) fn text(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() => {
+                write!(out, "\\u{:04X}", u32::from(c)).expect("a String takes everything");
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+fn table(lines: &[Line]) -> String {
+    named(lines.iter().map(|(key, value)| ((*key).to_owned(), value.clone())))
+}
+
+fn named(lines: impl Iterator<Item = (String, String)>) -> String {
+    let bare = |key: &str| {
+        !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let lines: Vec<_> = lines
+        .map(|(key, value)| {
+            let key = if bare(&key) { key } else { text(&key) };
+            format!("{key} = {value}")
+        })
+        .collect();
+    if lines.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", lines.join(", ")) }
+}
