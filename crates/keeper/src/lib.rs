@@ -1,1 +1,103 @@
 //! The keeper: sockets, children, and the loop that outlives the worker.
+//!
+//! It owns what must survive a crash of everything else: the listening sockets (it never accepts),
+//! the worker and the app instances. It is one thread around one `epoll`, it parses no text of a
+//! user, and it does what the worker says should be ([`evergate_control::link::Desired`]) rather
+//! than what to do, so a new worker that says the same disturbs nothing.
+//!
+//! What it decides lives in `evergate_core::{supervise, reconcile}`; here is what it performs.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::{fmt, io};
+
+use evergate_core::supervise::{instance, worker};
+use evergate_sys::privilege::User;
+
+mod apps;
+mod files;
+mod holder;
+mod keeper;
+mod link;
+mod notify;
+mod ports;
+mod process;
+mod sockets;
+
+/// Environment variable that tells a worker the number of its end of the link.
+pub const LINK_VARIABLE: &str = "EVERGATE_LINK";
+/// The descriptor that the link is on.
+pub const LINK_FD: i32 = 3;
+/// Exit status of a worker that cannot start and would not the next time (`EX_CONFIG`), as
+/// [`evergate_control::link::ToKeeper::Hopeless`] says with words.
+pub const HOPELESS_STATUS: i32 = 78;
+
+/// What to keep.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The worker: the binary itself.
+    pub program: PathBuf,
+    /// Its arguments, for example a subcommand and the path of the configuration file.
+    pub args: Vec<OsString>,
+    /// Only files below this directory are opened for a worker.
+    pub config_dir: PathBuf,
+    /// Who the worker is to be; default whoever the keeper is.
+    pub worker_user: Option<User>,
+    /// When to replace it; the default outside tests.
+    pub worker_policy: worker::Policy,
+    /// When to start app instances again; the default outside tests.
+    pub app_policy: instance::Policy,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// SIGTERM or SIGINT, and everything ended: exit status 0.
+    Stopped,
+    /// The worker could not start, for a reason that was printed: exit status 1.
+    Hopeless,
+}
+
+/// Why there is no keeper.
+#[derive(Debug)]
+pub enum Error {
+    /// Signals could not be collected.
+    Signals(io::Error),
+    /// Events could not be waited for.
+    Events(io::Error),
+    /// Children could not be waited for.
+    Children(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signals(error) => write!(f, "cannot collect signals: {error}"),
+            Self::Events(error) => write!(f, "cannot wait for events: {error}"),
+            Self::Children(error) => write!(f, "cannot wait for children: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Runs the keeper until SIGTERM or SIGINT, or until the worker proves hopeless.
+///
+/// Call it from the main thread before there are others. It blocks the signals it handles, adopts
+/// orphans, raises the limit on open files, and writes to standard error what an operator must
+/// know.
+pub fn run(options: Options) -> Result<Outcome, Error> {
+    keeper::Keeper::new(options)?.run()
+}
+
+/// Tells the operator one line.
+fn report(line: fmt::Arguments<'_>) {
+    print(format_args!("evergate: {line}"));
+}
+
+/// Writes to standard error. One that is closed must not end the keeper, as `eprintln` would.
+fn print(text: fmt::Arguments<'_>) {
+    use std::io::Write;
+
+    let _ = writeln!(io::stderr(), "{text}");
+}

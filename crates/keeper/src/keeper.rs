@@ -1,0 +1,324 @@
+//! The loop: wait, hear, do, tell.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use evergate_control::link::{Desired, PROTOCOL, ToKeeper, ToWorker};
+use evergate_core::rng::Rng;
+use evergate_core::supervise::worker::{End, Fate, Input, Output};
+use evergate_core::time::Instant;
+use evergate_sys::exit::{self, Exit};
+use evergate_sys::signal::{self, Signal, Signals};
+use evergate_sys::{clock, random, rlimit};
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use crate::apps::Apps;
+use crate::link::Broken;
+use crate::notify::Notify;
+use crate::process::{self, Worker};
+use crate::sockets::Sockets;
+use crate::{Error, HOPELESS_STATUS, Options, Outcome, files, print, report};
+
+/// Messages read from the worker before the rest of the loop has its turn.
+const MESSAGES_PER_TURN: usize = 64;
+/// Names of what is waited for.
+const SIGNALS: EventData = EventData::new_u64(0);
+const LINK: EventData = EventData::new_u64(1);
+
+/// Everything that outlives a worker.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    options: Options,
+    events: OwnedFd,
+    signals: Signals,
+    notify: Notify,
+    sockets: Sockets,
+    apps: Apps,
+    worker: Worker,
+    remembered: Option<Rc<OwnedFd>>,
+    stopping: Stopping,
+    end: Option<End>,
+}
+
+/// How urgently the operator wants an end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stopping {
+    No,
+    Asked,
+    InAHurry,
+}
+
+impl Keeper {
+    pub(crate) fn new(options: Options) -> Result<Self, Error> {
+        let caught = [Signal::Child, Signal::Hangup, Signal::Interrupt, Signal::Terminate];
+        let signals = Signals::block(&caught).map_err(Error::Signals)?;
+        exit::adopt_orphans().map_err(Error::Children)?;
+        let files_before = match rlimit::raise_files() {
+            Ok(files) => files.before,
+            Err(error) => {
+                report(format_args!("cannot raise the limit on open files: {error}"));
+                1024
+            }
+        };
+        let events =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Error::Events(e.into()))?;
+        epoll::add(&events, &signals, SIGNALS, EventFlags::IN)
+            .map_err(|error| Error::Events(error.into()))?;
+        Ok(Self {
+            events,
+            signals,
+            notify: Notify::from_env(),
+            sockets: Sockets::default(),
+            apps: Apps::new(options.app_policy, Rng::seeded(random::seed()), files_before),
+            worker: Worker::new(options.worker_policy, clock::unix_seconds()),
+            remembered: None,
+            stopping: Stopping::No,
+            end: None,
+            options,
+        })
+    }
+
+    pub(crate) fn run(mut self) -> Result<Outcome, Error> {
+        self.feed(clock::now(), Input::Start);
+        loop {
+            if let Some(end) = self.end
+                && self.apps.is_empty()
+            {
+                self.sockets.close_all();
+                return Ok(match end {
+                    End::Stopped => Outcome::Stopped,
+                    End::Hopeless => Outcome::Hopeless,
+                });
+            }
+            self.wait()?;
+            let now = clock::now();
+            self.read_link(now, MESSAGES_PER_TURN);
+            self.handle_signals(now)?;
+            self.tick(now);
+            self.tell(now);
+        }
+    }
+
+    fn wait(&self) -> Result<(), Error> {
+        let failed = |error: rustix::io::Errno| Error::Events(io::Error::from(error));
+        if let Some(link) = &self.worker.link {
+            let mut interest = EventFlags::IN;
+            interest.set(EventFlags::OUT, link.is_waiting());
+            epoll::modify(&self.events, link, LINK, interest).map_err(failed)?;
+        }
+        let deadlines = [self.worker.machine.deadline(), self.apps.deadline()];
+        let timeout = deadlines.into_iter().flatten().min().map(|at| {
+            let left = at - clock::now();
+            left.try_into().expect("deadlines are less than a lifetime away")
+        });
+        // Which of the two it was does not matter: both are looked at in every turn.
+        let mut fired = Vec::with_capacity(2);
+        match epoll::wait(
+            &self.events,
+            rustix::buffer::spare_capacity(&mut fired),
+            timeout.as_ref(),
+        ) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Takes in up to `messages_max` messages of the worker.
+    fn read_link(&mut self, now: Instant, messages_max: usize) {
+        for _ in 0..messages_max {
+            let Some(link) = &mut self.worker.link else {
+                return;
+            };
+            link.flush();
+            match link.receive() {
+                Ok(None) => return,
+                Ok(Some((message, fds))) => self.hear(now, message, fds),
+                Err(broken) => self.break_link(now, broken),
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Instant, message: ToKeeper, mut fds: Vec<OwnedFd>) {
+        match message {
+            ToKeeper::Hello { protocol: PROTOCOL, version: _ } => {}
+            ToKeeper::Hello { protocol, version } => {
+                report(format_args!(
+                    "the worker (version {version}) speaks protocol {protocol}, not {PROTOCOL}"
+                ));
+                self.break_link(now, Broken::Nonsense);
+            }
+            ToKeeper::Desired(desired) => self.make(now, &desired),
+            ToKeeper::Ready => {
+                self.feed(now, Input::Ready);
+                self.notify.send("READY=1");
+            }
+            ToKeeper::Remember => match fds.pop() {
+                Some(file) => self.remembered = Some(Rc::new(file)),
+                None => self.break_link(now, Broken::Nonsense),
+            },
+            ToKeeper::Open { request, path } => {
+                let (error, fds) = match files::open(&self.options.config_dir, &path) {
+                    Ok(file) => (None, vec![Rc::new(file)]),
+                    Err(sentence) => (Some(sentence), vec![]),
+                };
+                self.send(now, &ToWorker::Opened { request, error }, fds);
+            }
+            ToKeeper::Hopeless { message } => {
+                print(format_args!("{message}"));
+                self.feed(now, Input::Hopeless);
+            }
+            // It exits next, and that is what counts.
+            ToKeeper::Drained => {}
+            ToKeeper::Kill { app, instance } => self.apps.kill(&app, instance),
+        }
+    }
+
+    fn make(&mut self, now: Instant, desired: &Desired) {
+        let answers = self.sockets.apply(&desired.listeners);
+        for (listener, (outcome, fds)) in desired.listeners.iter().zip(answers) {
+            let (listener, address) = (listener.name.clone(), listener.address.clone());
+            self.send(now, &ToWorker::Listening { listener, address, outcome }, fds);
+        }
+        // Once all is to end, a worker that does not know yet must not start anything.
+        if self.stopping == Stopping::No {
+            self.apps.apply(now, &desired.apps);
+        }
+        self.tell(now);
+        self.send(now, &ToWorker::Settled, vec![]);
+    }
+
+    fn handle_signals(&mut self, now: Instant) -> Result<(), Error> {
+        while let Some(signal) = self.signals.next().map_err(Error::Signals)? {
+            match signal {
+                Signal::Child => self.handle_exits(now)?,
+                Signal::Hangup => self.send(now, &ToWorker::Reload, vec![]),
+                Signal::Interrupt | Signal::Terminate => self.stop(now),
+                Signal::Quit | Signal::Kill | Signal::User1 | Signal::User2 => {
+                    unreachable!("not among those that were blocked")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in every exit. Each child keeps its number until all that depends on it is done.
+    fn handle_exits(&mut self, now: Instant) -> Result<(), Error> {
+        while let Some((pid, exit)) = exit::next().map_err(Error::Children)? {
+            if self.worker.pid == Some(pid) {
+                // What it said last explains its exit.
+                self.read_link(now, usize::MAX);
+                let _ = signal::send_group(pid, Signal::Kill);
+                exit::reap(pid).map_err(Error::Children)?;
+                self.handle_worker_exit(now, pid, exit);
+            } else {
+                // One of the apps, or an orphan that was adopted only to be reaped.
+                self.apps.exited(now, pid, exit);
+                exit::reap(pid).map_err(Error::Children)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_worker_exit(&mut self, now: Instant, pid: u32, exit: Exit) {
+        self.close_link();
+        self.worker.pid = None;
+        if self.stopping == Stopping::No {
+            report(format_args!("the worker (process {pid}) ended: {exit}"));
+        }
+        let fate = match exit {
+            Exit::Status(HOPELESS_STATUS) => Fate::Hopeless,
+            Exit::Status(_) | Exit::Signal { .. } => Fate::Crashed,
+        };
+        self.feed(now, Input::Exited(fate));
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.notify.send("STOPPING=1");
+        let (next, input) = match self.stopping {
+            Stopping::No => (Stopping::Asked, Input::Stop),
+            Stopping::Asked | Stopping::InAHurry => (Stopping::InAHurry, Input::Hurry),
+        };
+        self.stopping = next;
+        self.feed(now, input);
+        if next == Stopping::InAHurry && self.end.is_some() {
+            self.apps.hurry(now);
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.worker.machine.deadline().is_some_and(|at| at <= now) {
+            self.feed(now, Input::Tick);
+        }
+        self.apps.tick(now);
+    }
+
+    /// Tells the worker what changed.
+    fn tell(&mut self, now: Instant) {
+        if let Some(observed) = self.apps.take_observed(now) {
+            self.send(now, &ToWorker::Observed(observed), vec![]);
+        }
+    }
+
+    fn send(&mut self, now: Instant, message: &ToWorker, fds: Vec<Rc<OwnedFd>>) {
+        // Without a worker nobody listens; the next one will ask.
+        let sent = self.worker.link.as_mut().map(|link| link.send(message, fds));
+        if let Some(Err(broken)) = sent {
+            self.break_link(now, broken);
+        }
+    }
+
+    fn break_link(&mut self, now: Instant, broken: Broken) {
+        self.close_link();
+        let input = match broken {
+            Broken::Closed => Input::Deaf,
+            Broken::Full | Broken::Nonsense => Input::Hung,
+        };
+        self.feed(now, input);
+    }
+
+    fn close_link(&mut self) {
+        if let Some(link) = self.worker.link.take() {
+            let _ = epoll::delete(&self.events, link.as_fd());
+        }
+    }
+
+    /// Tells the worker's machine what happened and does what follows.
+    fn feed(&mut self, now: Instant, input: Input) {
+        let mut output = self.worker.machine.handle(now, input);
+        while let Some(todo) = output.take() {
+            match todo {
+                Output::Spawn => {
+                    if let Err(sentence) = self.spawn_worker() {
+                        report(format_args!("cannot start the worker: {sentence}"));
+                        output = self.worker.machine.handle(now, Input::Exited(Fate::Hopeless));
+                    }
+                }
+                Output::AskToStop => {
+                    let grace_ms = self.options.worker_policy.grace.as_millis() as u32;
+                    self.send(now, &ToWorker::Stop { grace_ms }, vec![]);
+                }
+                Output::Kill(reason) => {
+                    let pid = self.worker.pid.expect("only a worker with a process is killed");
+                    if let Some(why) = process::explain(reason, &self.options.worker_policy) {
+                        report(format_args!("killing the worker (process {pid}): it {why}"));
+                    }
+                    let _ = signal::send_group(pid, Signal::Kill);
+                }
+                Output::End(end) => {
+                    self.end = Some(end);
+                    self.apps.stop_all(now);
+                    if self.stopping == Stopping::InAHurry {
+                        self.apps.hurry(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn spawn_worker(&mut self) -> Result<(), String> {
+        self.worker.spawn(&self.options, self.remembered.as_ref())?;
+        let link = self.worker.link.as_ref().expect("a new worker has a link");
+        epoll::add(&self.events, link, LINK, EventFlags::IN).map_err(|error| error.to_string())
+    }
+}

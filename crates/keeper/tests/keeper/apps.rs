@@ -1,0 +1,199 @@
+//! App instances: crashes, changes, and what the worker hears of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use evergate_control::link::{Instance, InstanceState, Observed, ToKeeper, ToWorker};
+use evergate_sys::clock;
+use evergate_sys::signal::{self, Signal};
+
+use crate::stage::{Pace, Stage, app, apps, lives};
+
+pub(crate) const TESTS: &[crate::Test] = &[
+    ("a_crash_is_heard_of_at_once_and_healed", a_crash_is_heard_of_at_once_and_healed),
+    ("apps_outlive_workers", apps_outlive_workers),
+    ("an_app_is_told_who_it_is", an_app_is_told_who_it_is),
+    ("a_failed_start_says_why", a_failed_start_says_why),
+    ("a_changed_app_starts_anew_and_others_stay", a_changed_app_starts_anew_and_others_stay),
+    ("a_removed_app_dies_with_all_its_kin", a_removed_app_dies_with_all_its_kin),
+    ("a_kill_counts_as_a_crash", a_kill_counts_as_a_crash),
+    ("no_zombie_stays", no_zombie_stays),
+];
+
+const SLEEP: &[&str] = &["sleep", "1000"];
+
+fn running(instance: &Instance) -> (u32, u16) {
+    match instance.state {
+        InstanceState::Running { pid, port } => (pid, port),
+        InstanceState::Backoff { .. } | InstanceState::Stopping { .. } => panic!("{instance:?}"),
+    }
+}
+
+fn all_run(instances: &[Instance]) -> bool {
+    instances.iter().all(|instance| matches!(instance.state, InstanceState::Running { .. }))
+}
+
+fn a_crash_is_heard_of_at_once_and_healed() {
+    let stage = Stage::new(Pace::Production);
+    let worker = stage.worker();
+    let settled = stage.desire(&worker, &apps(&[app("shop", SLEEP, 3)]));
+    let before: Vec<_> = settled.instances.iter().map(running).collect();
+    assert_eq!(before.len(), 3);
+    let ports: std::collections::BTreeSet<u16> = before.iter().map(|&(_, port)| port).collect();
+    assert_eq!(ports.len(), 3, "each has a port of its own");
+
+    let killed_at = clock::now();
+    signal::send(before[1].0, Signal::Kill).unwrap();
+    let (heard, _) = stage.hear_within(&worker, Duration::from_millis(500));
+    let took = clock::now() - killed_at;
+    let ToWorker::Observed(Observed { instances }) = heard else { panic!("{heard:?}") };
+    assert!(took < Duration::from_millis(50), "heard after {took:?}");
+    let hit = &instances[1];
+    assert!(matches!(hit.state, InstanceState::Backoff { for_ms: 1..=250 }), "{hit:?}");
+    assert_eq!((hit.exits, hit.last_exit.as_deref()), (1, Some("signal 9 (KILL)")));
+    assert_eq!([running(&instances[0]), running(&instances[2])], [before[0], before[2]]);
+
+    let healed = stage.observe(&worker, all_run);
+    let (pid, port) = running(&healed[1]);
+    assert!(pid != before[1].0 && port != before[1].1, "a new process on a new port");
+    assert_eq!((healed[1].generation, healed[1].exits), (2, 1));
+    assert!(stage.stderr().contains("shop/1 (process"), "{}", stage.stderr());
+}
+
+fn apps_outlive_workers() {
+    let stage = Stage::new(Pace::Quick);
+    let mut worker = stage.worker();
+    let desired = apps(&[app("shop", SLEEP, 2)]);
+    let before = stage.desire(&worker, &desired).instances;
+    worker.say(&ToKeeper::Ready);
+    for _ in 0..3 {
+        worker.crash();
+        worker = stage.worker();
+        assert_eq!(stage.desire(&worker, &desired).instances, before);
+        worker.say(&ToKeeper::Ready);
+    }
+}
+
+fn an_app_is_told_who_it_is() {
+    let manager = ("NOTIFY_SOCKET", "/no/such/manager".to_owned());
+    let stage = Stage::with(Pace::Production, std::env::current_exe().unwrap(), &[manager]);
+    let worker = stage.worker();
+    let mut shop = app("shop", SLEEP, 2);
+    shop.env = vec![("MODE".into(), "production".into()), ("PORT".into(), "1".into())];
+    shop.cwd = Some(stage.path(""));
+    let settled = stage.desire(&worker, &apps(&[shop]));
+    let (pid, port) = running(&settled.instances[1]);
+    let environ = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    let env: BTreeMap<_, _> = environ.split('\0').filter_map(|line| line.split_once('=')).collect();
+    let expected = [
+        ("PORT", port.to_string()),
+        ("HOST", "127.0.0.1".into()),
+        ("APP", "shop".into()),
+        ("INSTANCE", "1".into()),
+        ("GENERATION", "1".into()),
+        ("MODE", "production".into()),
+    ];
+    for (name, value) in expected {
+        assert_eq!(env.get(name).copied(), Some(value.as_str()), "{name}");
+    }
+    assert!(!env.contains_key("NOTIFY_SOCKET") && !env.contains_key("EVERGATE_LINK"));
+    let cwd = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+    assert_eq!(cwd, fs::canonicalize(stage.path("")).unwrap());
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    assert_eq!(fds, 3, "standard input, output and error");
+}
+
+fn a_failed_start_says_why() {
+    let stage = Stage::new(Pace::Production);
+    let worker = stage.worker();
+    let mut lost = app("lost", SLEEP, 1);
+    lost.cwd = Some("/no/such/place".into());
+    let mut crowded = app("crowded", SLEEP, 2);
+    crowded.ports = (30_900, 30_900);
+    let wrong = [app("absent", &["/no/such/program"], 1), crowded, app("empty", &[], 1), lost];
+    let settled = stage.desire(&worker, &apps(&wrong));
+    let why: Vec<_> = settled.instances.iter().map(|i| i.last_exit.as_deref()).collect();
+    let expected = [
+        Some("cannot run /no/such/program: no such file"),
+        None,
+        Some("no port is free from 30900 to 30900"),
+        Some("cannot run: no program is given"),
+        Some("cannot run in /no/such/place: no such file"),
+    ];
+    assert_eq!(why, expected);
+    // The exit of a program that does run reads differently.
+    let settled = stage.desire(&worker, &apps(&[app("brief", &["false"], 1)]));
+    assert_eq!(settled.instances.iter().filter(|i| i.app == "brief").count(), 1);
+    let ended = |instances: &[Instance]| {
+        instances.iter().any(|i| i.last_exit.as_deref() == Some("exit status 1"))
+    };
+    stage.observe(&worker, ended);
+}
+
+fn a_changed_app_starts_anew_and_others_stay() {
+    let stage = Stage::new(Pace::Production);
+    let worker = stage.worker();
+    let (shop, mut api) = (app("shop", SLEEP, 1), app("api", SLEEP, 1));
+    let before = stage.desire(&worker, &apps(&[shop.clone(), api.clone()])).instances;
+    api.env.push(("MODE".into(), "new".into()));
+    stage.desire(&worker, &apps(&[shop.clone(), api.clone()]));
+    let after =
+        stage.observe(&worker, |instances| all_run(instances) && instances[0].generation == 2);
+    assert_eq!(after[0].app, "api");
+    assert_eq!((after[0].exits, &after[1]), (0, &before[1]), "planned, and the other untouched");
+    // More of the same disturbs nobody.
+    let two = app("shop", SLEEP, 2);
+    let more = stage.desire(&worker, &apps(&[two, api])).instances;
+    assert_eq!((&more[..2], more.len()), (&after[..], 3));
+}
+
+fn a_removed_app_dies_with_all_its_kin() {
+    let stage = Stage::new(Pace::Quick);
+    let worker = stage.worker();
+    // The instance ignores the request to end, and so does its child.
+    let stubborn = app("shop", &["sh", "-c", "trap '' TERM; sleep 1000 & wait; sleep 1000"], 1);
+    let pid = running(&stage.desire(&worker, &apps(&[stubborn])).instances[0]).0;
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    let mut stage = stage;
+    let child: u32 = stage.await_true(|_| {
+        fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok()
+    });
+    let settled = stage.desire(&worker, &apps(&[]));
+    assert_eq!(settled.instances[0].state, InstanceState::Stopping { pid });
+    assert!(stage.observe(&worker, <[Instance]>::is_empty).is_empty());
+    assert!(!lives(pid));
+    stage.await_true(|_| (!lives(child)).then_some(()));
+    assert!(!stage.stderr().contains("ended"), "a planned end is no news: {}", stage.stderr());
+}
+
+fn a_kill_counts_as_a_crash() {
+    let stage = Stage::new(Pace::Production);
+    let worker = stage.worker();
+    stage.desire(&worker, &apps(&[app("shop", SLEEP, 2)]));
+    // Those that are not there are passed over.
+    for (app, instance) in [("shop", 7), ("none", 0), ("shop", 1)] {
+        worker.say(&ToKeeper::Kill { app: app.into(), instance });
+    }
+    let healed = stage.observe(&worker, |instances| instances[1].generation == 2);
+    assert_eq!((healed[0].exits, healed[1].exits), (0, 1));
+    assert_eq!(healed[1].last_exit.as_deref(), Some("signal 9 (KILL)"));
+}
+
+fn no_zombie_stays() {
+    let mut stage = Stage::new(Pace::Production);
+    let worker = stage.worker();
+    // An orphan each time, which the keeper inherits.
+    let messy = ["sh", "-c", "(sh -c 'exec sleep 0' & echo) >/dev/null; exec sleep 1000"];
+    stage.desire(&worker, &apps(&[app("shop", &messy, 8), app("brief", &["true"], 8)]));
+    let keeper = stage.keeper_pid();
+    let children = format!("/proc/{keeper}/task/{keeper}/children");
+    let only_ours = move |_: &mut Stage| {
+        let listed = fs::read_to_string(&children).unwrap();
+        let children: Vec<u32> =
+            listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        // The worker and eight instances; whatever else was there has been reaped.
+        (children.len() == 9 && children.iter().all(|&pid| lives(pid))).then_some(())
+    };
+    stage.await_true(only_ours);
+}

@@ -1,0 +1,317 @@
+//! A keeper in a process of its own, and a test in the place of its worker.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use evergate_control::link::{self, Address, App, Desired, Instance, Listener, Outcome};
+use evergate_control::link::{Observed, PROTOCOL, ToKeeper, ToWorker};
+use evergate_core::supervise::{instance, worker};
+use evergate_core::time::Instant;
+use evergate_keeper::{Options, Outcome as End, run};
+use evergate_sys::clock;
+use evergate_sys::seqpacket::{self, Received};
+use evergate_sys::signal::{self, Signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::puppet;
+
+/// Longest wait for anything; a test fails past it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How fast the keeper is: as in production, or with short waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// The default policies.
+    Production,
+    /// A worker is always replaced at once, and killed early; an app too.
+    Quick,
+}
+
+/// The part of the test binary that is the keeper.
+pub(crate) fn run_keeper(arguments: &[String]) -> ExitCode {
+    let [pace, program, directory] = arguments else { panic!("{arguments:?}") };
+    let (mut worker_policy, mut app_policy) =
+        (worker::Policy::default(), instance::Policy::default());
+    if pace == "quick" {
+        worker_policy.stable_after = Duration::ZERO;
+        worker_policy.ready_within = Duration::from_millis(300);
+        worker_policy.margin = Duration::from_millis(100);
+        worker_policy.cap = Duration::from_millis(50);
+        app_policy.stop_timeout = Duration::from_millis(200);
+    }
+    let options = Options {
+        program: program.into(),
+        args: vec!["run-puppet".into(), format!("{directory}/test.sock").into()],
+        config_dir: directory.into(),
+        worker_user: None,
+        worker_policy,
+        app_policy,
+    };
+    match run(options) {
+        Ok(End::Stopped) => ExitCode::SUCCESS,
+        Ok(End::Hopeless) => ExitCode::from(1),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A running keeper.
+pub(crate) struct Stage {
+    keeper: Child,
+    entrance: OwnedFd,
+    directory: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self::with(pace, std::env::current_exe().unwrap(), &[])
+    }
+
+    /// With another program as the worker, and more in the environment.
+    pub(crate) fn with(pace: Pace, program: PathBuf, env: &[(&str, String)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let entrance = rustix::net::socket_with(family, kind, flags, None).unwrap();
+        let address = SocketAddrUnix::new(directory.path().join("test.sock")).unwrap();
+        rustix::net::bind(&entrance, &address).unwrap();
+        rustix::net::listen(&entrance, 8).unwrap();
+        let keeper = Command::new(std::env::current_exe().unwrap())
+            .arg("run-keeper")
+            .arg(match pace {
+                Pace::Production => "production",
+                Pace::Quick => "quick",
+            })
+            .arg(program)
+            .arg(directory.path())
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stderr(File::create(directory.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { keeper, entrance, directory }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn keeper_pid(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        signal::send(self.keeper.id(), signal).unwrap();
+    }
+
+    /// What the keeper wrote for the operator.
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(self.directory.path().join("stderr")).unwrap()
+    }
+
+    /// The next worker, greeted.
+    pub(crate) fn worker(&self) -> Worker {
+        self.await_event(&self.entrance, PATIENCE);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::accept_with(&self.entrance, flags).unwrap();
+        let mut worker = Worker { socket, pid: 0, generation: 0, remembered: None };
+        let (pid, _) = self.packet(&worker, PATIENCE);
+        worker.pid = String::from_utf8(pid).unwrap().parse().unwrap();
+        let (welcome, mut fds) = self.hear(&worker);
+        let ToWorker::Welcome { protocol: PROTOCOL, generation, remembered, keeper_pid, .. } =
+            welcome
+        else {
+            panic!("{welcome:?}");
+        };
+        assert_eq!((keeper_pid, fds.len()), (self.keeper.id(), usize::from(remembered)));
+        worker.generation = generation;
+        worker.remembered = fds.pop();
+        worker.say(&ToKeeper::Hello { protocol: PROTOCOL, version: "test".into() });
+        worker
+    }
+
+    /// The next message of the keeper.
+    pub(crate) fn hear(&self, worker: &Worker) -> (ToWorker, Vec<OwnedFd>) {
+        self.hear_within(worker, PATIENCE)
+    }
+
+    pub(crate) fn hear_within(
+        &self,
+        worker: &Worker,
+        patience: Duration,
+    ) -> (ToWorker, Vec<OwnedFd>) {
+        let (packet, fds) = self.packet(worker, patience);
+        (link::decode(&packet).unwrap(), fds)
+    }
+
+    /// What comes of a wish: what became of each listener, the numbers of its sockets, and the apps.
+    pub(crate) fn desire(&self, worker: &Worker, desired: &Desired) -> Settled {
+        worker.say(&ToKeeper::Desired(desired.clone()));
+        let mut settled = Settled::default();
+        loop {
+            match self.hear(worker) {
+                (ToWorker::Listening { listener, address, outcome }, fds) => {
+                    let wish = &desired.listeners[settled.listening.len()];
+                    assert_eq!((&listener, &address), (&wish.name, &wish.address));
+                    // By number, and closed at once: what stays open is the keeper's doing.
+                    let inodes = fds.iter().map(inode).collect();
+                    settled.listening.push((outcome, inodes));
+                }
+                (ToWorker::Observed(Observed { instances }), _) => settled.instances = instances,
+                (ToWorker::Settled, _) => return settled,
+                (other, _) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Waits until the instances are as `is_right` says.
+    pub(crate) fn observe(
+        &self,
+        worker: &Worker,
+        is_right: impl Fn(&[Instance]) -> bool,
+    ) -> Vec<Instance> {
+        loop {
+            match self.hear(worker) {
+                (ToWorker::Observed(Observed { instances }), _) if is_right(&instances) => {
+                    return instances;
+                }
+                (ToWorker::Observed(_), _) => {}
+                (other, _) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Waits for the keeper to end.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let status = self.await_true(|stage| stage.keeper.try_wait().unwrap());
+        (status, self.stderr())
+    }
+
+    /// Waits until `look` finds something. For what has no event to wait for.
+    pub(crate) fn await_true<T>(&mut self, look: impl Fn(&mut Self) -> Option<T>) -> T {
+        let deadline = clock::now() + PATIENCE;
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(clock::now() < deadline, "waited too long; the keeper said: {}", self.stderr());
+            std::thread::yield_now();
+        }
+    }
+
+    fn packet(&self, worker: &Worker, patience: Duration) -> (Vec<u8>, Vec<OwnedFd>) {
+        self.await_event(&worker.socket, patience);
+        let (mut buffer, mut fds) = (vec![0; 256 * 1024], Vec::new());
+        match seqpacket::recv(&worker.socket, &mut buffer, &mut fds).unwrap() {
+            Received::Packet(length) => (buffer[..length].to_vec(), fds),
+            Received::Closed => panic!("the worker is gone; the keeper said: {}", self.stderr()),
+        }
+    }
+
+    fn await_event(&self, fd: impl AsFd, patience: Duration) {
+        let mut waiting = [PollFd::new(&fd, PollFlags::IN)];
+        let count = poll(&mut waiting, Some(&patience.try_into().unwrap())).unwrap();
+        assert!(count > 0, "nothing within {patience:?}; the keeper said: {}", self.stderr());
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Twice is meant: the second signal hurries. Two that are sent together arrive as one.
+        let deadline = clock::now() + PATIENCE;
+        while self.keeper.try_wait().is_ok_and(|end| end.is_none()) && clock::now() < deadline {
+            let _ = signal::send(self.keeper.id(), Signal::Terminate);
+            std::thread::yield_now();
+        }
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A puppet worker, seen from the test.
+pub(crate) struct Worker {
+    socket: OwnedFd,
+    pub(crate) pid: u32,
+    pub(crate) generation: u32,
+    pub(crate) remembered: Option<OwnedFd>,
+}
+
+impl Worker {
+    pub(crate) fn say(&self, message: &ToKeeper) {
+        self.say_with(message, &[]);
+    }
+
+    pub(crate) fn say_with(&self, message: &ToKeeper, fds: &[&OwnedFd]) {
+        let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+        seqpacket::send(&self.socket, &link::encode(message), &fds).unwrap();
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn babble(&self, bytes: &[u8]) {
+        seqpacket::send(&self.socket, bytes, &[]).unwrap();
+    }
+
+    pub(crate) fn exit(&self, status: u8) {
+        self.babble(&[puppet::EXIT, status]);
+    }
+
+    pub(crate) fn crash(&self) -> Instant {
+        let at = clock::now();
+        signal::send(self.pid, Signal::Kill).unwrap();
+        at
+    }
+}
+
+/// What came of a wish.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) listening: Vec<(Outcome, Vec<u64>)>,
+    pub(crate) instances: Vec<Instance>,
+}
+
+impl Settled {
+    pub(crate) fn address(&self, index: usize) -> SocketAddr {
+        match &self.listening[index].0 {
+            Outcome::Bound(Address::Tcp(address)) => *address,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) fn listener(name: &str, address: &str, sockets: u16) -> Listener {
+    Listener { name: name.into(), address: Address::Tcp(address.parse().unwrap()), sockets }
+}
+
+pub(crate) fn app(name: &str, run: &[&str], instances: u16) -> App {
+    App {
+        name: name.into(),
+        run: run.iter().map(|&word| word.to_owned()).collect(),
+        instances,
+        env: vec![],
+        cwd: None,
+        ports: (31_000, 31_999),
+    }
+}
+
+pub(crate) fn apps(apps: &[App]) -> Desired {
+    Desired { listeners: vec![], apps: apps.to_vec() }
+}
+
+/// Connects, which works as long as somebody listens, whether or not anybody accepts.
+pub(crate) fn knock(address: SocketAddr) {
+    TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+}
+
+/// Whether there is such a process, and it is no zombie.
+pub(crate) fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn inode(fd: &OwnedFd) -> u64 {
+    rustix::fs::fstat(fd).unwrap().st_ino
+}
