@@ -1,7 +1,7 @@
 //! Latencies in buckets that grow with the value, so that every one is known to within 1 %.
 //!
-//! Values below [`LINEAR`] nanoseconds have a bucket each; above, every doubling is cut into
-//! [`LINEAR`] equal parts. The whole range of `u64` takes 58 KiB and recording is one increment.
+//! Values below 128 nanoseconds have a bucket each; above, every doubling is cut into 128 equal
+//! parts. The whole range of `u64` takes 58 KiB and recording is one increment.
 
 use std::time::Duration;
 

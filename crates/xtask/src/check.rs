@@ -18,16 +18,13 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     let mut tests = Tally::default();
     let ended = steps(root, &mut log, &mut tests);
     log.print();
+    if let Err(error) = &ended {
+        println!("xtask check: {error:#}");
+    }
     if tests != Tally::default() {
         println!("{tests}");
     }
-    match ended {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => {
-            eprintln!("xtask check: {error:#}");
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn steps(root: &Path, log: &mut Log, tests: &mut Tally) -> anyhow::Result<()> {
