@@ -18,6 +18,10 @@ const REFUSED_METHODS: [&str; 2] = ["CONNECT", "TRACE"];
 pub(crate) fn check(reader: &Reader<'_>, config: &Config) {
     check_addresses(reader, config);
     check_routes(reader, config);
+}
+
+/// Warns of what cannot have been meant.
+pub(crate) fn warn(reader: &Reader<'_>, config: &Config) {
     for (name, route) in &config.routes {
         warn_if_unreachable(reader, config, name, route);
     }
@@ -33,17 +37,12 @@ fn check_addresses(reader: &Reader<'_>, config: &Config) {
     for (name, listener) in &config.listeners {
         for address in listener.bind.iter().filter(|address| address.port() != 0) {
             let Some(earlier) = taken.insert(*address, name) else { continue };
-            let Some(here) = place(reader, Noun::Listener, name) else { continue };
-            let message = format!("`listener.{name}` cannot listen on {address} too");
-            let diagnostic = Diagnostic::error("address-conflict", message)
-                .at(reader.locate(here))
-                .about(format!("listener.{name}.bind"));
-            reader.report(match place(reader, Noun::Listener, earlier) {
-                Some(other) if earlier != name => diagnostic
-                    .see(reader.locate(other), "this one listens there already")
-                    .help("choose another port, or make one listener of the two"),
-                Some(_) | None => diagnostic.help("it stands in its `bind` twice: remove one"),
-            });
+            let (Some(here), Some(other)) =
+                (place(reader, Noun::Listener, name), place(reader, Noun::Listener, earlier))
+            else {
+                continue;
+            };
+            report_address(reader, *address, (name, here), (earlier, other));
         }
     }
     for address in config.admin.bind.iter().filter(|address| address.port() != 0) {
@@ -56,9 +55,29 @@ fn check_addresses(reader: &Reader<'_>, config: &Config) {
             )
             .at(reader.locate(here))
             .about("admin.bind")
-            .help("choose another port for `admin.bind`"),
+            .help("choose another port for one of them"),
         );
     }
+}
+
+fn report_address(
+    reader: &Reader<'_>,
+    address: SocketAddr,
+    one: (&str, Place),
+    other: (&str, Place),
+) {
+    let (later, earlier) = if one.1 > other.1 { (one, other) } else { (other, one) };
+    let message = format!("`listener.{}` cannot listen on {address} too", later.0);
+    let diagnostic = Diagnostic::error("address-conflict", message)
+        .at(reader.locate(later.1))
+        .about(format!("listener.{}.bind", later.0));
+    reader.report(if later.0 == earlier.0 {
+        diagnostic.help("it stands in its `bind` twice: remove one")
+    } else {
+        diagnostic
+            .see(reader.locate(earlier.1), "this one listens there already")
+            .help("choose another port, or make one listener of the two")
+    });
 }
 
 fn check_routes(reader: &Reader<'_>, config: &Config) {
@@ -87,12 +106,15 @@ fn check_routes(reader: &Reader<'_>, config: &Config) {
 
 fn report_conflict(reader: &Reader<'_>, one: (&str, Place), other: (&str, Place)) {
     let (later, earlier) = if one.1 > other.1 { (one, other) } else { (other, one) };
-    let message = format!("`route.{}` and `route.{}` match the same requests", earlier.0, later.0);
+    let message = format!(
+        "`route.{}` and `route.{}` take the same requests, and neither is more specific",
+        earlier.0, later.0
+    );
     reader.report(
         Diagnostic::error("route-conflict", message)
             .at(reader.locate(later.1))
             .about(format!("route.{}", later.0))
-            .see(reader.locate(earlier.1), "nothing decides between it and this one")
+            .see(reader.locate(earlier.1), "the other one")
             .help("make one more specific, by host, path, `methods` or `headers`, or remove it"),
     );
 }

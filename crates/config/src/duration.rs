@@ -14,7 +14,8 @@ const UNITS: [(&str, u64); 5] =
 pub(crate) fn positive(text: &str) -> Result<Duration, Fault> {
     let duration = parse(text)?;
     if duration.is_zero() {
-        return Err(Fault::new("bad-duration", "is no time at all; it must be longer than zero"));
+        return Err(Fault::new("bad-duration", "is no time at all")
+            .help("write a time longer than zero, or leave the key out for the default"));
     }
     Ok(duration)
 }

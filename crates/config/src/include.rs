@@ -162,8 +162,9 @@ pub(crate) fn syntax_errors(text: &Text) -> Vec<Diagnostic> {
         if diagnostics.last().is_some_and(same_line) {
             continue;
         }
-        let (message, help) = explain(error.message(), &text.text, error.span());
-        let goes_on = ["unclosed", "array", "inline table", "basic string", "literal string"];
+        let (message, help) = explain(error.message(), text, error.span());
+        let goes_on =
+            ["unclosed", "array", "inline table", "comma", "basic string", "literal string"];
         let is_cascade = goes_on.iter().any(|word| error.message().contains(word))
             && !error.message().contains("must be quoted");
         let code = if message.contains("twice") { "duplicate-key" } else { "syntax" };
@@ -182,20 +183,26 @@ pub(crate) fn syntax_errors(text: &Text) -> Vec<Diagnostic> {
 /// The parser's words in the operator's, with advice for the usual slips.
 fn explain(
     message: &str,
-    text: &str,
+    text: &Text,
     span: Option<std::ops::Range<usize>>,
 ) -> (String, Option<String>) {
-    let found = span.and_then(|span| text.get(span)).unwrap_or_default();
     let plain = |message: &str, help: &str| (message.to_owned(), Some(help.to_owned()));
-    if message.starts_with("string values must be quoted") {
-        if found.trim().is_empty() {
-            return plain("there is no value behind the `=`", "write the value, text in quotes");
-        }
-        return plain("text must be in quotes", "write \"…\" around it");
+    let found = span.clone().and_then(|span| text.shown.get(span)).unwrap_or_default();
+    let word = span.map(|span| bare_word(&text.shown, span.start)).unwrap_or_default();
+    let is_bare = ["string values must be quoted", "invalid float", "invalid integer"]
+        .iter()
+        .any(|known| message.starts_with(known));
+    if is_bare && word.is_empty() {
+        return plain("there is no value behind the `=`", "write the value, text in quotes");
+    }
+    if is_bare {
+        let word = if found.starts_with(word) { found.trim_end() } else { word };
+        let message = format!("`{word}` must be in quotes: it is no number, `true` or `false`");
+        return (message, Some(format!("write \"{word}\"")));
     }
     if message.starts_with("duplicate key") {
         let message = format!("`{found}` stands here twice");
-        return (message, Some("keep one of them; tables of one name are one table".to_owned()));
+        return (message, Some("keep one of them, with the keys of both".to_owned()));
     }
     if message.starts_with("unclosed table") {
         return plain(
@@ -209,8 +216,8 @@ fn explain(
             "lists look like [\"a\", \"b\"]",
         );
     }
-    if message.starts_with("unclosed inline table") || message.contains("inline table") {
-        let help = "tables in one line look like { a = 1, b = 2 }";
+    if message.contains("inline table") || message.starts_with("missing comma between key-value") {
+        let help = "tables in one line look like { a = 1, b = 2 }, with text in quotes";
         return plain("a table is not closed, or a comma is missing", help);
     }
     if message.starts_with("invalid basic string") || message.starts_with("invalid literal string")
@@ -219,9 +226,6 @@ fn explain(
     }
     if message.starts_with("key with no value") {
         return plain("there is no `=` behind the key", "write `key = value`");
-    }
-    if message.starts_with("invalid float") || message.starts_with("invalid integer") {
-        return plain("this is not a number", "write \"…\" around addresses and other text");
     }
     if message.starts_with("invalid boolean") {
         return plain("this is not a value", "write `true`, `false`, or \"…\" around text");
@@ -233,6 +237,15 @@ fn explain(
         );
     }
     (message.to_owned(), None)
+}
+
+/// The word around a byte, as far as a value without quotes would go.
+fn bare_word(text: &str, at: usize) -> &str {
+    let ends = |c: char| c.is_whitespace() || "=,[]{}#\"'".contains(c);
+    let (Some(before), Some(behind)) = (text.get(..at), text.get(at..)) else { return "" };
+    let start = before.rfind(ends).map_or(0, |end| end + 1);
+    let end = at + behind.find(ends).unwrap_or(behind.len());
+    &text[start..end]
 }
 
 /// Reports an `include` in a file that was itself included.

@@ -354,3 +354,6 @@ fn sample_name(noun: Noun) -> &'static str {
         Noun::Server => "a",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,11 @@ pub fn load_with(path: &Path, files: &dyn Files) -> Result<Loaded, Vec<Diagnosti
     let config = decode(&reader, &trees);
     references::check(&reader, &config);
     conflict::check(&reader, &config);
+    if !reader.has_errors() {
+        // What is unused or out of reach for now may be so because of an error.
+        references::warn_unused(&reader, &config);
+        conflict::warn(&reader, &config);
+    }
     let diagnostics = in_order(&reader);
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(diagnostics);
@@ -94,6 +99,8 @@ fn in_order(reader: &Reader<'_>) -> Vec<Diagnostic> {
     let file =
         |diagnostic: &Diagnostic| reader.texts.iter().position(|text| text.name == diagnostic.file);
     diagnostics.sort_by_key(|found| (file(found), found.line, found.column));
+    // Keys that are asked for twice are reported twice.
+    diagnostics.dedup();
     diagnostics
 }
 
@@ -120,7 +127,7 @@ fn decode(reader: &Reader<'_>, trees: &[Spanned<DeTable<'_>>]) -> Config {
         apps: named(reader, &roots, Noun::App, |section| Some(app::decode(section))),
         files: Vec::new(),
     };
-    refuse_idle(reader, &roots);
+    refuse_idle(reader);
     config
 }
 
@@ -175,11 +182,11 @@ fn named<'r, T>(
 }
 
 /// Without a listener or a route nothing would ever be served.
-fn refuse_idle(reader: &Reader<'_>, roots: &[Section<'_>]) {
+fn refuse_idle(reader: &Reader<'_>) {
     let main = &reader.texts[0].name;
     let refuse = |noun: Noun, help: &str| {
         let has_any = reader.places.borrow().keys().any(|(other, _)| *other == noun);
-        if has_any || roots.iter().any(|root| root.has(noun.word()) && root.is_wrong(noun.word())) {
+        if has_any || reader.unnamed.borrow().contains(&noun) {
             return;
         }
         let message = format!("there is no {}: nothing would be served", noun.word());
@@ -190,9 +197,24 @@ fn refuse_idle(reader: &Reader<'_>, roots: &[Section<'_>]) {
                 .help(help),
         );
     };
-    refuse(Noun::Listener, "write, for example:\n\n[listener.web]\nbind = [\"0.0.0.0:8080\"]");
+    refuse(Noun::Listener, "write, for example:\n[listener.web]\nbind = [\"0.0.0.0:8080\"]");
     refuse(
         Noun::Route,
-        "write, for example:\n\n[route.all]\nmatch = \"/*\"\nrespond = { body = \"hello\" }",
+        "write, for example:\n[route.all]\nmatch = \"/*\"\nrespond = { body = \"hello\" }",
     );
+}
+
+/// The described keys that decoding a text asks for.
+#[cfg(test)]
+pub(crate) fn decode_for_test(text: &str) -> std::collections::BTreeSet<String> {
+    let texts = [crate::reader::Text {
+        name: "evergate.toml".to_owned(),
+        directory: PathBuf::new(),
+        text: text.to_owned(),
+        shown: text.into(),
+    }];
+    let trees = [DeTable::parse_recoverable(text).0];
+    let reader = Reader::new(&texts, &Disk);
+    decode(&reader, &trees);
+    reader.asked.take()
 }

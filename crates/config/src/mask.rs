@@ -13,8 +13,12 @@ use toml::de::{DeTable, DeValue};
 use crate::keys::{Key, Kind, ROOT, find};
 
 /// Parts of names behind which secrets are suspected.
-const SUSPECT: [&str; 8] =
-    ["auth", "cookie", "credential", "hmac", "key", "pass", "secret", "token"];
+const SUSPECT_PARTS: [&str; 8] =
+    ["apikey", "authorization", "credential", "hmac", "passphrase", "password", "secret", "token"];
+/// Whole names, or the last words of names, behind which secrets are suspected.
+const SUSPECT_ENDS: [&str; 6] = ["auth", "cookie", "key", "keys", "pass", "passwd"];
+/// The one name of another proxy that ends so and is harmless, and often written here.
+const HARMLESS: &str = "proxy_pass";
 /// Names behind which they are known, if the file cannot be parsed.
 const KNOWN: [&str; 2] = ["operator", "viewer"];
 
@@ -40,7 +44,10 @@ pub(crate) fn blot(text: &str) -> Arc<str> {
 /// Whether a name suggests that its value is secret.
 pub(crate) fn is_suspect(name: &str) -> bool {
     let lower = name.to_lowercase();
-    SUSPECT.iter().any(|part| lower.contains(part))
+    let last = lower.rsplit(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty());
+    lower != HARMLESS
+        && (SUSPECT_PARTS.iter().any(|part| lower.contains(part))
+            || last.is_some_and(|word| SUSPECT_ENDS.contains(&word)))
 }
 
 /// The span, cut to whole characters of the text.

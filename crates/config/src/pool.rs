@@ -299,7 +299,7 @@ fn decode_retry(section: &Section<'_>) -> retry::Policy {
 
 fn retry_on(text: &str) -> Result<&'static str, Fault> {
     RETRY_ON.into_iter().find(|word| *word == text).ok_or_else(|| {
-        let fault = Fault::new("bad-choice", "is not known here");
+        let fault = Fault::new("bad-choice", "is not a known value");
         match nearest(text, RETRY_ON.into_iter()) {
             Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),
             None => fault.help(format!("there are {}", RETRY_ON.join(", "))),
@@ -329,7 +329,8 @@ fn all_down(word: &str) -> Result<AllDown, Fault> {
         )
         .help("write \"503\" or \"try-all\"")),
         _ => {
-            Err(Fault::new("bad-choice", "is not known here").help("write \"503\" or \"try-all\""))
+            Err(Fault::new("bad-choice", "is not a known value")
+                .help("write \"503\" or \"try-all\""))
         }
     }
 }

@@ -5,14 +5,14 @@
 //! to the [`Reader`] and the default goes to the caller, so that decoding never stops early.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{Diagnostic, Excerpt, Location};
+use crate::diagnostic::{Diagnostic, Excerpt, Location, Severity};
 use crate::files::Files;
 use crate::keys::{Absent, Key, Kind, Noun, ROOT, find};
 use crate::nearest::{foreign, nearest};
@@ -89,11 +89,13 @@ pub(crate) struct Reader<'r> {
     pub(crate) references: RefCell<Vec<Reference>>,
     /// Parameters to be found in matches when all routes are known.
     pub(crate) params: RefCell<Vec<ParamUse>>,
+    /// Sections without names, such as `[[pool]]`: what they hold is not known.
+    pub(crate) unnamed: RefCell<BTreeSet<Noun>>,
     /// Where each thing stands.
     pub(crate) places: RefCell<BTreeMap<(Noun, String), Place>>,
     /// Described paths (`pool.NAME.balance`) that were asked for while present.
     #[cfg(test)]
-    pub(crate) asked: RefCell<std::collections::BTreeSet<String>>,
+    pub(crate) asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'r> Reader<'r> {
@@ -104,6 +106,7 @@ impl<'r> Reader<'r> {
             diagnostics: RefCell::default(),
             references: RefCell::default(),
             params: RefCell::default(),
+            unnamed: RefCell::default(),
             places: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
@@ -113,6 +116,12 @@ impl<'r> Reader<'r> {
     /// Notes what is wrong.
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    /// Whether the configuration is refused already.
+    pub(crate) fn has_errors(&self) -> bool {
+        let is_error = |found: &Diagnostic| found.severity == Severity::Error;
+        self.diagnostics.borrow().iter().any(is_error)
     }
 
     /// The place, ready to be shown.
@@ -273,12 +282,6 @@ impl<'r> Section<'r> {
         );
     }
 
-    /// Whether the key is written, but not as a table with something in it.
-    pub(crate) fn is_wrong(&self, name: &str) -> bool {
-        let table = self.table.get(name).and_then(|value| value.get_ref().as_table());
-        table.is_none_or(|table| !table.is_empty())
-    }
-
     /// Whether the key is written, be it right or wrong.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.describe(name);
@@ -324,7 +327,7 @@ impl<'r> Section<'r> {
     }
 
     fn not_a_choice(kind: &Kind, word: &str) -> Fault {
-        let fault = Fault::new("bad-choice", "is not known here");
+        let fault = Fault::new("bad-choice", "is not a known value");
         let Kind::Choice(words) = kind else { return fault };
         match nearest(word, words.iter().copied()) {
             Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),

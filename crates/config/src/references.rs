@@ -17,8 +17,12 @@ pub(crate) fn check(reader: &Reader<'_>, config: &Config) {
     for wanted in reader.params.borrow().iter() {
         find_param(reader, config, wanted);
     }
-    warn_unused(reader, Noun::Pool, "no route sends requests to it");
-    warn_unused(reader, Noun::Middleware, "no route names it in `use`");
+}
+
+/// Warns of what is there for nothing.
+pub(crate) fn warn_unused(reader: &Reader<'_>, config: &Config) {
+    warn_unnamed(reader, Noun::Pool, "no route sends requests to it");
+    warn_unnamed(reader, Noun::Middleware, "no route names it in `use`");
     warn_unserved(reader, config);
 }
 
@@ -28,7 +32,7 @@ fn is_there(reader: &Reader<'_>, noun: Noun, name: &str) -> bool {
 
 fn resolve(reader: &Reader<'_>, reference: &Reference) {
     let Reference { noun, name, .. } = reference;
-    if is_there(reader, *noun, name) {
+    if is_there(reader, *noun, name) || reader.unnamed.borrow().contains(noun) {
         return;
     }
     let word = noun.word();
@@ -84,7 +88,7 @@ fn find_param(reader: &Reader<'_>, config: &Config, wanted: &ParamUse) {
     }
 }
 
-fn warn_unused(reader: &Reader<'_>, noun: Noun, why: &str) {
+fn warn_unnamed(reader: &Reader<'_>, noun: Noun, why: &str) {
     let used: BTreeSet<String> = reader
         .references
         .borrow()

@@ -168,8 +168,9 @@ fn decode_action(section: &Section<'_>) -> Option<Action> {
     // All of them are read, so that their own errors come out too.
     let pool = section.get("pool").and_then(|value| value.refer()).map(Action::Pool);
     let redirect = section.section("redirect").and_then(|redirect| {
-        let to = read_template(&redirect, "to", (Noun::Route, &section.name), location)?;
-        Some(Action::Redirect { to, status: redirect.number("status") })
+        let to = read_template(&redirect, "to", (Noun::Route, &section.name), location);
+        let status = redirect.number("status");
+        Some(Action::Redirect { to: to?, status })
     });
     let respond = section.section("respond").map(|respond| Action::Respond {
         status: respond.number("status"),

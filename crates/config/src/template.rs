@@ -26,7 +26,8 @@ pub(crate) fn parse(text: &str) -> Result<Template, Fault> {
             rest = &brace[2..];
             continue;
         }
-        let Some(end) = brace.find('}').filter(|&end| end > 0) else {
+        let end = brace.find('}').filter(|&end| end > 0 && !brace[1..end].contains('{'));
+        let Some(end) = end else {
             let complaint = format!("has a `{}` without its partner", &brace[..1]);
             let help = "variables look like {client_ip}; a brace itself is written twice";
             return Err(Fault::new("bad-template", complaint).help(help));

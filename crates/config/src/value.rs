@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use crate::diagnostic::Diagnostic;
 use crate::keys::{Kind, Noun};
 use crate::reader::{Fault, Place, Reader, Reference, Section, join, type_of};
+use crate::size;
 
 /// Bytes that `${file:…}` may bring.
 pub(crate) const FILE_VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -83,9 +84,10 @@ impl<'r> Value<'r> {
         };
         match (self.kind, number, found) {
             (Kind::Duration | Kind::Delay, Some(number), _) => Some(format!("\"{number}s\"")),
-            (Kind::Size, Some(number), _) => {
-                Some(format!("\"{number}B\" for bytes, or \"{number}KiB\", \"{number}MiB\""))
-            }
+            (Kind::Size, Some(number), _) => Some(match number.parse() {
+                Ok(bytes) if bytes >= 1024 => format!("\"{}\"", size::show(bytes)),
+                _ => format!("\"{number}B\" for bytes, or \"{number}KiB\", \"{number}MiB\""),
+            }),
             (Kind::Rate, Some(number), _) => Some(format!("\"{number}B/s\" for bytes a second")),
             (Kind::Percent, Some(number), _) => Some(format!("\"{number}%\"")),
             (Kind::Statuses | Kind::Ports, Some(number), _) => Some(format!("\"{number}\"")),
@@ -371,6 +373,7 @@ impl<'r> Value<'r> {
     /// `[[pool]]`, or `pool = 5`.
     fn refuse_unnamed(&self, noun: Noun) {
         let word = noun.word();
+        self.reader.unnamed.borrow_mut().insert(noun);
         let message = format!("each {word} needs a name of its own");
         let help = match (noun, self.value.get_ref()) {
             (Noun::Server, _) => {
@@ -388,6 +391,7 @@ impl<'r> Value<'r> {
     /// `[pool]` with keys right below it, or `servers = { a = "http://…" }`.
     fn refuse_nameless(&self, noun: Noun, name: &str) {
         let word = noun.word();
+        self.reader.unnamed.borrow_mut().insert(noun);
         let found = type_of(self.value.get_ref());
         let message =
             format!("`{}` must be a table with the keys of a {word}, not {found}", self.path);

@@ -1,0 +1,72 @@
+//! Files as the tests see them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use evergate_config::{Disk, Files};
+
+/// The disk below a directory, and a made-up `/etc/evergate` and environment beside it.
+#[derive(Debug)]
+pub(crate) struct Fixture {
+    directory: PathBuf,
+}
+
+impl Fixture {
+    /// A directory below `tests`.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { directory: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name) }
+    }
+
+    /// The files of the directory that end in `.toml`, without that ending, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.directory).expect("the directory is there");
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("it can be listed").path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+            .map(|path| path.file_stem().expect("it has a name").to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// A file of the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Files for Fixture {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match path.strip_prefix("/etc/evergate") {
+            Ok(name) if name == Path::new("public") => Ok(b"a-token\n".to_vec()),
+            Ok(name) if name == Path::new("keys") => {
+                Ok(b"# partners\nkey-one\n\nkey-two\n".to_vec())
+            }
+            Ok(name) if name == Path::new("denied") => Err(io::Error::from_raw_os_error(13)),
+            Ok(_) => Err(io::Error::from_raw_os_error(2)),
+            Err(_) => Disk.read(&self.directory.join(path)),
+        }
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let paths = Disk.list(&self.directory.join(directory))?;
+        let relative = |path: &PathBuf| path.strip_prefix(&self.directory).map(Path::to_owned);
+        Ok(paths.iter().filter_map(|path| relative(path).ok()).collect())
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        match name {
+            "TIMEOUT" => Some("soon".to_owned()),
+            "SITE" => Some("site-a.example.org/*".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        Some(if path.ends_with("public") { 0o644 } else { 0o600 })
+    }
+
+    fn host_name(&self) -> String {
+        "edge-a".to_owned()
+    }
+}
