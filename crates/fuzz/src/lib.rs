@@ -5,11 +5,13 @@
 //! a nightly compiler nor a fuzzing engine: the tests replay the corpus and a fixed number of
 //! mutants, `evergate-fuzz` goes on for as long as it is told to.
 
+mod config;
 pub mod corpus;
 mod http1;
 mod link;
 pub mod mutator;
 
+pub use config::config;
 pub use http1::{http1_body, http1_request, http1_response};
 pub use link::{link_to_keeper, link_to_worker};
 
@@ -25,7 +27,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
+    Target { name: "config", run: config, words: self::config::WORDS },
     Target { name: "http1_body", run: http1_body, words: http1::BODY_WORDS },
     Target { name: "http1_request", run: http1_request, words: http1::HEAD_WORDS },
     Target { name: "http1_response", run: http1_response, words: http1::HEAD_WORDS },
