@@ -135,6 +135,7 @@ impl From<HeadError> for RequestError {
 }
 
 /// Reads the head at the front of `input` into `head`, or returns `None` if more bytes must come.
+/// It always reads from the start, so pass all that has arrived of the head.
 /// Unless a request is returned, what `head` holds means nothing.
 pub fn parse_request(
     input: &[u8],

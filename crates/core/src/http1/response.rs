@@ -67,7 +67,7 @@ impl From<HeadError> for ResponseError {
 }
 
 /// Reads the head at the front of `input` into `head`, or returns `None` if more bytes must come.
-/// `method` is the request's. Unless a response is returned, what `head` holds means nothing.
+/// It always reads from the start, so pass all that has arrived of the head. `method` is the request's. Unless a response is returned, what `head` holds means nothing.
 pub fn parse_response(
     input: &[u8],
     limits: &Limits,

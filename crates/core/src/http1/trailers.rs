@@ -54,7 +54,6 @@ impl Trailers {
     fn end_line(&mut self) -> Result<Section, BodyError> {
         let [line @ .., b'\r'] = &self.text[self.kept..] else { return Err(BodyError::BareLf) };
         if line.is_empty() {
-            self.text.truncate(self.kept);
             return Ok(Section::Ended);
         }
         if self.lines == LINES_MAX {

@@ -52,6 +52,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     row("bare-lf-early", "400", "waits", "a bare LF is refused before the head is complete"),
     row("bare-lf-field", "400", "taken", BARE_LF),
     row("bare-lf-line", "400", "taken", BARE_LF),
+    row("bare-lf-no-fields", "400", "taken", BARE_LF),
     row("cl-max", "taken", "431", "hyper keeps the two largest lengths for marks of its own"),
     row("cl-te", "400", "taken", TWO_FRAMINGS),
     row("connect", "405", "taken", "a gateway opens no tunnels"),

@@ -115,6 +115,7 @@ fn line_vectors() -> Vec<(&'static str, String, Ours)> {
         ("bareLF-all", own("GET / HTTP/1.1\r\nHost: a\n"), Refuse(400, "bare_lf")),
         ("bareLF-all", own("GET / HTTP/1.1\r\nHost: a\n\r\n"), Refuse(400, "bare_lf")),
         ("bareLF-all", own("GET / HTTP/1.1\r\nHost: a\r\n\n"), Refuse(400, "bare_lf")),
+        ("bareLF-all", own("GET / HTTP/1.0\r\n\n"), Refuse(400, "bare_lf")),
         ("bareCR-in-value", get("X: a\rb"), Refuse(400, "field_value")),
         ("NUL-in-value", get("X: a\0b"), Refuse(400, "field_value")),
         ("obs-fold", get("X: a\r\n b"), Refuse(400, "folded_line")),
