@@ -10,7 +10,8 @@ use crate::files::Files;
 use crate::keys::{Kind, ROOT, find};
 use crate::mask::blot;
 use crate::reader::{Place, Reader, Text, locate};
-use crate::value::{Value, mend_io, os_reason};
+use crate::substitute::{mend_io, os_reason};
+use crate::value::Value;
 
 /// Files of one configuration.
 pub const FILES_MAX: usize = 256;

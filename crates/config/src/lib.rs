@@ -32,6 +32,7 @@ mod remember;
 mod route;
 mod schema;
 mod size;
+mod substitute;
 mod template;
 mod url;
 mod value;

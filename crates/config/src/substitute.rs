@@ -1,0 +1,113 @@
+//! `${env:NAME}` and `${file:PATH}`, which stand for a whole value.
+
+use std::path::Path;
+
+use crate::diagnostic::Diagnostic;
+use crate::keys::Kind;
+use crate::value::Value;
+
+/// Bytes that `${file:…}` may bring.
+const FILE_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// What `${…}` names.
+#[derive(Debug)]
+pub(crate) enum StandsFor<'a> {
+    Env(&'a str),
+    File(&'a str),
+}
+
+/// What a text stands for, if it is `${env:…}` or `${file:…}`; an error if it only contains one.
+pub(crate) fn stands_for(text: &str) -> Result<Option<StandsFor<'_>>, String> {
+    let Some(at) = ["${env:", "${file:"].iter().filter_map(|open| text.find(open)).min() else {
+        return Ok(None);
+    };
+    let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let Some(inner) = inner.filter(|inner| !inner.contains(['{', '}'])) else {
+        let opener = &text[at..at + text[at..].find(':').unwrap_or(0)];
+        return Err(format!("`{opener}:…}}` must be the whole value, nothing before or behind it"));
+    };
+    match inner.split_once(':') {
+        Some((_, "")) => Err(format!("`{text}` names nothing")),
+        Some(("env", name)) => Ok(Some(StandsFor::Env(name))),
+        Some((_, name)) => Ok(Some(StandsFor::File(name))),
+        None => Ok(None),
+    }
+}
+
+impl Value<'_> {
+    /// The text that it stands for.
+    pub(crate) fn fetch(&self, source: &StandsFor<'_>) -> Option<String> {
+        match source {
+            StandsFor::Env(name) => {
+                let value = self.reader.files.env(name);
+                if value.is_none() {
+                    let message = format!("the environment has no variable `{name}`");
+                    self.report(Diagnostic::error("unset-variable", message).help(format!(
+                        "set it where Evergate is started (systemd: `Environment={name}=…`)"
+                    )));
+                }
+                value
+            }
+            StandsFor::File(name) => self.fetch_file(name),
+        }
+    }
+
+    fn fetch_file(&self, name: &str) -> Option<String> {
+        let path = self.reader.texts[self.anchor.file].directory.join(name);
+        let shown = path.display();
+        let refuse = |why: String, help: &str| {
+            let message = format!("the file {shown} cannot be used: {why}");
+            self.report(Diagnostic::error("unreadable-file", message).help(help));
+            None
+        };
+        let bytes = match self.reader.files.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return refuse(os_reason(&error), mend_io(&error)),
+        };
+        if bytes.len() > FILE_VALUE_BYTES_MAX {
+            return refuse("it is longer than 64 KiB".to_owned(), "is it the file you meant?");
+        }
+        let Ok(mut text) = String::from_utf8(bytes) else {
+            return refuse("it is not UTF-8 text".to_owned(), "is it the file you meant?");
+        };
+        // Editors end files with a line feed that is not part of the secret.
+        text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        if matches!(self.kind, Kind::Secret) {
+            self.warn_if_public(&path);
+        }
+        Some(text)
+    }
+
+    fn warn_if_public(&self, path: &Path) {
+        const READ_BY_OTHERS: u32 = 0o004;
+        if self.reader.files.mode(path).is_some_and(|mode| mode & READ_BY_OTHERS != 0) {
+            let shown = path.display();
+            let message = format!("everybody on this machine can read the secret in {shown}");
+            self.report(
+                Diagnostic::warning("public-secret", message)
+                    .help(format!("run `chmod o-r {shown}`")),
+            );
+        }
+    }
+}
+
+/// The system's reason, without Rust's number behind it.
+pub(crate) fn os_reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
+
+/// What to do about a file that cannot be read.
+pub(crate) fn mend_io(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "create the file, or mend the path",
+        std::io::ErrorKind::PermissionDenied => {
+            "let the user that runs Evergate read it (see `ls -l` and `id`)"
+        }
+        std::io::ErrorKind::IsADirectory => "name a file, not a directory",
+        _ => "try to read it with `cat` as the user that runs Evergate",
+    }
+}
