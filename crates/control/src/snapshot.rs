@@ -37,6 +37,8 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// In order of name and number.
     pub apps: Vec<InstanceStatus>,
+    /// Where the admin API listens: paths and `ip:port`.
+    pub admin: Vec<String>,
 }
 
 /// How well something is.

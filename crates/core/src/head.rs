@@ -193,6 +193,11 @@ impl Fields {
         self.list.iter().map(|field| self.resolve(field))
     }
 
+    /// The fields in the order they were sent, each with its place in the text.
+    pub fn placed(&self) -> impl Iterator<Item = (Field, FieldRef<'_>)> {
+        self.list.iter().map(|field| (*field, self.resolve(field)))
+    }
+
     /// The value of the first `name` field.
     pub fn get(&self, name: Name) -> Option<&[u8]> {
         debug_assert!(name != Name::Other, "other names are found by their text");

@@ -31,7 +31,7 @@ pub use response::{Response, ResponseError, parse_response};
 mod tests;
 
 /// How large a head may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Most bytes of a whole head, start line and last CRLF included. Default 32 KiB.
     pub head_bytes_max: usize,

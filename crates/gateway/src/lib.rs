@@ -1,1 +1,46 @@
 //! The data plane: listeners, HTTP/1, the life of a request.
+//!
+//! [`Gateway`] is what the rest of Evergate sees. Behind it run the data-plane threads, one per
+//! core, each owning its connections; `exchange` is the life of a request and the best place to
+//! start reading.
+
+mod access_log;
+mod answer;
+mod attempt;
+mod buffers;
+mod client;
+mod data_plane;
+mod date;
+mod difference;
+mod endpoint;
+mod events;
+mod exchange;
+mod explain;
+mod facts;
+mod filter;
+mod gateway;
+mod histogram;
+mod http1;
+mod listener;
+mod pace;
+mod plan;
+mod pool_local;
+mod probe;
+mod reject;
+mod relay;
+mod resolve;
+mod rewrite;
+mod shard;
+mod splice;
+mod template;
+mod timers;
+mod trust;
+mod tunnel;
+mod vitals;
+mod wards;
+mod wire;
+
+pub use access_log::{LogCounts, LogWriter};
+pub use events::Events;
+pub use gateway::Gateway;
+pub use resolve::Addresses;

@@ -219,6 +219,7 @@ pub(crate) fn status() -> Status {
             ],
         }],
         apps: vec![instance(0, Some(100), "running"), instance(1, None, "backoff")],
+        admin: vec!["/run/evergate/admin.sock".into()],
     }
 }
 

@@ -182,6 +182,16 @@ impl BodyReader {
         if let State::Sized { left } = self.state { Some(left) } else { None }
     }
 
+    /// Counts `bytes` of a sized body that were moved without being read here; at most what
+    /// [`BodyReader::remaining`] says.
+    pub fn skip(&mut self, bytes: u64) {
+        if let State::Sized { left } = self.state {
+            debug_assert!(bytes <= left, "no body has more than its length");
+            let left = left.saturating_sub(bytes);
+            self.state = if left == 0 { State::Done } else { State::Sized { left } };
+        }
+    }
+
     /// The trailer lines of a chunked body, each with its CRLF; complete once the body is done.
     /// Fields that must not come after a body are left out (RFC 9110, 6.5.1).
     pub fn trailers(&self) -> &[u8] {

@@ -1,0 +1,149 @@
+//! `evergate worker`: the replaceable part, started by the keeper and by nobody else.
+//!
+//! It loads the configuration while it may still read everything, gives its rights away, serves,
+//! and carries the configuration's changes out until the keeper tells it to stop. Everything here
+//! runs on one thread; requests are served by the gateway's own.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use evergate_config::{Loaded, load_with, recall, render};
+use evergate_control::link::{PROTOCOL, ToKeeper, ToWorker};
+use evergate_sys::privilege::{self, Dumpable};
+use evergate_sys::{inherited, memfd, rlimit};
+
+mod admin;
+mod answers;
+mod control_plane;
+mod files;
+mod link;
+mod sockets;
+mod watch;
+
+use control_plane::ControlPlane;
+use files::Helped;
+use link::Link;
+
+/// Most bytes of a remembered configuration.
+const REMEMBERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the keeper told us when we started.
+#[derive(Clone, Debug)]
+struct Birth {
+    generation: u32,
+    keeper_pid: u32,
+    /// In seconds of Unix time.
+    keeper_started_at: u64,
+}
+
+/// Where the configuration in force came from.
+#[derive(Debug)]
+struct Start {
+    file: PathBuf,
+    loaded: Loaded,
+    /// Why it is the remembered one: what is wrong with the file.
+    file_errors: Option<String>,
+}
+
+/// Serves traffic for the keeper that started it.
+#[derive(clap::Args)]
+pub(crate) struct Worker {
+    /// Configuration file, as an absolute path.
+    file: PathBuf,
+}
+
+impl Worker {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        run(&self.file)
+    }
+}
+
+/// Serves until the keeper ends it.
+fn run(file: &Path) -> anyhow::Result<ExitCode> {
+    let number = std::env::var_os(evergate_keeper::LINK_VARIABLE);
+    let socket = number.as_deref().and_then(OsStr::to_str).and_then(|text| text.parse().ok());
+    let Some(socket) = socket else {
+        bail!("`evergate worker` is started by `evergate run`; start that instead");
+    };
+    let socket: OwnedFd = inherited::take(socket).context("the link to the keeper is not open")?;
+    let mut link = Link::new(socket);
+    let (birth, remembered) = welcome(&mut link)?;
+    // Without it there is only less room for connections.
+    let _ = rlimit::raise_files();
+
+    let start = match load(file, remembered, &mut link) {
+        Ok(start) => start,
+        Err(message) => return hopeless(&link, message),
+    };
+    if let Err(error) = drop_rights(&start.loaded.config.node.user) {
+        return hopeless(&link, format!("{error:#}"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match ControlPlane::start(link, birth, start).await? {
+            Ok(control) => control.run().await,
+            Err(refused) => return hopeless(&refused.link, refused.message),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The keeper's first message, and the configuration it remembers.
+fn welcome(link: &mut Link) -> anyhow::Result<(Birth, Option<Vec<u8>>)> {
+    let (message, fds) = link.receive().context("the keeper says nothing")?;
+    let ToWorker::Welcome { protocol, generation, remembered, keeper_pid, started_at } = message
+    else {
+        bail!("the keeper's first message is no welcome");
+    };
+    if protocol != PROTOCOL {
+        bail!("the keeper speaks protocol {protocol}, this worker {PROTOCOL}");
+    }
+    let remembered = match fds.into_iter().next() {
+        Some(file) if remembered => memfd::read(file, REMEMBERED_BYTES_MAX).ok(),
+        Some(_) | None => None,
+    };
+    link.send(
+        &ToKeeper::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() },
+        &[],
+    )?;
+    Ok((Birth { generation, keeper_pid, keeper_started_at: started_at }, remembered))
+}
+
+/// The configuration in the file; or, if that is bad, the one an earlier worker applied, so that a
+/// crash never makes a bad edit matter.
+fn load(file: &Path, remembered: Option<Vec<u8>>, link: &mut Link) -> Result<Start, String> {
+    match load_with(file, &Helped::new(link)) {
+        Ok(loaded) => Ok(Start { file: file.to_owned(), loaded, file_errors: None }),
+        Err(errors) => {
+            let errors = render(&errors, false);
+            match remembered.map(|blob| recall(&blob)) {
+                Some(Ok(loaded)) => {
+                    Ok(Start { file: file.to_owned(), loaded, file_errors: Some(errors) })
+                }
+                Some(Err(_)) | None => Err(errors),
+            }
+        }
+    }
+}
+
+/// Says why there is no point in starting again, and ends.
+fn hopeless(link: &Link, message: String) -> anyhow::Result<ExitCode> {
+    link.send(&ToKeeper::Hopeless { message }, &[])?;
+    Ok(ExitCode::from(evergate_keeper::HOPELESS_STATUS as u8))
+}
+
+/// Becomes `user` if we are root, and gives up every way to gain rights again.
+fn drop_rights(user: &str) -> anyhow::Result<()> {
+    if privilege::is_root() {
+        let user_ids = privilege::user(user).with_context(|| {
+            format!("node.user: there is no user `{user}` on this machine; name one that exists")
+        })?;
+        privilege::become_user(&user_ids)
+            .with_context(|| format!("cannot become the user `{user}`"))?;
+        privilege::set_dumpable(Dumpable::No).context("cannot forbid core dumps")?;
+    }
+    privilege::no_new_privileges().context("cannot give up new privileges")
+}

@@ -1,0 +1,94 @@
+//! Serving the admin API on the sockets that the keeper holds for it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use evergate_config::{Admin, Secret};
+use evergate_console::{Access, Listening, Token, router, serve};
+use evergate_control::command::Control;
+use evergate_control::link::Address;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::sockets;
+
+/// The admin API's servers, one a socket.
+#[derive(Debug)]
+pub(super) struct AdminServers {
+    control: Control,
+    access: watch::Sender<Access>,
+    running: BTreeMap<Address, (Address, JoinHandle<()>)>,
+}
+
+impl AdminServers {
+    /// None yet; requests will be judged by `admin` and answered by `control`.
+    pub(super) fn new(control: Control, admin: &Admin) -> Self {
+        Self { control, access: watch::Sender::new(access(admin)), running: BTreeMap::new() }
+    }
+
+    /// Judges by `admin` from now on, connections that are open included.
+    pub(super) fn set_access(&self, admin: &Admin) {
+        self.access.send_replace(access(admin));
+    }
+
+    /// Where they really listen.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        self.running.values().map(|(actual, _)| sockets::text(actual)).collect()
+    }
+
+    /// Serves on `socket`, which is bound to `actual`, in place of an earlier one for the same
+    /// address.
+    pub(super) fn serve(
+        &mut self,
+        address: &Address,
+        actual: Address,
+        socket: OwnedFd,
+    ) -> io::Result<()> {
+        let listening = match address {
+            Address::Tcp(_) => {
+                let socket = std::net::TcpListener::from(socket);
+                socket.set_nonblocking(true)?;
+                Listening::Tcp(TcpListener::from_std(socket)?)
+            }
+            Address::Unix { .. } => {
+                let socket = std::os::unix::net::UnixListener::from(socket);
+                socket.set_nonblocking(true)?;
+                Listening::Unix(UnixListener::from_std(socket)?)
+            }
+        };
+        let router = router(self.control.clone(), self.access.subscribe());
+        let server = tokio::spawn(serve(listening, router, std::future::pending()));
+        if let Some((_, before)) = self.running.insert(address.clone(), (actual, server)) {
+            before.abort();
+        }
+        Ok(())
+    }
+
+    /// Ends the servers of every address that is not in `kept`.
+    pub(super) fn keep_only(&mut self, kept: &[&Address]) {
+        self.running.retain(|address, (_, server)| {
+            let stays = kept.contains(&address);
+            if !stays {
+                server.abort();
+            }
+            stays
+        });
+    }
+}
+
+impl Drop for AdminServers {
+    fn drop(&mut self) {
+        self.keep_only(&[]);
+    }
+}
+
+fn access(admin: &Admin) -> Access {
+    let token = |secret: &Option<Secret>| secret.as_ref().map(|text| Token::new(text.expose()));
+    Access {
+        allow: admin.allow.clone(),
+        viewer: token(&admin.viewer),
+        operator: token(&admin.operator),
+    }
+}

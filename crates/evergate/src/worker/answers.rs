@@ -1,0 +1,128 @@
+//! Answers to the admin API.
+
+use evergate_control::command::Command;
+use evergate_control::link::{Instance, InstanceState};
+use evergate_control::snapshot::{ConfigStatus, Health, InstanceStatus, PoolStatus, Stats, Status};
+use evergate_sys::{clock, process};
+
+use super::control_plane::ControlPlane;
+
+impl ControlPlane {
+    /// Does what `command` wants. An answer that nobody waits for any more is dropped.
+    pub(super) async fn answer(&mut self, command: Command) {
+        match command {
+            Command::Status { reply } => drop(reply.send(self.status().await)),
+            Command::Stats { reply } => drop(reply.send(self.stats().await)),
+            Command::Events { reply } => drop(reply.send(self.gateway.events().latest())),
+            Command::Reload { dry_run, reply } => {
+                let outcome = self.reload(dry_run).await;
+                if !dry_run {
+                    self.note_reload(&outcome);
+                }
+                drop(reply.send(outcome));
+            }
+            Command::Explain { question, reply } => {
+                drop(reply.send(self.gateway.explain(&question)));
+            }
+            Command::Adjust { pool, server, adjustment, reply } => {
+                drop(reply.send(self.gateway.adjust(&pool, &server, adjustment)));
+            }
+            Command::Config { reply } => {
+                drop(reply.send(evergate_config::to_toml(self.gateway.config())));
+            }
+            Command::Kill { app, instance, reply } => drop(reply.send(self.kill(app, instance))),
+        }
+    }
+
+    async fn status(&self) -> Status {
+        let pools = self.gateway.pools();
+        let now = clock::unix_seconds();
+        let (health, reasons) = self.judge(&pools);
+        Status {
+            node: self.gateway.config().node.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            health,
+            reasons,
+            keeper_pid: self.birth.keeper_pid,
+            worker_pid: std::process::id(),
+            worker_generation: self.birth.generation,
+            uptime_seconds: now.saturating_sub(self.birth.keeper_started_at),
+            worker_uptime_seconds: now.saturating_sub(self.started_at),
+            config: ConfigStatus {
+                file: self.file.display().to_string(),
+                generation: self.reloads.generation,
+                applied_at: self.reloads.applied_at,
+                failed_reload: self.reloads.failure.clone(),
+            },
+            listeners: self.gateway.listeners(),
+            routes: self.gateway.routes().await,
+            pools,
+            apps: self.instances.iter().map(instance).collect(),
+            admin: self.admin.addresses(),
+        }
+    }
+
+    async fn stats(&self) -> Stats {
+        let mut stats = self.gateway.stats().await;
+        stats.version = env!("CARGO_PKG_VERSION").to_owned();
+        stats.started_at = self.started_at;
+        stats.worker_generation = self.birth.generation;
+        stats.config_generation = self.reloads.generation;
+        stats.reloads = self.reloads.generation.saturating_sub(1);
+        stats.reloads_failed = self.reloads.refused;
+        stats.config_last_reload_ok = self.reloads.failure.is_none();
+        stats.apps = self.instances.iter().map(instance).collect();
+        let roles = [("keeper", self.birth.keeper_pid), ("worker", std::process::id())];
+        for (role, pid) in roles {
+            if let Ok(usage) = process::usage(pid) {
+                stats.resident_bytes.push((role.to_owned(), usage.resident_bytes));
+                stats.cpu_seconds.push((role.to_owned(), usage.cpu.as_secs_f64()));
+                // The worker comes last: its count is the one that stays.
+                stats.open_fds = usage.fds.map_or(0, u64::from);
+            }
+        }
+        stats
+    }
+
+    /// The worst of the parts, and why.
+    fn judge(&self, pools: &[PoolStatus]) -> (Health, Vec<String>) {
+        let mut health = Health::Healthy;
+        let mut reasons = Vec::new();
+        for pool in pools.iter().filter(|pool| pool.health != Health::Healthy) {
+            health = health.max(pool.health);
+            let up = pool.servers.iter().filter(|server| server.state == "up").count();
+            reasons.push(format!("pool.{}: {up} of {} servers up", pool.name, pool.servers.len()));
+        }
+        if self.gateway.listening().next().is_none() {
+            health = Health::Down;
+            reasons.push("nothing is listened on".to_owned());
+        }
+        if self.reloads.failure.is_some() {
+            health = health.max(Health::Degraded);
+            reasons.push("the last reload was refused: see config.failed_reload".to_owned());
+        }
+        if self.keeper_is_gone() {
+            health = health.max(Health::Degraded);
+            reasons.push("the keeper is gone: nothing is restarted".to_owned());
+        }
+        (health, reasons)
+    }
+}
+
+fn instance(observed: &Instance) -> InstanceStatus {
+    let (state, pid, port) = match &observed.state {
+        InstanceState::Running { pid, port } => ("running", Some(*pid), Some(*port)),
+        InstanceState::Backoff { .. } => ("backoff", None, None),
+        InstanceState::Stopping { pid } => ("stopping", Some(*pid), None),
+    };
+    InstanceStatus {
+        app: observed.app.clone(),
+        number: observed.number,
+        state: state.to_owned(),
+        pid,
+        port,
+        generation: observed.generation,
+        exits: observed.exits,
+        last_exit: observed.last_exit.clone(),
+    }
+}

@@ -1,0 +1,422 @@
+//! The worker's control plane: one task that owns everything that is not on the request path.
+//!
+//! It listens to the keeper, to the admin API and to the clock, and carries out what they want. A
+//! reload is applied whole or not at all: first the new sockets are had beside the old ones, then
+//! the plan is swapped, then the old sockets are closed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use evergate_config::{Config, Level, Loaded, load_with, remember, render};
+use evergate_control::command::{COMMANDS_QUEUED_MAX, Command, Control, EVENTS_QUEUED_MAX};
+use evergate_control::link::{Desired, Instance, Outcome, ToKeeper, ToWorker};
+use evergate_control::snapshot::PlanChange;
+use evergate_gateway::{Addresses, Gateway, LogWriter};
+use evergate_sys::{clock, cpus, memfd};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::admin::AdminServers;
+use super::files::Helped;
+use super::link::{Link, LinkEvents, Packet};
+use super::sockets::{self, ADMIN, Bound, Key};
+use super::watch::{LOOK_EVERY, Watch};
+use super::{Birth, Start};
+
+/// How often names of servers are looked up again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+
+/// The control plane of one worker.
+#[derive(Debug)]
+pub(super) struct ControlPlane {
+    pub(super) birth: Birth,
+    pub(super) gateway: Gateway,
+    pub(super) reloads: Reloads,
+    pub(super) instances: Vec<Instance>,
+    pub(super) file: PathBuf,
+    /// In seconds of Unix time.
+    pub(super) started_at: u64,
+    pub(super) admin: AdminServers,
+    link: Link,
+    /// None once the keeper is gone.
+    link_events: Option<LinkEvents>,
+    /// Messages that came while something else was waited for.
+    inbox: VecDeque<Packet>,
+    desired: Desired,
+    commands: mpsc::Receiver<Command>,
+    watch: Watch,
+}
+
+/// How reloading went so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reloads {
+    /// When the configuration in force was applied, in seconds of Unix time.
+    pub(super) applied_at: u64,
+    /// Counts the configurations applied, from 1.
+    pub(super) generation: u64,
+    pub(super) refused: u64,
+    /// Why the last one was refused; none if it was applied.
+    pub(super) failure: Option<String>,
+}
+
+/// A start that failed for a reason that starting again does not mend.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) link: Link,
+    pub(super) message: String,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    Go,
+    Stop { grace: Duration },
+}
+
+impl ControlPlane {
+    /// Starts the gateway and takes the sockets over from the keeper.
+    pub(super) async fn start(
+        link: Link,
+        birth: Birth,
+        start: Start,
+    ) -> anyhow::Result<Result<Self, Refused>> {
+        let Start { file, loaded, file_errors } = start;
+        let config = &loaded.config;
+        let threads = config.node.threads.map_or_else(|| cpus::available().get(), usize::from);
+        let (sender, commands) = mpsc::channel(COMMANDS_QUEUED_MAX);
+        let events = broadcast::Sender::new(EVENTS_QUEUED_MAX);
+        let control = Control { commands: sender, events: events.clone() };
+        let addresses = Addresses::default().resolve(config);
+        let log = LogWriter::start(io::stdout())?;
+        let gateway = Gateway::start(config.clone(), addresses, threads, log, events)?;
+        let desired = sockets::desired(config, u16::try_from(threads).unwrap_or(u16::MAX));
+        let mut control_plane = Self {
+            birth,
+            gateway,
+            reloads: Reloads::default(),
+            instances: Vec::new(),
+            file,
+            started_at: clock::unix_seconds(),
+            link_events: Some(link.events()?),
+            link,
+            inbox: VecDeque::new(),
+            admin: AdminServers::new(control, &config.admin),
+            desired: Desired::default(),
+            commands,
+            watch: Watch::default(),
+        };
+        let mut bound = control_plane.settle(&desired)?;
+        let failures = sockets::failures(&bound);
+        // Whoever starts it for the first time can mend it; later it is better to serve the rest.
+        if !failures.is_empty() && control_plane.birth.generation == 1 {
+            let message = failures.join("\n");
+            return Ok(Err(Refused { link: control_plane.link, message }));
+        }
+        for failure in failures {
+            control_plane.event(Level::Error, "listen_failed", "listener", &failure);
+        }
+        control_plane.take_sockets(&mut bound).await;
+        control_plane.desired = desired;
+        control_plane.applied(&loaded);
+        if let Some(errors) = file_errors {
+            let reason = "the file is bad; serving the configuration applied before";
+            control_plane.event(Level::Error, "config_refused", "config", reason);
+            control_plane.reloads.failure = Some(errors);
+        }
+        control_plane.link.send(&ToKeeper::Ready, &[])?;
+        Ok(Ok(control_plane))
+    }
+
+    /// Serves until the keeper says stop.
+    pub(super) async fn run(mut self) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut resolve = interval(RESOLVE_EVERY);
+        resolve.reset();
+        loop {
+            let waiting = self.has_waiting();
+            tokio::select! {
+                () = self.gateway.turn() => {}
+                () = readable(self.link_events.as_ref(), waiting) => {}
+                Some(command) = self.commands.recv() => self.answer(command).await,
+                _ = look.tick() => if self.watch.has_changed() {
+                    self.reload_and_tell().await;
+                },
+                _ = resolve.tick() => self.resolve_again().await,
+            }
+            if let Next::Stop { grace } = self.hear_keeper().await {
+                return self.stop(grace).await;
+            }
+        }
+    }
+
+    /// Reads the configuration again and applies it, or says everything that is wrong with it. With
+    /// `dry_run` it only says what would change.
+    pub(super) async fn reload(&mut self, dry_run: bool) -> Result<PlanChange, String> {
+        let loaded = load_with(&self.file, &Helped::new(&mut self.link));
+        let loaded = loaded.map_err(|errors| render(&errors, false))?;
+        let mut change = self.gateway.difference(&loaded.config);
+        change.warnings =
+            loaded.warnings.iter().map(|one| render(std::slice::from_ref(one), false)).collect();
+        if !dry_run {
+            self.apply(&loaded).await?;
+            self.applied(&loaded);
+        }
+        Ok(change)
+    }
+
+    /// A reload that nobody waits for: its outcome is an event.
+    pub(super) async fn reload_and_tell(&mut self) {
+        let outcome = self.reload(false).await;
+        self.note_reload(&outcome);
+    }
+
+    /// Keeps the outcome of a reload for status, metrics and events.
+    pub(super) fn note_reload(&mut self, outcome: &Result<PlanChange, String>) {
+        match outcome {
+            Ok(change) => {
+                let parts = [
+                    ("added", &change.added),
+                    ("changed", &change.changed),
+                    ("removed", &change.removed),
+                ];
+                let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+                let told: Vec<_> =
+                    parts.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
+                let told =
+                    if told.is_empty() { "nothing changed".to_owned() } else { told.join("; ") };
+                self.event(Level::Info, "config_applied", "config", &told);
+            }
+            Err(errors) => {
+                self.reloads.refused += 1;
+                self.reloads.failure = Some(errors.clone());
+                let reason = format!("nothing was changed:\n{errors}");
+                self.event(Level::Error, "config_refused", "config", &reason);
+            }
+        }
+    }
+
+    pub(super) fn event(&mut self, level: Level, kind: &str, subject: &str, reason: &str) {
+        self.gateway.events().push(level, kind, subject, reason);
+    }
+
+    /// Has the keeper end an instance.
+    pub(super) fn kill(&self, app: String, instance: u16) -> Result<(), String> {
+        let known = self.instances.iter().any(|one| one.app == app && one.number == instance);
+        if !known {
+            return Err(format!("there is no instance {app}/{instance}"));
+        }
+        let sent = self.link.send(&ToKeeper::Kill { app, instance }, &[]);
+        sent.map_err(|error| format!("cannot tell the keeper: {error}"))
+    }
+
+    async fn apply(&mut self, loaded: &Loaded) -> Result<(), String> {
+        let config = loaded.config.clone();
+        let threads = u16::try_from(self.gateway.threads()).unwrap_or(u16::MAX);
+        let wanted = sockets::desired(&config, threads);
+        let addresses = self.resolve(&config).await;
+        if wanted == self.desired {
+            return self.gateway.apply(config, addresses).await;
+        }
+        let gone = |error: io::Error| format!("the keeper does not answer: {error}");
+        let mut bound = self.settle(&sockets::union(&wanted, &self.desired)).map_err(gone)?;
+        let failures = sockets::failures(&bound);
+        if !failures.is_empty() {
+            let before = self.desired.clone();
+            self.settle(&before).map_err(gone)?;
+            return Err(failures.join("\n"));
+        }
+        self.gateway.apply(config, addresses).await?;
+        bound.retain(|(name, address), _| {
+            wanted.listeners.iter().any(|one| one.name == *name && one.address == *address)
+        });
+        self.forget_sockets(&wanted).await;
+        self.take_sockets(&mut bound).await;
+        self.settle(&wanted).map_err(gone)?;
+        self.desired = wanted;
+        Ok(())
+    }
+
+    /// Everything that follows from having applied a configuration.
+    fn applied(&mut self, loaded: &Loaded) {
+        self.reloads.generation += 1;
+        self.reloads.applied_at = clock::unix_seconds();
+        self.reloads.failure = None;
+        self.watch.set(&loaded.config.files);
+        self.admin.set_access(&loaded.config.admin);
+        for warning in &loaded.warnings {
+            let text = render(std::slice::from_ref(warning), false);
+            self.event(Level::Warn, "config_warning", &warning.path, &text);
+        }
+        // Without it a worker that comes after a crash has only the file to go by.
+        if let Ok(file) = memfd::seal("evergate-config", &remember(loaded)) {
+            let _ = self.link.send(&ToKeeper::Remember, &[file.as_fd()]);
+        }
+    }
+
+    /// Has the keeper make it so; says what became of each address. Messages about other things
+    /// are kept for later.
+    fn settle(&mut self, desired: &Desired) -> io::Result<BTreeMap<Key, Bound>> {
+        self.link.send(&ToKeeper::Desired(desired.clone()), &[])?;
+        let mut bound = BTreeMap::new();
+        loop {
+            let (message, fds) = self.link.receive()?;
+            match message {
+                ToWorker::Settled => return Ok(bound),
+                ToWorker::Listening { listener, address, outcome } => {
+                    bound.insert((listener, address), Bound { outcome, sockets: fds });
+                }
+                ToWorker::Welcome { .. }
+                | ToWorker::Observed(_)
+                | ToWorker::Opened { .. }
+                | ToWorker::Reload
+                | ToWorker::Stop { .. } => self.inbox.push_back((message, fds)),
+            }
+        }
+    }
+
+    /// Accepts on every new socket.
+    async fn take_sockets(&mut self, bound: &mut BTreeMap<Key, Bound>) {
+        for ((name, address), bound) in std::mem::take(bound) {
+            let Outcome::Bound(actual) = bound.outcome else { continue };
+            let key = (name.clone(), sockets::text(&address));
+            if name != ADMIN {
+                if !self.gateway.listening().any(|open| *open == key) {
+                    let actual = sockets::text(&actual);
+                    self.gateway.listen(&name, &key.1, &actual, bound.sockets).await;
+                }
+            } else if let Some(socket) = bound.sockets.into_iter().next() {
+                let served = self.admin.serve(&address, actual, socket);
+                if let Err(error) = served {
+                    self.event(Level::Error, "listen_failed", "admin", &error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Stops accepting on every socket that is not in `wanted`.
+    async fn forget_sockets(&mut self, wanted: &Desired) {
+        let wants = |name: &str, address: &str| {
+            wanted
+                .listeners
+                .iter()
+                .any(|one| one.name == name && sockets::text(&one.address) == address)
+        };
+        let open: Vec<_> = self.gateway.listening().cloned().collect();
+        for (name, address) in open {
+            if !wants(&name, &address) {
+                self.gateway.close(&name, &address).await;
+            }
+        }
+        let admin = wanted.listeners.iter().filter(|one| one.name == ADMIN);
+        self.admin.keep_only(&admin.map(|one| &one.address).collect::<Vec<_>>());
+    }
+
+    /// Handles every message of the keeper that is here.
+    async fn hear_keeper(&mut self) -> Next {
+        while let Some((message, _)) = self.next_message() {
+            match message {
+                ToWorker::Observed(observed) => {
+                    self.gateway.set_instances(&observed.instances).await;
+                    self.tell_exits(&observed.instances);
+                    self.instances = observed.instances;
+                }
+                ToWorker::Reload => self.reload_and_tell().await,
+                ToWorker::Stop { grace_ms } => {
+                    return Next::Stop { grace: Duration::from_millis(u64::from(grace_ms)) };
+                }
+                // Answers to questions that are no longer waited for.
+                ToWorker::Welcome { .. }
+                | ToWorker::Listening { .. }
+                | ToWorker::Settled
+                | ToWorker::Opened { .. } => {}
+            }
+        }
+        Next::Go
+    }
+
+    /// Whether a message is here that no event will announce.
+    fn has_waiting(&self) -> bool {
+        !self.inbox.is_empty() || self.link.has_backlog()
+    }
+
+    /// Whether there is nobody to restart us or to change sockets and apps.
+    pub(super) fn keeper_is_gone(&self) -> bool {
+        self.link_events.is_none()
+    }
+
+    fn next_message(&mut self) -> Option<Packet> {
+        if let Some(packet) = self.inbox.pop_front() {
+            return Some(packet);
+        }
+        self.link_events.as_ref()?;
+        match self.link.try_receive() {
+            Ok(packet) => Some(packet),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => {
+                // Serving goes on: only listeners and apps cannot be changed any more.
+                self.link_events = None;
+                self.event(Level::Error, "keeper_lost", "keeper", &error.to_string());
+                None
+            }
+        }
+    }
+
+    /// An event for each instance that exited since the last observation.
+    fn tell_exits(&mut self, observed: &[Instance]) {
+        for instance in observed {
+            let before = self
+                .instances
+                .iter()
+                .find(|old| old.app == instance.app && old.number == instance.number);
+            if before.is_some_and(|before| before.exits < instance.exits) {
+                let subject = format!("app.{}/{}", instance.app, instance.number);
+                let how = instance.last_exit.clone().unwrap_or_default();
+                self.gateway.events().push(Level::Warn, "app_exited", &subject, &how);
+            }
+        }
+    }
+
+    async fn resolve_again(&mut self) {
+        if !self.gateway.addresses().is_empty() {
+            let config = self.gateway.config().clone();
+            let addresses = self.resolve(&config).await;
+            self.gateway.set_addresses(addresses).await;
+        }
+    }
+
+    /// Looks names up beside the control plane, for a resolver may take seconds.
+    async fn resolve(&self, config: &Config) -> Addresses {
+        let known = self.gateway.addresses().clone();
+        if !Addresses::has_names(config) {
+            return Addresses::default();
+        }
+        let (config, before) = (config.clone(), known.clone());
+        let looked_up = tokio::task::spawn_blocking(move || before.resolve(&config)).await;
+        looked_up.unwrap_or(known)
+    }
+
+    /// Drains for as long as `grace` and tells the keeper.
+    async fn stop(mut self, grace: Duration) {
+        self.event(Level::Info, "stopping", "worker", "requests in flight are finished");
+        if timeout(grace, self.gateway.drain()).await.is_err() {
+            self.event(Level::Warn, "drain_cut", "worker", "the grace is over; the rest is cut");
+        }
+        // A keeper that is gone need not be told.
+        let _ = self.link.send(&ToKeeper::Drained, &[]);
+    }
+}
+
+/// Waits until the keeper has said something.
+async fn readable(events: Option<&LinkEvents>, waiting: bool) {
+    if waiting {
+        return;
+    }
+    match events {
+        Some(events) if events.readable().await.is_ok() => {}
+        Some(_) | None => std::future::pending().await,
+    }
+}

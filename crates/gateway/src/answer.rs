@@ -1,0 +1,153 @@
+//! Answers that Evergate gives itself, without a server.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use evergate_core::http1::Body;
+use evergate_sys::clock;
+
+use crate::client::Client;
+use crate::exchange::{Record, Request};
+use crate::filter::Changes;
+use crate::http1::forward::{Length, ResponsePlan, reason_phrase};
+use crate::http1::incoming::Progress;
+use crate::reject::{ClientFault, Reject, UpstreamFault};
+
+/// How long a client may take to read an answer of ours.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Answers with a status and fields, without a body.
+pub(crate) async fn empty<C: Client>(
+    client: &mut C,
+    request: &Request<'_>,
+    status: u16,
+    changes: &Changes<'_>,
+    record: &mut Record,
+) {
+    let length = if status == 204 { Length::Absent } else { Length::Sized(0) };
+    let close = !discard_body(client, request).await;
+    send(client, status, length, close, b"", changes, record).await;
+}
+
+/// Answers with a status, fields and a body.
+pub(crate) async fn whole<C: Client>(
+    client: &mut C,
+    request: &Request<'_>,
+    status: u16,
+    body: &[u8],
+    changes: &Changes<'_>,
+    record: &mut Record,
+) {
+    let close = !discard_body(client, request).await;
+    send(client, status, Length::Sized(body.len() as u64), close, body, changes, record).await;
+}
+
+/// Answers a refused request, if no response has begun. Says whether the connection may go on.
+pub(crate) async fn reject<C: Client>(
+    client: &mut C,
+    request: &Request<'_>,
+    reject: Reject,
+    record: &mut Record,
+) -> bool {
+    if client.has_begun() || reject == Reject::Client(ClientFault::Gone) {
+        // The status line is out: breaking off is the only honest end.
+        if record.status == 0 {
+            record.status = reject.status();
+        }
+        return false;
+    }
+    let close = reject.closes() || !discard_body(client, request).await;
+    explain(client, reject, close, record).await;
+    !close
+}
+
+/// Answers bytes that are no request, and closes.
+pub(crate) async fn malformed<C: Client>(client: &mut C, reject: Reject, record: &mut Record) {
+    if reject == Reject::Client(ClientFault::Gone) {
+        record.status = reject.status();
+        return;
+    }
+    explain(client, reject, true, record).await;
+}
+
+/// Says what was wrong, in one line of text.
+async fn explain<C: Client>(client: &mut C, reject: Reject, close: bool, record: &mut Record) {
+    let status = reject.status();
+    let body = format!("{status} {}: {reject}\n", reason_phrase(status));
+    let mut changes = Changes::default();
+    changes.add.push(("Content-Type", b"text/plain; charset=utf-8".to_vec()));
+    match reject {
+        Reject::Client(ClientFault::ApiKey) => {
+            changes.add.push(("WWW-Authenticate", b"ApiKey".to_vec()));
+        }
+        Reject::Upstream(UpstreamFault::NoServer) => {
+            changes.add.push(("Retry-After", b"1".to_vec()));
+        }
+        Reject::Client(_) | Reject::Upstream(_) | Reject::Bug => {}
+    }
+    let length = Length::Sized(body.len() as u64);
+    send(client, status, length, close, body.as_bytes(), &changes, record).await;
+}
+
+async fn send<C: Client>(
+    client: &mut C,
+    status: u16,
+    length: Length,
+    close: bool,
+    body: &[u8],
+    changes: &Changes<'_>,
+    record: &mut Record,
+) {
+    record.status = status;
+    record.sent = body.len() as u64;
+    client.begin(&ResponsePlan {
+        status,
+        head: None,
+        connection_names: false,
+        length,
+        bodyless: false,
+        upgrade: false,
+        close,
+        changes,
+    });
+    client.push(body);
+    client.finish(b"");
+    let until = clock::now() + FLUSH_TIMEOUT;
+    client.timer().set(until);
+    poll_fn(|cx| {
+        if let Poll::Ready(flushed) = client.poll_flush(cx) {
+            // Whoever left before the answer will not miss it.
+            return Poll::Ready(flushed.is_ok());
+        }
+        while client.timer().poll_elapsed(cx).is_ready() {
+            if clock::now() >= until {
+                return Poll::Ready(false);
+            }
+            client.timer().set(until);
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Reads past a body that nobody wants, if it is here already; says whether it is.
+async fn discard_body<C: Client>(client: &mut C, request: &Request<'_>) -> bool {
+    if request.body == Body::Empty || client.body_is_done() {
+        return true;
+    }
+    // A client that waits for `100 Continue` would have to be asked to send it.
+    if request.expect_continue {
+        return false;
+    }
+    poll_fn(|cx| {
+        loop {
+            match client.poll_body(cx, &mut |_| {}) {
+                Poll::Ready(Ok(Progress::Data)) => {}
+                Poll::Ready(Ok(Progress::Done)) => return Poll::Ready(true),
+                Poll::Ready(Err(_)) | Poll::Pending => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
+}

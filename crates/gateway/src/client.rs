@@ -1,0 +1,69 @@
+//! What an exchange needs of whoever asked, whatever protocol they speak.
+//!
+//! Bodies go in both directions at once: everything that may wait is a poll function, so that one
+//! task can watch client and server together without holding buffers for either.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use evergate_core::head::ResponseHead;
+
+use crate::http1::forward::ResponsePlan;
+use crate::http1::incoming::Progress;
+use crate::reject::ClientFault;
+use crate::timers::Timer;
+use crate::wire::{Unsent, Wire};
+
+/// The client's side of one exchange.
+///
+/// Calling order: any number of [`Client::inform`], one [`Client::begin`], any number of
+/// [`Client::push`], one [`Client::finish`]; nothing goes out before [`Client::poll_flush`].
+pub(crate) trait Client {
+    /// Hands the next bytes of the request body to `sink`.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<Result<Progress, ClientFault>>;
+
+    /// Trailer lines of the request, once its body is complete.
+    fn trailers(&self) -> &[u8];
+
+    /// Whether the request body is complete.
+    fn body_is_done(&self) -> bool;
+
+    /// Passes an interim response on.
+    fn inform(&mut self, head: &ResponseHead);
+
+    /// Asks the client for the body it holds back (`100 Continue`).
+    fn ask_for_body(&mut self);
+
+    /// Writes the head of the response.
+    fn begin(&mut self, plan: &ResponsePlan<'_>);
+
+    /// Adds bytes to the response's body.
+    fn push(&mut self, data: &[u8]);
+
+    /// Ends the response's body.
+    fn finish(&mut self, trailers: &[u8]);
+
+    /// Whether a response has begun, so that no other can be sent.
+    fn has_begun(&self) -> bool;
+
+    /// Bytes waiting to go out.
+    fn unsent(&self) -> usize;
+
+    /// Sends what is waiting; ready when nothing is left.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The plaintext socket and what is still to go out on it, if response bytes may be moved by
+    /// the kernel.
+    fn splice_target(&mut self) -> Option<&Wire>;
+
+    /// The socket to tunnel over after a protocol upgrade, what was read past the request (once),
+    /// and what is still to go out.
+    fn tunnel(&mut self) -> Option<(&mut Wire, Vec<u8>, &mut Unsent)>;
+
+    /// The timer of this exchange.
+    fn timer(&self) -> &Timer;
+}

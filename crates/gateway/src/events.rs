@@ -1,0 +1,86 @@
+//! What changed, in order, for people and for the admin API.
+
+use std::collections::VecDeque;
+use std::io::Write;
+
+use evergate_config::{Level, Log, LogFormat};
+use evergate_control::snapshot::Event;
+use evergate_sys::clock;
+use tokio::sync::broadcast;
+
+/// Events kept for those who ask later; the oldest go first.
+const EVENTS_KEPT_MAX: usize = 512;
+
+/// The latest events, and those who listen.
+#[derive(Debug)]
+pub struct Events {
+    kept: VecDeque<Event>,
+    sequence: u64,
+    listeners: broadcast::Sender<Event>,
+    log: Log,
+}
+
+impl Events {
+    /// No events yet; each one goes to `listeners`, and to standard error as `log` says.
+    pub fn new(listeners: broadcast::Sender<Event>, log: Log) -> Self {
+        Self { kept: VecDeque::new(), sequence: 0, listeners, log }
+    }
+
+    /// Follows another configuration of the log.
+    pub fn set_log(&mut self, log: Log) {
+        self.log = log;
+    }
+
+    /// Records that something happened.
+    pub fn push(&mut self, level: Level, kind: &str, subject: &str, reason: &str) {
+        self.sequence += 1;
+        let event = Event {
+            sequence: self.sequence,
+            at_ms: clock::unix_millis(),
+            level: word(level).to_owned(),
+            kind: kind.to_owned(),
+            subject: subject.to_owned(),
+            reason: reason.to_owned(),
+        };
+        if level <= self.log.level {
+            print(&event, self.log.format);
+        }
+        if self.kept.len() == EVENTS_KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(event.clone());
+        // Nobody has to listen.
+        let _ = self.listeners.send(event);
+    }
+
+    /// The events kept, oldest first.
+    pub fn latest(&self) -> Vec<Event> {
+        self.kept.iter().cloned().collect()
+    }
+}
+
+const fn word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
+}
+
+/// Standard error that is gone must not end the service.
+fn print(event: &Event, format: LogFormat) {
+    let mut line = match format {
+        LogFormat::Json => serde_json::to_string(event).unwrap_or_default(),
+        LogFormat::Text => format!(
+            "{} {} {}: {}",
+            event.level.to_uppercase(),
+            event.subject,
+            event.kind.replace('_', " "),
+            event.reason
+        ),
+    };
+    line.push('\n');
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}

@@ -1,0 +1,407 @@
+//! The life of a request, from its head to its line in the log.
+//!
+//! One exchange is: route, admit, pick, send, judge, retry or respond, record. It knows nothing of
+//! transports: whoever asked is a [`Client`], and every protocol comes through here.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use evergate_config::Action;
+use evergate_core::head::{Name, RequestHead};
+use evergate_core::http1::Body;
+use evergate_core::id::EndpointId;
+use evergate_core::retry::{self, Failure, GiveUp, Next, Verdict as RetryVerdict};
+use evergate_core::route::{self, Found};
+use evergate_core::time::Instant;
+use evergate_sys::clock;
+
+use crate::access_log::Entry;
+use crate::answer;
+use crate::attempt::{self, Attempt, Outcome, Upload};
+use crate::client::Client;
+use crate::facts::Facts;
+use crate::filter::{Edits, Verdict};
+use crate::http1::forward::RequestPlan;
+use crate::plan::{Listener, Plan, Route, RouteAction};
+use crate::pool_local::{EndpointLocal, PoolLocal, RouteLocal};
+use crate::reject::{ClientFault, Reject, UpstreamFault};
+use crate::relay;
+use crate::rewrite;
+use crate::shard::{Report, Shard, ThreadPlan};
+use crate::trust;
+
+/// A request as it arrived.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) body: Body,
+    pub(crate) expect_continue: bool,
+    pub(crate) upgrade: bool,
+    pub(crate) connection_names: bool,
+    pub(crate) started: Instant,
+    pub(crate) peer: SocketAddr,
+    pub(crate) listener: &'a Listener,
+}
+
+/// What is written down about an exchange when it is over.
+#[derive(Debug)]
+pub(crate) struct Record {
+    route: Rc<RouteLocal>,
+    client: std::net::IpAddr,
+    request_id: [u8; 32],
+    upstream: Option<(Rc<PoolLocal>, Rc<EndpointLocal>)>,
+    retries: u32,
+    /// Status of the response, once it is known.
+    pub(crate) status: u16,
+    /// Bytes of the response's body.
+    pub(crate) sent: u64,
+    /// Bytes of the request's body.
+    pub(crate) received: u64,
+    /// Why we answered in place of a server, or broke off.
+    pub(crate) reason: Option<&'static str>,
+}
+
+/// Serves `request` and records how it went. Says whether the connection may go on.
+pub(crate) async fn run<C: Client>(
+    shard: &Rc<Shard>,
+    client: &mut C,
+    request: Request<'_>,
+) -> bool {
+    let plan = shard.plan();
+    let mut record = Record::new(shard, &plan, request.peer);
+    let served = attempt::catch_panic(serve(shard, &plan, client, &request, &mut record)).await;
+    let goes_on = match served {
+        Ok(Ok(())) => true,
+        Ok(Err(reject)) => {
+            record.reject(shard, reject);
+            answer::reject(client, &request, reject, &mut record).await
+        }
+        Err(attempt::Panicked) => {
+            shard.counters.panics.set(shard.counters.panics.get() + 1);
+            let _ = shard.reports.try_send(Report::Panicked { route: record.route.name.clone() });
+            record.reject(shard, Reject::Bug);
+            answer::reject(client, &request, Reject::Bug, &mut record).await
+        }
+    };
+    record.write(shard, &plan, Some(request.head), request.started);
+    goes_on
+}
+
+/// Answers a request that could not even be read.
+pub(crate) async fn refuse<C: Client>(
+    shard: &Rc<Shard>,
+    client: &mut C,
+    head: Option<&RequestHead>,
+    peer: SocketAddr,
+    started: Instant,
+    reject: Reject,
+) {
+    let plan = shard.plan();
+    let mut record = Record::new(shard, &plan, peer);
+    record.reject(shard, reject);
+    answer::malformed(client, reject, &mut record).await;
+    // A head that did not parse holds whatever parsed before it broke.
+    let head = head.filter(|head| !head.target().is_empty());
+    record.write(shard, &plan, head, started);
+}
+
+async fn serve<C: Client>(
+    shard: &Rc<Shard>,
+    local: &ThreadPlan,
+    client: &mut C,
+    request: &Request<'_>,
+    record: &mut Record,
+) -> Result<(), Reject> {
+    let plan = &*local.plan;
+    let head = request.head;
+    client.timer().set(request.started + request.listener.limits.idle_timeout);
+
+    // Who asks, and for what?
+    let peer_is_trusted = trust::is_trusted(request.peer.ip(), &request.listener.trusted_proxies);
+    if peer_is_trusted {
+        let trusted = &request.listener.trusted_proxies;
+        record.client = trust::client(&head.fields, request.peer.ip(), trusted);
+        record.adopt_request_id(head);
+    }
+    if let Body::Sized(length) = request.body
+        && length > request.listener.limits.body
+    {
+        return Err(Reject::Client(ClientFault::BodyTooLarge));
+    }
+    if is_our_own(head, &plan.node) {
+        return Err(Reject::Client(ClientFault::Loop));
+    }
+
+    // Which route?
+    let path = route::normalise(head.path()).map_err(|_| Reject::Client(ClientFault::Path))?;
+    let accepts = |id| plan.route(id).accepts(&head.fields, &request.listener.name);
+    let (id, params) = match plan.table.find(head.authority(), &path, head.method_text(), accepts) {
+        Found::Route { id, params } => (id, params),
+        Found::MethodNotAllowed { .. } => return Err(Reject::Client(ClientFault::Method)),
+        Found::NotFound => return Err(Reject::Client(ClientFault::NoRoute)),
+    };
+    let route = plan.route(id);
+    record.route = Rc::clone(&local.routes[id.index()]);
+    let facts = Facts {
+        head,
+        path: &path,
+        client: record.client,
+        peer: request.peer,
+        peer_is_trusted,
+        route: &route.name,
+        params: Some(params),
+        request_id: record.request_id,
+    };
+
+    // May it pass?
+    let mut edits = Edits::default();
+    for filter in &route.filters {
+        match filter.judge(&facts, &mut edits) {
+            Verdict::Pass => {}
+            Verdict::Refuse(reject) => return Err(reject),
+            Verdict::Answer(status) => {
+                answer::empty(client, request, status, &edits.response, record).await;
+                return Ok(());
+            }
+        }
+    }
+
+    match &route.action {
+        RouteAction::Local(action) => {
+            respond_locally(local, client, request, action, &facts, edits, record).await
+        }
+        RouteAction::Pool(pool) => {
+            let pool = &local.pools[pool.index()];
+            forward(shard, plan, route, pool, client, request, &facts, &edits, record).await
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one exchange, each named once")]
+async fn forward<C: Client>(
+    shard: &Rc<Shard>,
+    plan: &Plan,
+    route: &Route,
+    pool: &Rc<PoolLocal>,
+    client: &mut C,
+    request: &Request<'_>,
+    facts: &Facts<'_>,
+    edits: &Edits<'_>,
+    record: &mut Record,
+) -> Result<(), Reject> {
+    let deadline = request.started + route.timeout;
+    client.timer().set(deadline);
+    let target = rewrite::target(&route.rewrite, facts);
+    let outgoing = RequestPlan {
+        facts,
+        target: &target,
+        chunked: request.body == Body::Chunked,
+        expect_continue: request.expect_continue,
+        upgrade: request.upgrade,
+        connection_names: request.connection_names,
+        changes: &edits.request,
+        node: &plan.node,
+    };
+    pool.budget.borrow_mut().deposit(request.started);
+    let key = rewrite::balance_key(&pool.pool, facts);
+    let mut upload = Upload::new(&pool.pool.retry, request);
+    let mut tried: Vec<EndpointId> = Vec::new();
+    loop {
+        // Who gets it?
+        let Some((id, endpoint)) = pool.pick(
+            &evergate_core::balance::Ask { key, tried: &tried },
+            request.started,
+            &mut shard.rng.borrow_mut(),
+        ) else {
+            pool.counters.no_server.set(pool.counters.no_server.get() + 1);
+            return Err(Reject::Upstream(UpstreamFault::NoServer));
+        };
+        record.upstream = Some((Rc::clone(pool), Rc::clone(endpoint)));
+
+        // How did it go?
+        let attempt = Attempt { shard, pool, id, endpoint, plan: &outgoing, deadline };
+        let in_flight = endpoint.shared.enter();
+        let wait = match attempt::send(&attempt, client, &mut upload).await {
+            Outcome::ClientFailed(fault) => return Err(Reject::Client(fault)),
+            Outcome::Failed { failure, fault } => {
+                attempt.count_failure(Duration::ZERO);
+                let again = again(&attempt, request, &upload, failure, false, tried.len());
+                again.ok_or(Reject::Upstream(fault))?
+            }
+            Outcome::Answered(answered) => {
+                match again_after_status(&attempt, request, &upload, &answered, tried.len()) {
+                    Some(wait) => wait,
+                    None => {
+                        return relay::respond(
+                            &attempt, client, upload, answered, edits, request, record,
+                        )
+                        .await;
+                    }
+                }
+            }
+        };
+        drop(in_flight);
+
+        // Once more, elsewhere if possible.
+        tried.push(id);
+        record.retries += 1;
+        pool.counters.retries.set(pool.counters.retries.get() + 1);
+        upload.rewind();
+        attempt::pause(client, wait, deadline).await;
+    }
+}
+
+/// Judges a response by its status; says how long to wait if it should be tried again.
+fn again_after_status(
+    attempt: &Attempt<'_>,
+    request: &Request<'_>,
+    upload: &Upload,
+    answered: &attempt::Answered,
+    tried: usize,
+) -> Option<Duration> {
+    let status = answered.head.status;
+    let now = clock::now();
+    if !matches!(status, 500 | 502 | 503 | 504) {
+        attempt.endpoint.shared.succeeded(now, now - answered.sent_at);
+        return None;
+    }
+    attempt.count_failure(now - answered.sent_at);
+    let retry_after = answered.head.fields.get(Name::RetryAfter).is_some();
+    again(attempt, request, upload, Failure::Status(status), retry_after, tried)
+}
+
+/// Judges a failed attempt; says how long to wait if it should be tried again.
+fn again(
+    attempt: &Attempt<'_>,
+    request: &Request<'_>,
+    upload: &Upload,
+    failure: Failure,
+    retry_after: bool,
+    tried: usize,
+) -> Option<Duration> {
+    let (pool, shard) = (attempt.pool, attempt.shard);
+    let judged = retry::Attempt {
+        failure,
+        number: tried as u32 + 1,
+        method: request.head.method,
+        has_idempotency_key: request.head.fields.get(Name::IdempotencyKey).is_some(),
+        body_replayable: upload.is_replayable(),
+        retry_after,
+        response_started: false,
+    };
+    let now = clock::now();
+    if now >= attempt.deadline {
+        return None;
+    }
+    match retry::judge(&pool.pool.retry, &judged, &mut pool.budget.borrow_mut(), now) {
+        RetryVerdict::Retry => {
+            let alone = pool.pool.endpoints.len() <= tried + 1;
+            let next = if alone { Next::Same } else { Next::Other };
+            Some(retry::delay(&judged, next, &mut shard.rng.borrow_mut()))
+        }
+        RetryVerdict::Give(reason) => {
+            if reason == GiveUp::BudgetSpent {
+                let denied = &pool.counters.retries_denied;
+                denied.set(denied.get() + 1);
+            }
+            None
+        }
+    }
+}
+
+async fn respond_locally<C: Client>(
+    local: &ThreadPlan,
+    client: &mut C,
+    request: &Request<'_>,
+    action: &Action,
+    facts: &Facts<'_>,
+    mut edits: Edits<'_>,
+    record: &mut Record,
+) -> Result<(), Reject> {
+    match action {
+        Action::Redirect { to, status } => {
+            let mut location = Vec::new();
+            crate::template::render(to, facts, &mut location);
+            location.retain(u8::is_ascii_graphic);
+            edits.response.set("Location", location);
+            answer::empty(client, request, *status, &edits.response, record).await;
+        }
+        Action::Respond { status, body, content_type } => {
+            edits.response.set("Content-Type", content_type.clone().into_bytes());
+            let body = body.as_bytes();
+            answer::whole(client, request, *status, body, &edits.response, record).await;
+        }
+        Action::Health(detail) => {
+            let (status, body) = crate::vitals::report(&local.plan, *detail);
+            edits.response.set("Content-Type", b"application/json".to_vec());
+            edits.response.set("Cache-Control", b"no-store".to_vec());
+            answer::whole(client, request, status, body.as_bytes(), &edits.response, record).await;
+        }
+        Action::Pool(_) => return Err(Reject::Bug),
+    }
+    Ok(())
+}
+
+/// Whether our own name stands in `Via`: the request has been here before (RFC 9110, 7.6.3).
+fn is_our_own(head: &RequestHead, node: &str) -> bool {
+    let mut hops = head.fields.all(Name::Via).flat_map(|value| value.split(|&byte| byte == b','));
+    hops.any(|hop| {
+        let mut words = hop.trim_ascii().split(|&byte| byte == b' ');
+        words.nth(1).is_some_and(|name| name.eq_ignore_ascii_case(node.as_bytes()))
+    })
+}
+
+impl Record {
+    fn new(shard: &Shard, plan: &ThreadPlan, peer: SocketAddr) -> Self {
+        Self {
+            route: Rc::clone(&plan.unmatched),
+            client: peer.ip().to_canonical(),
+            request_id: shard.request_id(),
+            upstream: None,
+            retries: 0,
+            status: 0,
+            sent: 0,
+            received: 0,
+            reason: None,
+        }
+    }
+
+    /// A trusted proxy's id goes on, if it looks like one of ours.
+    fn adopt_request_id(&mut self, head: &RequestHead) {
+        let told = head.fields.get(Name::XRequestId).unwrap_or_default();
+        if let Ok(id) = <[u8; 32]>::try_from(told)
+            && id.iter().all(u8::is_ascii_hexdigit)
+        {
+            self.request_id = id;
+        }
+    }
+
+    fn reject(&mut self, shard: &Shard, reject: Reject) {
+        shard.count_reject(reject.reason());
+        self.reason = Some(reject.reason());
+    }
+
+    fn write(self, shard: &Shard, plan: &ThreadPlan, head: Option<&RequestHead>, started: Instant) {
+        let took = clock::now() - started;
+        self.route.counters.borrow_mut().record(self.status, took, self.received, self.sent);
+        let upstream = self.upstream.as_ref();
+        shard.log.push(
+            plan.plan.access,
+            &Entry {
+                head,
+                client: self.client,
+                status: self.status,
+                took,
+                sent: self.sent,
+                route: &self.route.name,
+                upstream: upstream.map(|(pool, endpoint)| {
+                    (pool.pool.name.as_str(), endpoint.shared.name.as_str())
+                }),
+                retries: self.retries,
+                request_id: &self.request_id,
+                reason: self.reason,
+            },
+        );
+    }
+}

@@ -1,0 +1,426 @@
+//! The gateway as the control plane holds it: the plan in force, the threads that serve it, and the
+//! health of the servers.
+//!
+//! One owner, no locks: whoever runs the control plane calls these methods from one task, and
+//! awaits [`Gateway::turn`] in between, which does whatever is due.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use evergate_config::{Config, Level};
+use evergate_control::command::{Adjustment, Question};
+use evergate_control::link::{Instance, InstanceState};
+use evergate_control::snapshot::{
+    Event, Explanation, Health, ListenerStats, ListenerStatus, PlanChange, PoolStats, PoolStatus,
+    RouteStats, RouteStatus, Stats,
+};
+use evergate_core::health::Origin;
+use evergate_core::rng::Rng;
+use evergate_sys::{clock, random};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::access_log::LogWriter;
+use crate::data_plane::{DataPlane, ShardCounts, SocketKey};
+use crate::difference;
+use crate::events::Events;
+use crate::explain;
+use crate::histogram::Histogram;
+use crate::listener::Gate;
+use crate::plan::{Member, Plan, RouteAction};
+use crate::resolve::Addresses;
+use crate::shard::{REPORTS_QUEUED_MAX, Report};
+use crate::wards::{Checked, Wards};
+
+/// The data plane with its control.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Config,
+    plan: Arc<Plan>,
+    addresses: Addresses,
+    instances: BTreeMap<String, Vec<Member>>,
+    data: DataPlane,
+    log: LogWriter,
+    gates: BTreeMap<String, Arc<Gate>>,
+    bound: BTreeMap<SocketKey, String>,
+    wards: Wards,
+    events: Events,
+    reports: mpsc::Receiver<Report>,
+    checked: mpsc::Receiver<Checked>,
+    rng: Rng,
+}
+
+impl Gateway {
+    /// Starts `threads` data-plane threads that serve `config`, without a socket yet. Access log
+    /// lines go to `log`.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn start(
+        config: Config,
+        addresses: Addresses,
+        threads: usize,
+        log: LogWriter,
+        events: broadcast::Sender<Event>,
+    ) -> io::Result<Self> {
+        let instances = BTreeMap::new();
+        let plan =
+            Plan::compile(&config, &addresses, &instances, None).map_err(io::Error::other)?;
+        let plan = Arc::new(plan);
+        let (report, reports) = mpsc::channel(REPORTS_QUEUED_MAX);
+        let data = DataPlane::start(threads, &plan, &log, &report)?;
+        let (wards, checked) = Wards::new();
+        let mut gateway = Self {
+            events: Events::new(events, config.log),
+            config,
+            plan,
+            addresses,
+            instances,
+            data,
+            log,
+            gates: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            wards,
+            reports,
+            checked,
+            rng: Rng::seeded(random::seed()),
+        };
+        gateway.wards.sync(&gateway.plan, clock::now(), &mut gateway.rng, &mut gateway.events);
+        Ok(gateway)
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How many data-plane threads there are.
+    pub fn threads(&self) -> usize {
+        self.data.len()
+    }
+
+    /// What has happened.
+    pub fn events(&mut self) -> &mut Events {
+        &mut self.events
+    }
+
+    /// Puts `config` in force: compiles it whole, then swaps. Nothing changes if it cannot be
+    /// compiled.
+    ///
+    /// # Errors
+    /// Says why it cannot be compiled.
+    pub async fn apply(&mut self, config: Config, addresses: Addresses) -> Result<(), String> {
+        let before = Some(&*self.plan);
+        let plan = Plan::compile(&config, &addresses, &self.instances, before)?;
+        self.events.set_log(config.log);
+        self.config = config;
+        self.addresses = addresses;
+        self.swap(plan).await;
+        Ok(())
+    }
+
+    /// What would change if `config` were applied.
+    pub fn difference(&self, config: &Config) -> PlanChange {
+        difference::between(&self.config, config)
+    }
+
+    /// Follows what the keeper says of the apps.
+    pub async fn set_instances(&mut self, observed: &[Instance]) {
+        let instances = members(observed);
+        if instances == self.instances {
+            return;
+        }
+        self.instances = instances;
+        self.recompile().await;
+    }
+
+    /// Follows names that resolve to other addresses now.
+    pub async fn set_addresses(&mut self, addresses: Addresses) {
+        if addresses != self.addresses {
+            self.addresses = addresses;
+            self.events.push(Level::Info, "resolved", "dns", "a server's name has a new address");
+            self.recompile().await;
+        }
+    }
+
+    /// What the names of the servers resolved to.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Accepts connections of `listener` on `sockets`, all bound to `actual`. `address` is the
+    /// address in the configuration.
+    pub async fn listen(
+        &mut self,
+        listener: &str,
+        address: &str,
+        actual: &str,
+        sockets: Vec<OwnedFd>,
+    ) {
+        let key = (listener.to_owned(), address.to_owned());
+        let gate = Arc::clone(self.gates.entry(listener.to_owned()).or_default());
+        self.data.close(&key).await;
+        self.data.accept(&key, sockets, &gate).await;
+        self.bound.insert(key, actual.to_owned());
+    }
+
+    /// Stops accepting on an address.
+    pub async fn close(&mut self, listener: &str, address: &str) {
+        let key = (listener.to_owned(), address.to_owned());
+        self.data.close(&key).await;
+        self.bound.remove(&key);
+    }
+
+    /// Every listener and address that is accepted on.
+    pub fn listening(&self) -> impl Iterator<Item = &(String, String)> {
+        self.bound.keys()
+    }
+
+    /// Waits for the next thing to do and does it. Cancel safe while it waits.
+    pub async fn turn(&mut self) {
+        let deadline = self.wards.deadline();
+        tokio::select! {
+            Some(report) = self.reports.recv() => self.hear(report),
+            Some(checked) = self.checked.recv() => {
+                self.wards.hear(checked, &self.plan, clock::now(), &mut self.events);
+            }
+            () = sleep_until(deadline) => {}
+        }
+        self.wards.turn(&self.plan, clock::now(), &mut self.rng, &mut self.events);
+    }
+
+    /// Changes one server, until it is changed back or leaves the configuration.
+    ///
+    /// # Errors
+    /// If there is no such pool or server.
+    pub fn adjust(&mut self, pool: &str, server: &str, to: Adjustment) -> Result<(), String> {
+        self.wards.adjust(&self.plan, pool, server, to, clock::now(), &mut self.events)
+    }
+
+    /// What would happen to a request.
+    ///
+    /// # Errors
+    /// Says what is wrong with the question.
+    pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
+        let now = clock::now();
+        explain::explain(&self.plan, question, |pool| self.wards.status(&self.plan, pool, now))
+    }
+
+    /// The state of every pool, in order of name.
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        let now = clock::now();
+        let status = self.plan.pools.iter().map(|pool| {
+            let servers = self.wards.status(&self.plan, &pool.name, now);
+            let up = servers.iter().filter(|server| server.state == "up").count();
+            PoolStatus {
+                name: pool.name.clone(),
+                balance: explain::balance_word(pool.balance).to_owned(),
+                health: match up {
+                    0 => Health::Down,
+                    up if up < servers.len() => Health::Degraded,
+                    _ => Health::Healthy,
+                },
+                servers,
+            }
+        });
+        status.collect()
+    }
+
+    /// The state of every listener, in order of name.
+    pub fn listeners(&self) -> Vec<ListenerStatus> {
+        let listeners = self.plan.listeners.values().map(|listener| {
+            let gate = self.gates.get(&listener.name).map(|gate| gate.counts());
+            let bound = self.bound.iter().filter(|((name, _), _)| *name == listener.name);
+            ListenerStatus {
+                name: listener.name.clone(),
+                addresses: bound.map(|(_, actual)| actual.clone()).collect(),
+                connections: gate.unwrap_or_default().open,
+                connections_max: u64::from(listener.limits.connections),
+            }
+        });
+        listeners.collect()
+    }
+
+    /// The state of every route, in order of name.
+    pub async fn routes(&self) -> Vec<RouteStatus> {
+        let counts = self.data.counts().await;
+        let routes = self.plan.routes.iter().map(|route| {
+            let shards = counts.iter().flat_map(|shard| &shard.routes);
+            let statuses = shards
+                .filter(|(name, _)| *name == route.name)
+                .flat_map(|(_, counters)| counters.statuses.iter().copied());
+            let (mut requests, mut errors) = (0, 0);
+            for (status, count) in statuses {
+                requests += count;
+                errors += if status >= 500 { count } else { 0 };
+            }
+            RouteStatus {
+                name: route.name.clone(),
+                pattern: route.pattern.clone(),
+                action: explain::describe(&self.plan, &route.action),
+                middleware: route.middleware.clone(),
+                requests,
+                errors,
+            }
+        });
+        routes.collect()
+    }
+
+    /// Every counter of the data plane; the rest of `Stats` is left as it is by default.
+    pub async fn stats(&self) -> Stats {
+        let counts = self.data.counts().await;
+        let mut rejects: BTreeMap<&str, u64> = BTreeMap::new();
+        for (reason, count) in counts.iter().flat_map(|shard| &shard.rejects) {
+            *rejects.entry(reason).or_default() += count;
+        }
+        let log = self.log.counts();
+        Stats {
+            config_generation: self.plan.generation,
+            listeners: self.listener_stats(),
+            routes: self.route_stats(&counts),
+            pools: self.pool_stats(&counts),
+            rejects: rejects.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            log_lines: log.written.load(Relaxed),
+            log_dropped: log.dropped.load(Relaxed),
+            panics: counts.iter().map(|shard| shard.panics).sum(),
+            ..Stats::default()
+        }
+    }
+
+    /// Stops accepting, lets requests in flight finish, and ends the threads.
+    pub async fn drain(&mut self) {
+        self.data.drain().await;
+    }
+
+    async fn recompile(&mut self) {
+        let before = Some(&*self.plan);
+        match Plan::compile(&self.config, &self.addresses, &self.instances, before) {
+            Ok(plan) => self.swap(plan).await,
+            Err(error) => self.events.push(Level::Error, "plan_failed", "config", &error),
+        }
+    }
+
+    async fn swap(&mut self, plan: Plan) {
+        self.plan = Arc::new(plan);
+        // First the shares, so that no thread sees a plan whose servers are all out.
+        self.wards.sync(&self.plan, clock::now(), &mut self.rng, &mut self.events);
+        self.data.set_plan(&self.plan).await;
+    }
+
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::Failing { pool, endpoint, in_a_row } => {
+                let now = clock::now();
+                let wards = &mut self.wards;
+                wards.failing(&self.plan, &pool, &endpoint, in_a_row, now, &mut self.events);
+            }
+            Report::Panicked { route } => self.events.push(
+                Level::Error,
+                "panic",
+                &format!("route.{route}"),
+                "a request ended in an internal error; this is a fault of Evergate",
+            ),
+            Report::AcceptFailed { listener, error } => {
+                let subject = format!("listener.{listener}");
+                self.events.push(Level::Error, "accept_failed", &subject, &error);
+            }
+        }
+    }
+
+    fn listener_stats(&self) -> Vec<ListenerStats> {
+        let stats = self.plan.listeners.values().map(|listener| {
+            let counts = self.gates.get(&listener.name).map(|gate| gate.counts());
+            let counts = counts.unwrap_or_default();
+            ListenerStats {
+                name: listener.name.clone(),
+                connections: counts.open,
+                connections_max: u64::from(listener.limits.connections),
+                accepted: counts.accepted,
+                rejected: vec![
+                    ("connections".to_owned(), counts.rejected_connections),
+                    ("connections_per_ip".to_owned(), counts.rejected_per_ip),
+                ],
+            }
+        });
+        stats.collect()
+    }
+
+    fn route_stats(&self, counts: &[ShardCounts]) -> Vec<RouteStats> {
+        let names = self.plan.routes.iter().map(|route| {
+            let pool = match &route.action {
+                RouteAction::Pool(id) => self.plan.pools[id.index()].name.as_str(),
+                RouteAction::Local(_) => "",
+            };
+            (route.name.as_str(), pool)
+        });
+        let stats = names.chain([("-", "")]).map(|(name, pool)| {
+            let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
+            let mut duration = Histogram::default();
+            let (mut received, mut sent) = (0, 0);
+            let shards = counts.iter().flat_map(|shard| &shard.routes);
+            for (_, counters) in shards.filter(|(route, _)| route == name) {
+                for (status, count) in &counters.statuses {
+                    *statuses.entry(*status).or_default() += count;
+                }
+                counters.duration.add_to(&mut duration);
+                received += counters.received;
+                sent += counters.sent;
+            }
+            RouteStats {
+                name: name.to_owned(),
+                pool: pool.to_owned(),
+                statuses: statuses.into_iter().collect(),
+                duration: duration.snapshot(),
+                received_bytes: received,
+                sent_bytes: sent,
+            }
+        });
+        stats.collect()
+    }
+
+    fn pool_stats(&self, counts: &[ShardCounts]) -> Vec<PoolStats> {
+        let now = clock::now();
+        let stats = self.plan.pools.iter().map(|pool| {
+            let mut stats = PoolStats {
+                name: pool.name.clone(),
+                servers: self.wards.status(&self.plan, &pool.name, now),
+                ..PoolStats::default()
+            };
+            let shards = counts.iter().flat_map(|shard| &shard.pools);
+            for (_, counters) in shards.filter(|(name, _)| *name == pool.name) {
+                stats.retries += counters.retries.get();
+                stats.retries_denied += counters.retries_denied.get();
+                stats.no_server += counters.no_server.get();
+                stats.connects += counters.connects.get();
+                stats.reuses += counters.reuses.get();
+            }
+            stats
+        });
+        stats.collect()
+    }
+}
+
+/// The instances that run, as members of a pool.
+fn members(observed: &[Instance]) -> BTreeMap<String, Vec<Member>> {
+    let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
+    for instance in observed {
+        if let InstanceState::Running { port, .. } = instance.state {
+            members.entry(instance.app.clone()).or_default().push(Member {
+                name: format!("{}/{}", instance.app, instance.number),
+                authority: format!("127.0.0.1:{port}"),
+                weight: 1,
+                origin: Origin::Instance,
+            });
+        }
+    }
+    members
+}
+
+async fn sleep_until(deadline: Option<evergate_core::time::Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}

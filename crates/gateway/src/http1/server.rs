@@ -1,0 +1,402 @@
+//! A connection from a client that speaks HTTP/1.
+//!
+//! It reads one request after the other and hands each to [`exchange::run`]; while it waits for the
+//! next it holds a socket and a timer, and no buffer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use evergate_core::head::{Method, RequestHead, ResponseHead, Version};
+use evergate_core::http1::{self, Body};
+use evergate_core::time::Instant;
+use evergate_sys::clock;
+use tokio::net::TcpStream;
+
+use crate::client::Client;
+use crate::exchange::{self, Request};
+use crate::http1::forward::{self, Length, ResponsePlan};
+use crate::http1::incoming::{Fault, Incoming, Progress};
+use crate::http1::outgoing::{Framing, Outgoing};
+use crate::plan::Listener;
+use crate::reject::{ClientFault, Reject};
+use crate::shard::Shard;
+use crate::timers::Timer;
+use crate::wire::{Unsent, Wire};
+
+/// How long a connection that we closed is read on, so that the client gets our last response
+/// instead of a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// How much is read on then.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// A client's connection.
+#[derive(Debug)]
+struct Connection {
+    shard: Rc<Shard>,
+    wire: Wire,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    timer: Timer,
+    version: Version,
+    /// Whether another request may follow the one being served.
+    keep_alive: bool,
+    begun: bool,
+    bodyless: bool,
+    /// Bytes of the request's body so far.
+    received: u64,
+    received_max: u64,
+}
+
+/// What waiting for a request came to.
+enum Arrival {
+    Request(http1::Request, Instant),
+    /// The client left, or stayed silent for too long, between two requests.
+    Over,
+    Refused(Reject, Instant),
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(
+    shard: Rc<Shard>,
+    tcp: TcpStream,
+    listener: &str,
+    settings: Arc<Listener>,
+    peer: SocketAddr,
+) {
+    let mut settings = settings;
+    let mut connection = Connection::new(Rc::clone(&shard), tcp);
+    let mut requests = 0;
+    loop {
+        let mut head = None;
+        let arrival = connection.next_request(&settings, requests == 0, &mut head).await;
+        let (request, started) = match arrival {
+            Arrival::Request(request, started) => (request, started),
+            Arrival::Over => return,
+            Arrival::Refused(reject, started) => {
+                exchange::refuse(&shard, &mut connection, head.as_ref(), peer, started, reject)
+                    .await;
+                return connection.linger().await;
+            }
+        };
+        let Some(head) = head else { return };
+        requests += 1;
+        // A reload takes effect with the next request.
+        if let Some(current) = shard.plan().plan.listeners.get(listener) {
+            settings = Arc::clone(current);
+        }
+        connection.prepare(&request, &head, &settings, requests);
+        let goes_on = exchange::run(
+            &shard,
+            &mut connection,
+            Request {
+                head: &head,
+                body: request.body,
+                expect_continue: request.expect_continue,
+                upgrade: request.upgrade,
+                connection_names: request.connection_names,
+                started,
+                peer,
+                listener: &settings,
+            },
+        )
+        .await;
+        shard.buffers.give_request(head);
+        if !goes_on || !connection.keep_alive {
+            if connection.incoming.is_done() && connection.incoming.unused().is_empty() {
+                return;
+            }
+            return connection.linger().await;
+        }
+    }
+}
+
+impl Connection {
+    fn new(shard: Rc<Shard>, tcp: TcpStream) -> Self {
+        let timer = shard.timers.timer();
+        Self {
+            shard,
+            wire: Wire::new(tcp),
+            incoming: Incoming::default(),
+            outgoing: Outgoing::default(),
+            timer,
+            version: Version::Http11,
+            keep_alive: true,
+            begun: false,
+            bodyless: false,
+            received: 0,
+            received_max: 0,
+        }
+    }
+
+    /// Waits for the next request's head.
+    async fn next_request(
+        &mut self,
+        settings: &Listener,
+        first: bool,
+        head: &mut Option<RequestHead>,
+    ) -> Arrival {
+        let now = clock::now();
+        let limits = &settings.limits;
+        // The clock of a head runs from its first byte; that of the first one from the connection.
+        let mut started = (!self.incoming.unused().is_empty()).then_some(now);
+        let mut deadline = match (started, first) {
+            (None, false) => now + limits.idle_timeout,
+            (Some(_), _) | (None, true) => now + limits.header_timeout,
+        };
+        self.timer.set(deadline);
+        self.begun = false;
+        if started.is_some() {
+            match self.parse_kept(settings, head) {
+                Ok(Some(request)) => return Arrival::Request(request, now),
+                Ok(None) => {}
+                Err(reject) => return Arrival::Refused(reject, now),
+            }
+        }
+        std::future::poll_fn(|cx| {
+            loop {
+                match self.read_head(cx, settings, head, &mut started) {
+                    Poll::Ready(Ok(Some(request))) => {
+                        let started = started.unwrap_or(now);
+                        return Poll::Ready(Arrival::Request(request, started));
+                    }
+                    Poll::Ready(Ok(None)) => {
+                        if started.is_none() {
+                            return Poll::Ready(Arrival::Over);
+                        }
+                        let begin = started.unwrap_or(now);
+                        if deadline != begin + limits.header_timeout {
+                            deadline = begin + limits.header_timeout;
+                            self.timer.set(deadline);
+                        }
+                        continue;
+                    }
+                    Poll::Ready(Err(reject)) => {
+                        return Poll::Ready(Arrival::Refused(reject, started.unwrap_or(now)));
+                    }
+                    Poll::Pending => {}
+                }
+                ready!(self.timer.poll_elapsed(cx));
+                let Some(begin) = started else { return Poll::Ready(Arrival::Over) };
+                if clock::now() >= deadline {
+                    let reject = Reject::Client(ClientFault::HeaderTimeout);
+                    return Poll::Ready(Arrival::Refused(reject, begin));
+                }
+                self.timer.set(deadline);
+            }
+        })
+        .await
+    }
+
+    /// Reads once. `Ok(None)` with nothing started means that the client left; otherwise that the
+    /// head is not whole yet.
+    fn read_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        settings: &Listener,
+        head: &mut Option<RequestHead>,
+        started: &mut Option<Instant>,
+    ) -> Poll<Result<Option<http1::Request>, Reject>> {
+        let shard = Rc::clone(&self.shard);
+        shard.buffers.with_scratch(|scratch| {
+            let count = match ready!(self.wire.poll_read(cx, scratch)) {
+                Ok(0) | Err(_) if started.is_none() => return Poll::Ready(Ok(None)),
+                Ok(0) | Err(_) => {
+                    return Poll::Ready(Err(Reject::Client(ClientFault::Gone)));
+                }
+                Ok(count) => count,
+            };
+            let bytes = &scratch[..count];
+            started.get_or_insert_with(clock::now);
+            if !self.incoming.unused().is_empty() {
+                self.incoming.keep(&shard.buffers, bytes);
+                // A head ends with a line; until one ends there is nothing new to see.
+                if memchr::memchr(b'\n', bytes).is_none()
+                    && self.incoming.unused().len() <= settings.heads.uri_bytes_max
+                {
+                    return Poll::Ready(Ok(None));
+                }
+                return Poll::Ready(self.parse_kept(settings, head));
+            }
+            let parsed = parse(&shard, settings, bytes, head)?;
+            let consumed = parsed.as_ref().map_or(0, |request| request.consumed);
+            self.incoming.keep(&shard.buffers, &bytes[consumed..]);
+            Poll::Ready(Ok(parsed))
+        })
+    }
+
+    fn parse_kept(
+        &mut self,
+        settings: &Listener,
+        head: &mut Option<RequestHead>,
+    ) -> Result<Option<http1::Request>, Reject> {
+        let parsed = parse(&self.shard, settings, self.incoming.unused(), head)?;
+        if let Some(request) = &parsed {
+            self.incoming.consume(&self.shard.buffers, request.consumed);
+        }
+        Ok(parsed)
+    }
+
+    /// Gets ready to serve `request`, the n-th on this connection.
+    fn prepare(
+        &mut self,
+        request: &http1::Request,
+        head: &RequestHead,
+        settings: &Listener,
+        requests: u32,
+    ) {
+        self.incoming.expect(request.body);
+        self.version = head.version;
+        self.bodyless = head.method == Method::Head;
+        self.keep_alive = request.keep_alive && requests < settings.limits.requests;
+        self.received = 0;
+        self.received_max = settings.limits.body;
+        debug_assert!(self.outgoing.unsent.is_empty(), "the last response went out whole");
+        if request.body == Body::Empty {
+            self.received_max = 0;
+        }
+    }
+
+    /// Closes in a way that lets the client read our last response: sends the end of the stream,
+    /// then reads until the client ends its own.
+    async fn linger(mut self) {
+        self.timer.set(clock::now() + LINGER);
+        let mut rest = LINGER_BYTES_MAX;
+        std::future::poll_fn(|cx| {
+            loop {
+                if self.timer.poll_elapsed(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if !self.outgoing.unsent.is_empty()
+                    && ready!(self.wire.poll_flush(cx, &mut self.outgoing.unsent)).is_err()
+                {
+                    return Poll::Ready(());
+                }
+                if ready!(self.wire.poll_shutdown(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                let wire = &mut self.wire;
+                let read = self.shard.buffers.with_scratch(|scratch| wire.poll_read(cx, scratch));
+                match ready!(read) {
+                    Ok(count) if count > 0 && rest > 0 => rest = rest.saturating_sub(count),
+                    Ok(_) | Err(_) => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+impl Client for Connection {
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Poll<Result<Progress, ClientFault>> {
+        let (received, received_max) = (&mut self.received, self.received_max);
+        let mut too_large = false;
+        let taken = self.incoming.poll_body(cx, &mut self.wire, &self.shard.buffers, |data| {
+            *received += data.len() as u64;
+            too_large |= *received > received_max;
+            if !too_large {
+                sink(data);
+            }
+        });
+        let taken = ready!(taken);
+        if too_large {
+            return Poll::Ready(Err(ClientFault::BodyTooLarge));
+        }
+        Poll::Ready(taken.map_err(|fault| match fault {
+            Fault::Wire => ClientFault::Gone,
+            Fault::Framing(error) => ClientFault::Body(error),
+        }))
+    }
+
+    fn trailers(&self) -> &[u8] {
+        self.incoming.trailers()
+    }
+
+    fn body_is_done(&self) -> bool {
+        self.incoming.is_done()
+    }
+
+    fn inform(&mut self, head: &ResponseHead) {
+        // An HTTP/1.0 client knows no interim responses (RFC 9110, 15.2).
+        if self.version != Version::Http10 {
+            forward::write_interim(self.outgoing.begin(&self.shard.buffers, Framing::None), head);
+        }
+    }
+
+    fn ask_for_body(&mut self) {
+        let out = self.outgoing.begin(&self.shard.buffers, Framing::None);
+        out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    fn begin(&mut self, plan: &ResponsePlan<'_>) {
+        self.begun = true;
+        let ends_by_closing = plan.length == Length::Unknown && self.version == Version::Http10;
+        if plan.close || ends_by_closing || self.shard.draining.get() {
+            self.keep_alive = false;
+        }
+        let framing = match plan.length {
+            _ if plan.bodyless || self.bodyless => Framing::None,
+            Length::Absent => Framing::None,
+            Length::Unknown if self.version != Version::Http10 => Framing::Chunked,
+            Length::Unknown | Length::Sized(_) => Framing::Identity,
+        };
+        let shard = &self.shard;
+        let out = self.outgoing.begin(&shard.buffers, framing);
+        forward::write_response(out, plan, self.version, self.keep_alive, || shard.date.now());
+    }
+
+    fn push(&mut self, data: &[u8]) {
+        self.outgoing.push(data);
+    }
+
+    fn finish(&mut self, trailers: &[u8]) {
+        self.outgoing.finish(trailers);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    fn unsent(&self) -> usize {
+        self.outgoing.unsent.len()
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.wire.poll_flush(cx, &mut self.outgoing.unsent))?;
+        self.outgoing.rest(&self.shard.buffers);
+        Poll::Ready(Ok(()))
+    }
+
+    fn splice_target(&mut self) -> Option<&Wire> {
+        self.outgoing.is_identity().then_some(&self.wire)
+    }
+
+    fn tunnel(&mut self) -> Option<(&mut Wire, Vec<u8>, &mut Unsent)> {
+        // Whatever happens to the tunnel, nothing else can follow on this connection.
+        self.keep_alive = false;
+        let early = self.incoming.take_unused();
+        Some((&mut self.wire, early, &mut self.outgoing.unsent))
+    }
+
+    fn timer(&self) -> &Timer {
+        &self.timer
+    }
+}
+
+fn parse(
+    shard: &Shard,
+    settings: &Listener,
+    bytes: &[u8],
+    head: &mut Option<RequestHead>,
+) -> Result<Option<http1::Request>, Reject> {
+    let head = head.get_or_insert_with(|| shard.buffers.take_request());
+    http1::parse_request(bytes, &settings.heads, head)
+        .map_err(|error| Reject::Client(ClientFault::Malformed(error)))
+}

@@ -1,0 +1,151 @@
+//! Accepting connections, within the listener's bounds.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::http1::server;
+use crate::plan::Listener;
+use crate::shard::{Report, Shard};
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a client beyond a bound gets to read.
+const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 46\r\n\
+    Retry-After: 1\r\n\
+    Connection: close\r\n\r\n\
+    503 Service Unavailable: too many connections\n";
+
+/// The connections of one listener, counted over all threads.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    open: AtomicU64,
+    accepted: AtomicU64,
+    rejected_connections: AtomicU64,
+    rejected_per_ip: AtomicU64,
+    by_address: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// The counts of a [`Gate`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GateCounts {
+    pub(crate) open: u64,
+    pub(crate) accepted: u64,
+    pub(crate) rejected_connections: u64,
+    pub(crate) rejected_per_ip: u64,
+}
+
+/// A connection that was let in; leaves when dropped.
+#[derive(Debug)]
+struct Admission {
+    gate: Arc<Gate>,
+    address: IpAddr,
+}
+
+/// Accepts on `socket` and serves every connection, until it is aborted.
+pub(crate) async fn run(shard: Rc<Shard>, name: Rc<str>, gate: Arc<Gate>, socket: TcpListener) {
+    loop {
+        match socket.accept().await {
+            Ok((tcp, peer)) => admit(&shard, &name, &gate, tcp, peer),
+            Err(error) if is_of_connection(&error) => {}
+            Err(error) => {
+                let report =
+                    Report::AcceptFailed { listener: name.to_string(), error: error.to_string() };
+                // Reported again in a moment if it goes on.
+                let _ = shard.reports.try_send(report);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(shard: &Rc<Shard>, name: &Rc<str>, gate: &Arc<Gate>, tcp: TcpStream, peer: SocketAddr) {
+    let plan = shard.plan();
+    // Between two plans a listener may be gone already.
+    let Some(settings) = plan.plan.listeners.get(&**name) else { return };
+    let Some(admission) = gate.admit(peer.ip(), settings) else {
+        // Whoever comes in such numbers need not be waited for.
+        let _ = tcp.try_write(TURNED_AWAY);
+        return;
+    };
+    let (shard, name, settings) = (Rc::clone(shard), Rc::clone(name), Arc::clone(settings));
+    shard.connections.set(shard.connections.get() + 1);
+    tokio::task::spawn_local(async move {
+        let _leave = Departure { shard: Rc::clone(&shard), _admission: admission };
+        server::serve(shard, tcp, &name, settings, peer).await;
+    });
+}
+
+/// Whether it was the connection that failed, not our ability to accept.
+fn is_of_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Counts a connection out, also when its task panicked.
+struct Departure {
+    shard: Rc<Shard>,
+    _admission: Admission,
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        let left = self.shard.connections.get() - 1;
+        self.shard.connections.set(left);
+        if left == 0 && self.shard.draining.get() {
+            self.shard.drained.notify_waiters();
+        }
+    }
+}
+
+impl Gate {
+    fn admit(self: &Arc<Self>, address: IpAddr, settings: &Listener) -> Option<Admission> {
+        let limits = &settings.limits;
+        if self.open.fetch_add(1, Relaxed) >= u64::from(limits.connections) {
+            self.open.fetch_sub(1, Relaxed);
+            self.rejected_connections.fetch_add(1, Relaxed);
+            return None;
+        }
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = by_address.entry(address).or_default();
+        if *here >= limits.connections_per_ip {
+            self.open.fetch_sub(1, Relaxed);
+            self.rejected_per_ip.fetch_add(1, Relaxed);
+            return None;
+        }
+        *here += 1;
+        self.accepted.fetch_add(1, Relaxed);
+        Some(Admission { gate: Arc::clone(self), address })
+    }
+
+    /// The counts so far.
+    pub(crate) fn counts(&self) -> GateCounts {
+        GateCounts {
+            open: self.open.load(Relaxed),
+            accepted: self.accepted.load(Relaxed),
+            rejected_connections: self.rejected_connections.load(Relaxed),
+            rejected_per_ip: self.rejected_per_ip.load(Relaxed),
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.gate.open.fetch_sub(1, Relaxed);
+        let mut by_address = self.gate.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(here) = by_address.get_mut(&self.address) {
+            *here -= 1;
+            if *here == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What the data plane does, compiled from a configuration and never changed afterwards.
+//!
+//! A reload makes a new plan; requests in flight keep the one they started on. Endpoints that stay
+//! are the same objects in both, so their connections, load and verdicts go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use evergate_config::{self as config, Action, AllDown, Config, Host, Target, ValueMatch};
+use evergate_core::head::Fields;
+use evergate_core::http1;
+use evergate_core::id::{PoolId, RouteId};
+use evergate_core::route::{HostPattern, Spec, Table};
+use evergate_core::{balance, health, retry};
+use ipnet::IpNet;
+
+use crate::endpoint::Endpoint;
+use crate::filter::Filter;
+use crate::resolve::Addresses;
+
+/// A compiled configuration.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Counts the plans of this process.
+    pub generation: u64,
+    /// What we call ourselves in `Via`.
+    pub node: String,
+    /// Shape of the access log.
+    pub access: config::AccessLog,
+    /// Who matches what.
+    pub table: Table,
+    /// By [`RouteId`].
+    pub routes: Vec<Route>,
+    /// By [`PoolId`].
+    pub pools: Vec<Arc<Pool>>,
+    /// By name.
+    pub listeners: BTreeMap<String, Arc<Listener>>,
+}
+
+/// A compiled route.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Name in the configuration.
+    pub name: String,
+    /// Its match, as written.
+    pub pattern: String,
+    /// `file:line`.
+    pub origin: String,
+    /// Methods as written; empty is all.
+    pub methods: Vec<String>,
+    /// Listeners it serves; empty is all.
+    pub listeners: Vec<String>,
+    /// Conditions on header fields, all of which must hold.
+    pub conditions: Vec<Condition>,
+    /// Names of the middleware, for `explain`.
+    pub middleware: Vec<String>,
+    /// The middleware, in order.
+    pub filters: Vec<Arc<Filter>>,
+    /// For the whole of all attempts, up to the response head.
+    pub timeout: Duration,
+    /// What it does.
+    pub action: RouteAction,
+    /// What the server gets to see as the path.
+    pub rewrite: config::Rewrite,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub(crate) enum RouteAction {
+    /// Forward to a server of this pool.
+    Pool(PoolId),
+    /// Answer without a server.
+    Local(Action),
+}
+
+/// A condition on one header field.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    name: String,
+    value: ConditionValue,
+}
+
+#[derive(Debug)]
+enum ConditionValue {
+    Exact(String),
+    Regex(regex_lite::Regex),
+}
+
+/// A compiled pool.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// Name in the configuration.
+    pub name: String,
+    /// How it chooses.
+    pub balance: balance::Policy,
+    /// What `hash` hashes.
+    pub hash_key: config::Template,
+    /// In order of name; by [`evergate_core::id::EndpointId`].
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// Configured weight of each endpoint.
+    pub weights: Vec<u16>,
+    /// Where each endpoint comes from.
+    pub origins: Vec<health::Origin>,
+    /// For one connection attempt.
+    pub connect_timeout: Duration,
+    /// Idle connections kept per thread and endpoint.
+    pub keepalive: usize,
+    /// Which failures are tried again.
+    pub retry: retry::Policy,
+    /// When failures eject.
+    pub outlier: health::OutlierPolicy,
+    /// What to do when no endpoint has a share.
+    pub all_down: AllDown,
+    /// How long an endpoint that comes back takes to get its whole share.
+    pub slow_start: Duration,
+    /// Active checks.
+    pub checks: Vec<config::Check>,
+    /// Grows with every change of a share, so that threads know when to look.
+    pub shares_changed: AtomicU64,
+}
+
+/// A compiled listener.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Listener {
+    /// Name in the configuration.
+    pub name: String,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds, as configured.
+    pub limits: config::Limits,
+    /// Bounds on heads.
+    pub heads: http1::Limits,
+}
+
+/// Where the servers of a pool are right now: what the configuration names, instances of apps put
+/// in place of the apps, each with its configured weight.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Member {
+    /// Name in the pool.
+    pub name: String,
+    /// `host:port`.
+    pub authority: String,
+    /// Weight.
+    pub weight: u16,
+    /// Configured, or an instance of an app.
+    pub origin: health::Origin,
+}
+
+impl Plan {
+    /// Compiles `config`, taking over from `before` every endpoint that stays where it is.
+    ///
+    /// # Errors
+    /// Says what cannot be compiled; a configuration that `evergate_config` accepted always can.
+    pub(crate) fn compile(
+        config: &Config,
+        addresses: &Addresses,
+        instances: &BTreeMap<String, Vec<Member>>,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
+        let pool_names: Vec<&String> = config.pools.keys().collect();
+        let filters: BTreeMap<&String, Arc<Filter>> = config
+            .middleware
+            .iter()
+            .map(|(name, middleware)| (name, Arc::new(Filter::compile(middleware))))
+            .collect();
+        let mut specs = Vec::with_capacity(config.routes.len());
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for (name, route) in &config.routes {
+            specs.push(spec(route));
+            routes.push(compile_route(name, route, &pool_names, &filters)?);
+        }
+        let table =
+            Table::build(&specs).map_err(|conflicts| format!("routes conflict: {conflicts:?}"))?;
+        let pools = config
+            .pools
+            .iter()
+            .map(|(name, pool)| {
+                let earlier = before.and_then(|plan| plan.pool(name));
+                Arc::new(compile_pool(name, pool, addresses, instances, earlier))
+            })
+            .collect();
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|(name, listener)| (name.clone(), Arc::new(compile_listener(name, listener))));
+        Ok(Self {
+            generation: before.map_or(1, |plan| plan.generation + 1),
+            node: config.node.name.clone(),
+            access: config.log.access,
+            table,
+            routes,
+            pools,
+            listeners: listeners.collect(),
+        })
+    }
+
+    /// The pool called `name`.
+    pub(crate) fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// The route with this id.
+    pub(crate) fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.index()]
+    }
+}
+
+impl Route {
+    /// Whether a request with these fields on this listener meets the route's conditions.
+    pub(crate) fn accepts(&self, fields: &Fields, listener: &str) -> bool {
+        (self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener))
+            && self.conditions.iter().all(|condition| condition.holds(fields))
+    }
+}
+
+impl Condition {
+    fn holds(&self, fields: &Fields) -> bool {
+        let Some(value) = fields.find(self.name.as_bytes()) else { return false };
+        match &self.value {
+            ConditionValue::Exact(text) => value == text.as_bytes(),
+            ConditionValue::Regex(regex) => {
+                std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// Whether the endpoint with this uid belongs to it.
+    pub(crate) fn holds(&self, uid: u64) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.uid == uid)
+    }
+
+    /// Servers as members, in order of name.
+    fn members(
+        pool: &config::Pool,
+        instances: &BTreeMap<String, Vec<Member>>,
+    ) -> BTreeMap<String, Member> {
+        let mut members = BTreeMap::new();
+        for (name, server) in &pool.servers {
+            match &server.target {
+                Target::Url { host, port } => {
+                    let authority = match host.contains(':') {
+                        true => format!("[{host}]:{port}"),
+                        false => format!("{host}:{port}"),
+                    };
+                    let member = Member {
+                        name: name.clone(),
+                        authority,
+                        weight: server.weight,
+                        origin: health::Origin::Configured,
+                    };
+                    members.insert(name.clone(), member);
+                }
+                Target::App(app) => {
+                    for instance in instances.get(app).into_iter().flatten() {
+                        let weight = server.weight;
+                        members
+                            .insert(instance.name.clone(), Member { weight, ..instance.clone() });
+                    }
+                }
+            }
+        }
+        members
+    }
+}
+
+fn spec(route: &config::Route) -> Spec {
+    let mut listeners = route.listeners.clone();
+    listeners.sort_unstable();
+    let mut headers: Vec<String> =
+        route.headers.iter().map(|header| format!("{}={:?}", header.name, header.value)).collect();
+    headers.sort_unstable();
+    Spec {
+        host: match &route.host {
+            Host::Exact(name) => HostPattern::Exact(name.clone()),
+            Host::Below(name) => HostPattern::Below(name.clone()),
+            Host::Any => HostPattern::Any,
+        },
+        path: route.path.clone(),
+        methods: route.methods.clone(),
+        conditions: u16::try_from(route.headers.len()).unwrap_or(u16::MAX),
+        conditions_key: format!("{listeners:?} {headers:?}"),
+    }
+}
+
+fn compile_route(
+    name: &str,
+    route: &config::Route,
+    pools: &[&String],
+    filters: &BTreeMap<&String, Arc<Filter>>,
+) -> Result<Route, String> {
+    let action = match &route.action {
+        Action::Pool(pool) => {
+            let index = pools.iter().position(|name| *name == pool);
+            let index = index.ok_or_else(|| format!("route.{name}: no pool `{pool}`"))?;
+            RouteAction::Pool(PoolId(index as u32))
+        }
+        local @ (Action::Redirect { .. } | Action::Respond { .. } | Action::Health(_)) => {
+            RouteAction::Local(local.clone())
+        }
+    };
+    let used = route.middleware.iter().map(|middleware| {
+        let filter = filters.get(middleware);
+        filter.cloned().ok_or_else(|| format!("route.{name}: no middleware `{middleware}`"))
+    });
+    let conditions = route.headers.iter().map(|header| {
+        let value = match &header.value {
+            ValueMatch::Exact(text) => ConditionValue::Exact(text.clone()),
+            ValueMatch::Regex(text) => ConditionValue::Regex(
+                regex_lite::Regex::new(&format!("^(?:{text})$"))
+                    .map_err(|error| format!("route.{name}: {error}"))?,
+            ),
+        };
+        Ok(Condition { name: header.name.clone(), value })
+    });
+    Ok(Route {
+        name: name.to_owned(),
+        pattern: route.pattern.clone(),
+        origin: route.origin.clone(),
+        methods: route.methods.clone(),
+        listeners: route.listeners.clone(),
+        conditions: conditions.collect::<Result<_, String>>()?,
+        middleware: route.middleware.clone(),
+        filters: used.collect::<Result<_, String>>()?,
+        timeout: route.timeout,
+        action,
+        rewrite: route.rewrite.clone(),
+    })
+}
+
+fn compile_pool(
+    name: &str,
+    pool: &config::Pool,
+    addresses: &Addresses,
+    instances: &BTreeMap<String, Vec<Member>>,
+    before: Option<&Arc<Pool>>,
+) -> Pool {
+    let mut endpoints = Vec::new();
+    let mut weights = Vec::new();
+    let mut origins = Vec::new();
+    for member in Pool::members(pool, instances).into_values() {
+        let address = addresses.of(&member.authority);
+        let same = before.and_then(|pool| {
+            pool.endpoints.iter().find(|endpoint| {
+                endpoint.name == member.name
+                    && endpoint.authority == member.authority
+                    && endpoint.address == address
+            })
+        });
+        endpoints.push(match same {
+            Some(endpoint) => Arc::clone(endpoint),
+            None => Arc::new(Endpoint::new(name, &member.name, &member.authority, address)),
+        });
+        weights.push(member.weight);
+        origins.push(member.origin);
+    }
+    Pool {
+        name: name.to_owned(),
+        balance: pool.balance,
+        hash_key: pool.hash_key.clone(),
+        endpoints,
+        weights,
+        origins,
+        connect_timeout: pool.connect_timeout,
+        keepalive: pool.keepalive as usize,
+        retry: pool.retry,
+        outlier: pool.outlier,
+        all_down: pool.all_down,
+        slow_start: pool.slow_start,
+        checks: pool.checks.clone(),
+        shares_changed: AtomicU64::new(0),
+    }
+}
+
+fn compile_listener(name: &str, listener: &config::Listener) -> Listener {
+    Listener {
+        name: name.to_owned(),
+        trusted_proxies: listener.trusted_proxies.clone(),
+        limits: listener.limits,
+        heads: http1::Limits {
+            head_bytes_max: listener.limits.header as usize,
+            fields_max: usize::from(listener.limits.headers),
+            uri_bytes_max: listener.limits.uri as usize,
+        },
+    }
+}

@@ -1,0 +1,197 @@
+//! What one thread keeps for each pool and route beside the shared plan.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+use std::time::Duration;
+
+use evergate_config::AllDown;
+use evergate_core::balance::{Ask, Candidate, Picker};
+use evergate_core::id::EndpointId;
+use evergate_core::retry::Budget;
+use evergate_core::rng::Rng;
+use evergate_core::time::Instant;
+
+use crate::endpoint::Endpoint;
+use crate::histogram::Histogram;
+use crate::http1::upstream::Upstream;
+use crate::plan::Pool;
+
+/// Upstream connections idle for longer are closed.
+const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// A pool, as one thread sees it.
+#[derive(Debug)]
+pub(crate) struct PoolLocal {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) counters: PoolCounters,
+    pub(crate) budget: RefCell<Budget>,
+    endpoints: Vec<Rc<EndpointLocal>>,
+    picker: RefCell<Picker>,
+    seen: Cell<u64>,
+}
+
+/// Counters of a pool.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PoolCounters {
+    pub(crate) retries: Cell<u64>,
+    pub(crate) retries_denied: Cell<u64>,
+    pub(crate) no_server: Cell<u64>,
+    pub(crate) connects: Cell<u64>,
+    pub(crate) reuses: Cell<u64>,
+}
+
+/// An endpoint, with this thread's idle connections to it.
+#[derive(Debug)]
+pub(crate) struct EndpointLocal {
+    pub(crate) shared: Arc<Endpoint>,
+    idle: RefCell<Vec<Upstream>>,
+}
+
+/// A route's counters.
+#[derive(Debug)]
+pub(crate) struct RouteLocal {
+    pub(crate) name: String,
+    pub(crate) counters: RefCell<RouteCounters>,
+}
+
+/// Counters of a route.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RouteCounters {
+    pub(crate) statuses: Vec<(u16, u64)>,
+    pub(crate) duration: Histogram,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
+impl PoolLocal {
+    /// A pool that goes on where `before`, of the same name, stopped.
+    pub(crate) fn new(pool: Arc<Pool>, before: Option<&Self>) -> Self {
+        let endpoints = pool.endpoints.iter().map(|endpoint| {
+            let same = before.and_then(|before| {
+                before.endpoints.iter().find(|local| Arc::ptr_eq(&local.shared, endpoint))
+            });
+            same.map_or_else(|| Rc::new(EndpointLocal::new(Arc::clone(endpoint))), Rc::clone)
+        });
+        let endpoints: Vec<_> = endpoints.collect();
+        let goes_on = before.filter(|before| {
+            before.pool.balance == pool.balance
+                && before.endpoints.len() == endpoints.len()
+                && before.endpoints.iter().zip(&endpoints).all(|(a, b)| Rc::ptr_eq(a, b))
+        });
+        let picker = match goes_on {
+            Some(before) => before.picker.borrow().clone(),
+            None => Picker::new(pool.balance),
+        };
+        let budget = match before {
+            Some(before) if before.pool.retry == pool.retry => before.budget.borrow().clone(),
+            Some(_) | None => Budget::new(pool.retry.budget_percent),
+        };
+        Self {
+            counters: before.map(|before| before.counters.clone()).unwrap_or_default(),
+            budget: RefCell::new(budget),
+            endpoints,
+            picker: RefCell::new(picker),
+            // No plan has this many changes behind it: the first pick looks.
+            seen: Cell::new(u64::MAX),
+            pool,
+        }
+    }
+
+    /// The endpoint that `ask` goes to, if any may get requests.
+    pub(crate) fn pick(
+        &self,
+        ask: &Ask<'_>,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Option<(EndpointId, &Rc<EndpointLocal>)> {
+        let changes = self.pool.shares_changed.load(Acquire);
+        let mut picker = self.picker.borrow_mut();
+        if changes != self.seen.get() {
+            self.seen.set(changes);
+            picker.set_candidates(&self.candidates());
+        }
+        let load = |id: EndpointId| self.endpoints[id.index()].shared.load(now);
+        let id = picker.pick(ask, load, rng)?;
+        Some((id, &self.endpoints[id.index()]))
+    }
+
+    /// Tells the balancer that a request to `id` failed.
+    pub(crate) fn failed(&self, id: EndpointId) {
+        self.picker.borrow_mut().failed(id);
+    }
+
+    /// Closes connections idle since long before `now`.
+    pub(crate) fn sweep(&self, now: Instant) {
+        for endpoint in &self.endpoints {
+            endpoint.idle.borrow_mut().retain_mut(|upstream| {
+                now - upstream.idle_since < UPSTREAM_IDLE_MAX && upstream.wire.is_quiet()
+            });
+        }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let all = self.pool.endpoints.iter().enumerate();
+        let with_weight = |share: fn(&Endpoint, u16) -> u32| {
+            let candidates = all.clone().filter_map(|(index, endpoint)| {
+                let weight = share(endpoint, self.pool.weights[index]);
+                endpoint.address.filter(|_| weight > 0)?;
+                Some(Candidate { endpoint: EndpointId(index as u32), weight, key: endpoint.key })
+            });
+            candidates.collect::<Vec<_>>()
+        };
+        let up = with_weight(|endpoint, _| endpoint.share());
+        if up.is_empty() && self.pool.all_down == AllDown::TryAll {
+            return with_weight(|_, weight| u32::from(weight));
+        }
+        up
+    }
+}
+
+impl EndpointLocal {
+    fn new(shared: Arc<Endpoint>) -> Self {
+        Self { shared, idle: RefCell::default() }
+    }
+
+    /// A connection that was kept alive, if the server has not closed it.
+    pub(crate) fn take_idle(&self) -> Option<Upstream> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut upstream) = idle.pop() {
+            if upstream.wire.is_quiet() {
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request; closes it if there are enough.
+    pub(crate) fn give_idle(&self, mut upstream: Upstream, now: Instant, max: usize) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < max && self.shared.share() > 0 {
+            upstream.idle_since = now;
+            upstream.reused = true;
+            idle.push(upstream);
+        }
+    }
+}
+
+impl RouteLocal {
+    /// No requests yet.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), counters: RefCell::default() }
+    }
+}
+
+impl RouteCounters {
+    /// Counts one response.
+    pub(crate) fn record(&mut self, status: u16, took: Duration, received: u64, sent: u64) {
+        match self.statuses.iter_mut().find(|(known, _)| *known == status) {
+            Some((_, count)) => *count += 1,
+            None => self.statuses.push((status, 1)),
+        }
+        self.duration.record(took);
+        self.received += received;
+        self.sent += sent;
+    }
+}

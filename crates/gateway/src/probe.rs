@@ -1,0 +1,77 @@
+//! Performing an active check. Judging it is for `core::health`.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use evergate_config::Probe;
+use evergate_core::head::{Method, ResponseHead};
+use evergate_core::http1;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Bounds on the head of a check's response.
+const LIMITS: http1::Limits =
+    http1::Limits { head_bytes_max: 16 * 1024, fields_max: 100, uri_bytes_max: 0 };
+
+/// Checks `address` once; what is wrong with it, in words, if anything is.
+pub(crate) async fn perform(
+    address: SocketAddr,
+    authority: &str,
+    probe: &Probe,
+    timeout: Duration,
+) -> Result<(), String> {
+    let checking = async {
+        let connected = TcpStream::connect(address).await;
+        let stream = connected.map_err(|error| format!("cannot connect: {}", plain(&error)))?;
+        match probe {
+            Probe::Tcp => Ok(()),
+            Probe::Http { path, host, expect } => {
+                get(stream, path, host.as_deref().unwrap_or(authority), expect).await
+            }
+        }
+    };
+    match tokio::time::timeout(timeout, checking).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no answer within {timeout:?}")),
+    }
+}
+
+async fn get(
+    mut stream: TcpStream,
+    path: &str,
+    host: &str,
+    expect: &[RangeInclusive<u16>],
+) -> Result<(), String> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evergate-check\r\n\
+         Accept: */*\r\nConnection: close\r\n\r\n"
+    );
+    let broken = |error: std::io::Error| format!("connection broken: {}", plain(&error));
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    let mut received = Vec::with_capacity(1024);
+    let mut head = ResponseHead::default();
+    loop {
+        match http1::parse_response(&received, &LIMITS, Method::Get, &mut head) {
+            Ok(Some(response)) if head.status < 200 => drop(received.drain(..response.consumed)),
+            Ok(Some(_)) => break,
+            Ok(None) => {
+                if stream.read_buf(&mut received).await.map_err(broken)? == 0 {
+                    return Err("connection closed before the response".to_owned());
+                }
+            }
+            Err(error) => return Err(format!("malformed response: {error}")),
+        }
+    }
+    if expect.iter().any(|range| range.contains(&head.status)) {
+        Ok(())
+    } else {
+        Err(format!("status {}", head.status))
+    }
+}
+
+/// The error without the operating system's number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}

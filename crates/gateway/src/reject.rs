@@ -1,0 +1,181 @@
+//! Every way in which a request can fail, and what the client and the operator get to see.
+//!
+//! A reject says who is at fault; the status, the token in logs and metrics, and the sentence in
+//! the body all follow from it, here and nowhere else.
+
+use std::fmt;
+
+use evergate_core::http1::{BodyError, RequestError};
+
+/// Why a request was not served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reject {
+    /// The request is at fault.
+    Client(ClientFault),
+    /// The server or the way to it is at fault.
+    Upstream(UpstreamFault),
+    /// We are at fault.
+    Bug,
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ClientFault {
+    /// Not HTTP as we accept it.
+    Malformed(RequestError),
+    /// The body's framing is broken.
+    Body(BodyError),
+    /// The path cannot be normalised.
+    Path,
+    /// The header did not arrive in time.
+    HeaderTimeout,
+    /// The body came too slowly.
+    BodyTimeout,
+    /// The body is larger than the listener's limit.
+    BodyTooLarge,
+    /// No route matches.
+    NoRoute,
+    /// Routes match but for the method.
+    Method,
+    /// The address is not let in.
+    Address,
+    /// The key is missing or wrong.
+    ApiKey,
+    /// Our own name stands in `Via`.
+    Loop,
+    /// The connection ended in the middle of the request.
+    Gone,
+}
+
+/// What went wrong on the way to or at the server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum UpstreamFault {
+    /// No server of the pool is up.
+    NoServer,
+    /// No connection could be made.
+    Connect,
+    /// The connection ended before the response head.
+    Broken,
+    /// The response is not HTTP as we accept it.
+    Malformed,
+    /// The deadline passed.
+    Timeout,
+    /// The connection ended within the body.
+    Truncated,
+}
+
+impl Reject {
+    /// The status of the answer.
+    pub(crate) const fn status(self) -> u16 {
+        match self {
+            Self::Client(fault) => fault.status(),
+            Self::Upstream(UpstreamFault::NoServer) => 503,
+            Self::Upstream(UpstreamFault::Timeout) => 504,
+            Self::Upstream(
+                UpstreamFault::Connect
+                | UpstreamFault::Broken
+                | UpstreamFault::Malformed
+                | UpstreamFault::Truncated,
+            ) => 502,
+            Self::Bug => 500,
+        }
+    }
+
+    /// A short stable token for logs and metrics.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Client(fault) => fault.reason(),
+            Self::Upstream(UpstreamFault::NoServer) => "no_server",
+            Self::Upstream(UpstreamFault::Connect) => "upstream_connect",
+            Self::Upstream(UpstreamFault::Broken) => "upstream_broken",
+            Self::Upstream(UpstreamFault::Malformed) => "upstream_malformed",
+            Self::Upstream(UpstreamFault::Timeout) => "upstream_timeout",
+            Self::Upstream(UpstreamFault::Truncated) => "upstream_truncated",
+            Self::Bug => "bug",
+        }
+    }
+
+    /// Whether the connection cannot be used any more.
+    pub(crate) const fn closes(self) -> bool {
+        match self {
+            Self::Client(fault) => match fault {
+                ClientFault::Malformed(_)
+                | ClientFault::Body(_)
+                | ClientFault::HeaderTimeout
+                | ClientFault::BodyTimeout
+                | ClientFault::BodyTooLarge
+                | ClientFault::Gone => true,
+                ClientFault::Path
+                | ClientFault::NoRoute
+                | ClientFault::Method
+                | ClientFault::Address
+                | ClientFault::ApiKey
+                | ClientFault::Loop => false,
+            },
+            Self::Upstream(_) => false,
+            Self::Bug => true,
+        }
+    }
+}
+
+impl ClientFault {
+    const fn status(self) -> u16 {
+        match self {
+            Self::Malformed(error) => error.status(),
+            Self::Body(_) | Self::Path => 400,
+            Self::HeaderTimeout | Self::BodyTimeout => 408,
+            Self::BodyTooLarge => 413,
+            Self::NoRoute => 404,
+            Self::Method => 405,
+            Self::Address => 403,
+            Self::ApiKey => 401,
+            Self::Loop => 508,
+            // Nobody reads it; nginx logs the same.
+            Self::Gone => 499,
+        }
+    }
+
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed(error) => error.reason(),
+            Self::Body(_) => "body_framing",
+            Self::Path => "bad_path",
+            Self::HeaderTimeout => "header_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::NoRoute => "no_route",
+            Self::Method => "method_not_allowed",
+            Self::Address => "address_denied",
+            Self::ApiKey => "api_key",
+            Self::Loop => "loop",
+            Self::Gone => "client_gone",
+        }
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Client(ClientFault::Malformed(error)) => return error.fmt(f),
+            Self::Client(ClientFault::Body(error)) => return error.fmt(f),
+            Self::Client(ClientFault::Path) => "the path is ambiguous or badly escaped",
+            Self::Client(ClientFault::HeaderTimeout) => "the request header took too long",
+            Self::Client(ClientFault::BodyTimeout) => "the request body came too slowly",
+            Self::Client(ClientFault::BodyTooLarge) => "the request body is too large",
+            Self::Client(ClientFault::NoRoute) => "no route matches this host and path",
+            Self::Client(ClientFault::Method) => "this path does not take this method",
+            Self::Client(ClientFault::Address) => "this address is not let in",
+            Self::Client(ClientFault::ApiKey) => "the key is missing or wrong",
+            Self::Client(ClientFault::Loop) => "the request came through this gateway before",
+            Self::Client(ClientFault::Gone) => "the client went away",
+            Self::Upstream(UpstreamFault::NoServer) => "no server is up",
+            Self::Upstream(UpstreamFault::Connect) => "no server could be reached",
+            Self::Upstream(UpstreamFault::Broken) => "the server closed the connection",
+            Self::Upstream(UpstreamFault::Malformed) => "the server's response is malformed",
+            Self::Upstream(UpstreamFault::Timeout) => "the server took too long",
+            Self::Upstream(UpstreamFault::Truncated) => "the server's response broke off",
+            Self::Bug => "an internal error",
+        };
+        f.write_str(text)
+    }
+}

@@ -1,0 +1,221 @@
+//! From the head of a server's response to its last byte at the client.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use evergate_core::http1::Body;
+use evergate_core::time::Instant;
+use evergate_sys::clock;
+
+use crate::attempt::{Answered, Attempt, Upload};
+use crate::client::Client;
+use crate::exchange::{Record, Request};
+use crate::filter::Edits;
+use crate::http1::forward::{Length, ResponsePlan};
+use crate::http1::incoming::Progress;
+use crate::http1::upstream::Upstream;
+use crate::pace::{Pace, TICK};
+use crate::reject::{ClientFault, Reject, UpstreamFault};
+use crate::splice::{SPLICE_BYTES_MIN, Splice};
+use crate::tunnel;
+
+/// Body bytes waiting for the client; past that the server has to wait.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// A response body on its way.
+#[derive(Debug)]
+struct Download {
+    done: bool,
+    sent: u64,
+    pace: Pace,
+    /// Silence of the server for this long is the end.
+    silence_max: Duration,
+    heard_at: Instant,
+    sent_at_tick: u64,
+    splice: Option<Splice>,
+}
+
+/// Passes a response on, body and all, and puts the server's connection aside for the next request.
+pub(crate) async fn respond<C: Client>(
+    attempt: &Attempt<'_>,
+    client: &mut C,
+    mut upload: Upload,
+    answered: Box<Answered>,
+    edits: &Edits<'_>,
+    request: &Request<'_>,
+    record: &mut Record,
+) -> Result<(), Reject> {
+    let shard = attempt.shard;
+    let Answered { mut upstream, head, response, sent_at } = *answered;
+    record.status = head.status;
+    client.begin(&ResponsePlan {
+        status: head.status,
+        head: Some(&head),
+        connection_names: response.connection_names,
+        length: match response.body {
+            Body::Empty => Length::Absent,
+            Body::Sized(length) => Length::Sized(length),
+            Body::Chunked | Body::UntilClose => Length::Unknown,
+        },
+        bodyless: false,
+        upgrade: response.upgrade,
+        // What the client still sends would be taken for its next request.
+        close: !upload.done && !response.upgrade,
+        changes: &edits.response,
+    });
+    shard.buffers.give_response(head);
+    if response.upgrade {
+        let idle_max = request.listener.limits.idle_timeout;
+        let moved = tunnel::run(shard, client, upstream, idle_max).await;
+        (record.received, record.sent) = (moved.from_client, moved.to_client);
+        return Ok(());
+    }
+    let mut download = Download {
+        done: false,
+        sent: 0,
+        pace: Pace::new(&request.listener.limits),
+        silence_max: attempt.deadline - request.started,
+        heard_at: sent_at,
+        sent_at_tick: 0,
+        splice: None,
+    };
+    let relayed =
+        poll_fn(|cx| download.poll(cx, attempt, client, &mut upload, &mut upstream)).await;
+    (record.received, record.sent) = (upload.received, download.sent);
+    relayed?;
+    let is_clean = response.keep_alive && upload.done && upstream.incoming.unused().is_empty();
+    if is_clean && upstream.incoming.is_done() && upstream.outgoing.unsent.is_empty() {
+        let now = clock::now();
+        attempt.endpoint.give_idle(upstream, now, attempt.pool.pool.keepalive);
+    }
+    Ok(())
+}
+
+impl Download {
+    /// Moves what can be moved, both ways; ready when the client has the whole response.
+    fn poll<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: &Attempt<'_>,
+        client: &mut C,
+        upload: &mut Upload,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), Reject>> {
+        loop {
+            if !upload.done {
+                // A body that breaks off now cannot be answered any more; the response still can
+                // be passed on.
+                let _ = upload.poll(cx, attempt.shard, client, upstream);
+            }
+            let moved = self.move_on(cx, attempt, client, upstream);
+            if let Poll::Ready(moved) = moved {
+                return Poll::Ready(moved);
+            }
+            ready!(client.timer().poll_elapsed(cx));
+            self.tick(clock::now(), client)?;
+            client.timer().set(clock::now() + TICK.min(self.silence_max));
+        }
+    }
+
+    fn move_on<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: &Attempt<'_>,
+        client: &mut C,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), Reject>> {
+        let gone = |_| Reject::Client(ClientFault::Gone);
+        loop {
+            let ahead = client.unsent();
+            if ahead >= AHEAD_BYTES_MAX
+                || (ahead > 0 && (self.done || !upstream.incoming.has_kept()))
+            {
+                ready!(client.poll_flush(cx)).map_err(gone)?;
+            }
+            if self.done {
+                ready!(client.poll_flush(cx)).map_err(gone)?;
+                return Poll::Ready(Ok(()));
+            }
+            if self.may_splice(client, upstream) {
+                ready!(self.splice(cx, attempt, client, upstream))?;
+                continue;
+            }
+            let sent = &mut self.sent;
+            let taken = upstream.poll_body(cx, &attempt.shard.buffers, |data| {
+                *sent += data.len() as u64;
+                client.push(data);
+            });
+            match ready!(taken) {
+                Ok(Progress::Data) => {}
+                Ok(Progress::Done) => {
+                    client.finish(upstream.incoming.trailers());
+                    self.done = true;
+                }
+                Err(_) => return Poll::Ready(Err(Reject::Upstream(UpstreamFault::Truncated))),
+            }
+        }
+    }
+
+    /// Whether the rest of the body is better moved by the kernel.
+    fn may_splice<C: Client>(&self, client: &mut C, upstream: &Upstream) -> bool {
+        if self.splice.is_some() {
+            return true;
+        }
+        upstream.incoming.remaining().is_some_and(|rest| rest > SPLICE_BYTES_MIN)
+            && !upstream.incoming.has_kept()
+            && client.unsent() == 0
+            && client.splice_target().is_some()
+    }
+
+    fn splice<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: &Attempt<'_>,
+        client: &mut C,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), Reject>> {
+        let truncated = Reject::Upstream(UpstreamFault::Truncated);
+        let pipes = &attempt.shard.pipes;
+        if self.splice.is_none() {
+            self.splice = Some(Splice::new(pipes).map_err(|_| Reject::Bug)?);
+        }
+        let (Some(splice), Some(target)) = (&mut self.splice, client.splice_target()) else {
+            return Poll::Ready(Err(Reject::Bug));
+        };
+        let rest = upstream.incoming.remaining().unwrap_or(0);
+        let moved = ready!(splice.poll(cx, &upstream.wire, target, rest));
+        let moved = moved.map_err(|fault| match fault {
+            crate::splice::Fault::From => truncated,
+            crate::splice::Fault::To => Reject::Client(ClientFault::Gone),
+        })?;
+        self.sent += moved;
+        upstream.incoming.skip(moved);
+        if upstream.incoming.is_done()
+            && let Some(splice) = self.splice.take()
+        {
+            splice.rest(pipes);
+            self.done = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Looks at the clock: gives up on a client that reads too slowly or a server that went silent.
+    fn tick<C: Client>(&mut self, now: Instant, client: &C) -> Result<(), Reject> {
+        let has_moved = self.sent != self.sent_at_tick;
+        self.sent_at_tick = self.sent;
+        let waits_for_client =
+            client.unsent() > 0 || self.splice.as_ref().is_some_and(Splice::waits_to_write);
+        if waits_for_client {
+            self.heard_at = now;
+            if self.pace.is_too_slow(self.sent) {
+                return Err(Reject::Client(ClientFault::BodyTimeout));
+            }
+        } else if has_moved {
+            self.heard_at = now;
+        } else if now - self.heard_at >= self.silence_max {
+            return Err(Reject::Upstream(UpstreamFault::Timeout));
+        }
+        Ok(())
+    }
+}

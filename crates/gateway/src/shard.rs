@@ -1,0 +1,182 @@
+//! What one data-plane thread owns.
+//!
+//! Threads share the plan and the endpoints' atomics, nothing else: connections, buffers, timers,
+//! round-robin positions and counters live here, without locks. The control plane talks to a thread
+//! by message.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use evergate_core::rng::Rng;
+use evergate_core::time::Instant;
+use tokio::sync::{Notify, mpsc};
+
+use crate::access_log::LogBuffer;
+use crate::buffers::Buffers;
+use crate::date::DateCache;
+use crate::endpoint::Endpoint;
+use crate::plan::Plan;
+use crate::pool_local::{PoolLocal, RouteLocal};
+use crate::splice::Pipes;
+use crate::timers::Timers;
+
+/// Reports waiting for the control plane; past that they are dropped, the next failure reports
+/// again.
+pub(crate) const REPORTS_QUEUED_MAX: usize = 1024;
+
+/// Something the control plane should know at once.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Requests to an endpoint fail one after the other.
+    Failing {
+        /// Its pool.
+        pool: String,
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// How many in a row.
+        in_a_row: u32,
+    },
+    /// A request ended in a panic of ours.
+    Panicked {
+        /// Where, as far as it is known.
+        route: String,
+    },
+    /// Connections cannot be accepted.
+    AcceptFailed {
+        /// Listener.
+        listener: String,
+        /// Why.
+        error: String,
+    },
+}
+
+/// One data-plane thread.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) buffers: Buffers,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) pipes: Pipes,
+    pub(crate) date: DateCache,
+    pub(crate) rng: RefCell<Rng>,
+    pub(crate) log: LogBuffer,
+    pub(crate) counters: Counters,
+    pub(crate) reports: mpsc::Sender<Report>,
+    /// No new requests: connections end as soon as they may.
+    pub(crate) draining: Cell<bool>,
+    /// Open client connections of this thread.
+    pub(crate) connections: Cell<usize>,
+    /// Told when a connection ends while draining.
+    pub(crate) drained: Notify,
+    plan: RefCell<Rc<ThreadPlan>>,
+}
+
+/// Counters that belong to no route or pool.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) rejects: RefCell<std::collections::BTreeMap<&'static str, u64>>,
+    pub(crate) panics: Cell<u64>,
+}
+
+/// A plan, with what this thread keeps beside it.
+#[derive(Debug)]
+pub(crate) struct ThreadPlan {
+    pub(crate) plan: Arc<Plan>,
+    /// By [`evergate_core::id::PoolId`].
+    pub(crate) pools: Vec<Rc<PoolLocal>>,
+    /// By [`evergate_core::id::RouteId`].
+    pub(crate) routes: Vec<Rc<RouteLocal>>,
+    /// Requests that match no route.
+    pub(crate) unmatched: Rc<RouteLocal>,
+}
+
+impl Shard {
+    /// A thread that serves `plan`.
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        seed: u64,
+        log: LogBuffer,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
+        Self {
+            buffers: Buffers::new(),
+            timers: Rc::new(Timers::default()),
+            pipes: Pipes::default(),
+            date: DateCache::default(),
+            rng: RefCell::new(Rng::seeded(seed)),
+            log,
+            counters: Counters::default(),
+            reports,
+            draining: Cell::new(false),
+            connections: Cell::new(0),
+            drained: Notify::new(),
+            plan: RefCell::new(Rc::new(ThreadPlan::new(plan, None))),
+        }
+    }
+
+    /// The plan in force.
+    pub(crate) fn plan(&self) -> Rc<ThreadPlan> {
+        Rc::clone(&self.plan.borrow())
+    }
+
+    /// Puts `plan` in force for the requests to come.
+    pub(crate) fn set_plan(&self, plan: Arc<Plan>) {
+        let next = ThreadPlan::new(plan, Some(&self.plan.borrow()));
+        *self.plan.borrow_mut() = Rc::new(next);
+    }
+
+    /// Ends idle connections now and busy ones after their response.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.timers.fire_all();
+        self.drained.notify_waiters();
+    }
+
+    /// Closes upstream connections that have been idle for too long or were closed by the server.
+    pub(crate) fn sweep(&self, now: Instant) {
+        for pool in &self.plan.borrow().pools {
+            pool.sweep(now);
+        }
+    }
+
+    /// Counts a request that was refused.
+    pub(crate) fn count_reject(&self, reason: &'static str) {
+        *self.counters.rejects.borrow_mut().entry(reason).or_default() += 1;
+    }
+
+    /// A new request id: 32 hexadecimal digits.
+    pub(crate) fn request_id(&self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut rng = self.rng.borrow_mut();
+        let words = [rng.next_u64(), rng.next_u64()];
+        std::array::from_fn(|index| {
+            let word = words[index / 16];
+            DIGITS[(word >> (60 - 4 * (index % 16)) & 0xf) as usize]
+        })
+    }
+}
+
+impl ThreadPlan {
+    fn new(plan: Arc<Plan>, before: Option<&Self>) -> Self {
+        let pools = plan.pools.iter().map(|pool| {
+            let earlier = before
+                .and_then(|before| before.pools.iter().find(|local| local.pool.name == pool.name));
+            Rc::new(PoolLocal::new(Arc::clone(pool), earlier.map(Rc::as_ref)))
+        });
+        let earlier_routes: std::collections::HashMap<&str, &Rc<RouteLocal>> = before
+            .map(|before| before.routes.iter().map(|route| (route.name.as_str(), route)).collect())
+            .unwrap_or_default();
+        let routes =
+            plan.routes.iter().map(|route| match earlier_routes.get(route.name.as_str()) {
+                Some(earlier) => Rc::clone(earlier),
+                None => Rc::new(RouteLocal::new(&route.name)),
+            });
+        let unmatched = before.map(|before| Rc::clone(&before.unmatched));
+        Self {
+            pools: pools.collect(),
+            routes: routes.collect(),
+            unmatched: unmatched.unwrap_or_else(|| Rc::new(RouteLocal::new("-"))),
+            plan,
+        }
+    }
+}

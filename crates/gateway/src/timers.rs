@@ -1,0 +1,241 @@
+//! Deadlines of one data-plane thread.
+//!
+//! A connection owns one [`Timer`] and moves it several times a request; almost none ever fires.
+//! So moving a deadline to a later time only stores it: the entry stays where it is scheduled and
+//! is moved on when that time comes. The resolution is one tick, and a deadline never fires early.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use evergate_core::time::Instant;
+use evergate_sys::clock;
+use tokio::sync::Notify;
+
+/// 2^22 ns, about 4 ms.
+const TICK_BITS: u32 = 22;
+const UNSCHEDULED: u64 = u64::MAX;
+
+/// Every deadline of one thread, and the task that fires them.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    table: RefCell<Table>,
+    earlier: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Keys by the tick they are scheduled at. An entry whose `scheduled` differs is stale.
+    due: BTreeMap<u64, Vec<u32>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    deadline: u64,
+    scheduled: u64,
+    elapsed: bool,
+    waker: Option<Waker>,
+}
+
+/// One deadline that can be moved. Starts unset.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    timers: Rc<Timers>,
+    key: u32,
+}
+
+impl Timers {
+    /// A timer without a deadline.
+    pub(crate) fn timer(self: &Rc<Self>) -> Timer {
+        let mut table = self.table.borrow_mut();
+        let entry =
+            Entry { deadline: UNSCHEDULED, scheduled: UNSCHEDULED, elapsed: false, waker: None };
+        let key = match table.free.pop() {
+            Some(key) => {
+                table.entries[key as usize] = entry;
+                key
+            }
+            None => {
+                table.entries.push(entry);
+                (table.entries.len() - 1) as u32
+            }
+        };
+        Timer { timers: Rc::clone(self), key }
+    }
+
+    /// Fires deadlines as they pass, for ever.
+    pub(crate) async fn run(&self) {
+        loop {
+            let next = self.fire(tick_before(clock::now()));
+            match next {
+                None => self.earlier.notified().await,
+                Some(tick) => {
+                    let wait = start_of(tick + 1).since(clock::now());
+                    tokio::select! {
+                        () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
+                        () = self.earlier.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets every timer elapse at once, so that its owner looks up.
+    pub(crate) fn fire_all(&self) {
+        let mut table = self.table.borrow_mut();
+        for entry in &mut table.entries {
+            entry.elapsed = true;
+            if let Some(waker) = entry.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Fires what is due at `now` and returns the tick to wake up at.
+    fn fire(&self, now: u64) -> Option<u64> {
+        let mut table = self.table.borrow_mut();
+        while let Some((&tick, _)) = table.due.first_key_value() {
+            if tick > now {
+                return Some(tick);
+            }
+            let Some((_, keys)) = table.due.pop_first() else { break };
+            for key in keys {
+                table.fire_one(tick, now, key);
+            }
+        }
+        None
+    }
+}
+
+impl Table {
+    fn fire_one(&mut self, tick: u64, now: u64, key: u32) {
+        let entry = &mut self.entries[key as usize];
+        if entry.scheduled != tick {
+            return;
+        }
+        entry.scheduled = UNSCHEDULED;
+        if entry.deadline == UNSCHEDULED {
+            return;
+        }
+        if entry.deadline > now {
+            entry.scheduled = entry.deadline;
+            self.due.entry(entry.deadline).or_default().push(key);
+            return;
+        }
+        entry.elapsed = true;
+        if let Some(waker) = entry.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Timer {
+    /// Elapses at `at` and not before, whatever was set earlier.
+    pub(crate) fn set(&self, at: Instant) {
+        let tick = (at.as_nanos() >> TICK_BITS) + 1;
+        let mut table = self.timers.table.borrow_mut();
+        let entry = &mut table.entries[self.key as usize];
+        entry.deadline = tick;
+        entry.elapsed = false;
+        if tick >= entry.scheduled {
+            return;
+        }
+        entry.scheduled = tick;
+        let earliest = table.due.first_key_value().is_none_or(|(&first, _)| tick < first);
+        table.due.entry(tick).or_default().push(self.key);
+        if earliest {
+            self.timers.earlier.notify_one();
+        }
+    }
+
+    /// Ready once the deadline has passed. The task is woken when that happens.
+    pub(crate) fn poll_elapsed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut table = self.timers.table.borrow_mut();
+        let entry = &mut table.entries[self.key as usize];
+        if entry.elapsed {
+            return Poll::Ready(());
+        }
+        match &entry.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            Some(_) | None => entry.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let mut table = self.timers.table.borrow_mut();
+        let entry = &mut table.entries[self.key as usize];
+        entry.scheduled = UNSCHEDULED;
+        entry.deadline = UNSCHEDULED;
+        entry.waker = None;
+        table.free.push(self.key);
+    }
+}
+
+/// The last tick that has wholly passed.
+fn tick_before(now: Instant) -> u64 {
+    now.as_nanos() >> TICK_BITS
+}
+
+fn start_of(tick: u64) -> Instant {
+    Instant::from_nanos(tick << TICK_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Instant = Instant::from_nanos(1 << 40);
+
+    fn is_elapsed(timer: &Timer) -> bool {
+        timer.poll_elapsed(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn fire_at(timers: &Timers, at: Instant) {
+        timers.fire(tick_before(at));
+    }
+
+    #[test]
+    fn a_deadline_fires_after_its_time_and_not_before() {
+        let timers = Rc::new(Timers::default());
+        let timer = timers.timer();
+        timer.set(T0 + Duration::from_millis(100));
+        fire_at(&timers, T0 + Duration::from_millis(99));
+        assert!(!is_elapsed(&timer));
+        fire_at(&timers, T0 + Duration::from_millis(110));
+        assert!(is_elapsed(&timer));
+    }
+
+    #[test]
+    fn a_deadline_moves_both_ways() {
+        let timers = Rc::new(Timers::default());
+        let timer = timers.timer();
+        timer.set(T0 + Duration::from_secs(60));
+        timer.set(T0 + Duration::from_secs(10));
+        timer.set(T0 + Duration::from_secs(30));
+        fire_at(&timers, T0 + Duration::from_secs(11));
+        assert!(!is_elapsed(&timer));
+        fire_at(&timers, T0 + Duration::from_secs(31));
+        assert!(is_elapsed(&timer));
+        timer.set(T0 + Duration::from_secs(70));
+        assert!(!is_elapsed(&timer), "setting it again forgets that it elapsed");
+    }
+
+    #[test]
+    fn a_dropped_timer_leaves_nothing_behind() {
+        let timers = Rc::new(Timers::default());
+        let first = timers.timer();
+        first.set(T0 + Duration::from_secs(1));
+        drop(first);
+        let second = timers.timer();
+        fire_at(&timers, T0 + Duration::from_secs(2));
+        assert!(!is_elapsed(&second), "the key was reused, the deadline was not");
+        assert_eq!(timers.table.borrow().entries.len(), 1);
+    }
+}

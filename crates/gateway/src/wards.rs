@@ -1,0 +1,341 @@
+//! The health of every server: performs checks, hears of failures, and tells the data plane.
+//!
+//! What follows from all that is known about a server is for [`Health`] to decide; here is one such
+//! machine for each endpoint of the plan, with the timetable of its checks. A verdict reaches the
+//! data plane as the endpoint's share, and people as an event.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+use std::time::Duration;
+
+use evergate_config::{Level, Probe};
+use evergate_control::command::Adjustment;
+use evergate_control::snapshot::ServerStatus;
+use evergate_core::health::{
+    Health, Input, Origin, Policy, State, first_check_delay, may_eject, next_check_delay,
+};
+use evergate_core::rng::Rng;
+use evergate_core::time::Instant;
+use tokio::sync::mpsc;
+
+use crate::endpoint::Endpoint;
+use crate::events::Events;
+use crate::plan::{Plan, Pool};
+use crate::probe;
+
+/// Checks under way at once; others wait for the next turn.
+const PROBES_MAX: usize = 128;
+/// Results waiting to be heard.
+const CHECKED_QUEUED_MAX: usize = 2 * PROBES_MAX;
+/// How often a starting instance is tried.
+const CONNECT_EVERY: Duration = Duration::from_millis(20);
+/// How long one such try may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a turn that found every place taken waits.
+const CROWDED_WAIT: Duration = Duration::from_millis(50);
+
+/// A check that ended.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    uid: u64,
+    what: What,
+    outcome: Result<(), String>,
+}
+
+/// What is due, or was done.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum What {
+    /// The check with this index.
+    Check(usize),
+    /// Trying whether an instance accepts connections yet.
+    Connect,
+    /// The machine wants to look at the clock.
+    Look,
+}
+
+/// The health of every endpoint of the plan.
+#[derive(Debug)]
+pub(crate) struct Wards {
+    /// By the endpoint's uid.
+    wards: HashMap<u64, Ward>,
+    /// What is due when, for whom.
+    timetable: BTreeSet<(Instant, u64, What)>,
+    probing: usize,
+    results: mpsc::Sender<Checked>,
+}
+
+#[derive(Debug)]
+struct Ward {
+    health: Health,
+    policy: Policy,
+    endpoint: Arc<Endpoint>,
+    /// `pool.NAME/SERVER`
+    subject: String,
+    since: Instant,
+}
+
+impl Wards {
+    /// No endpoint yet; results of checks come out of the receiver and go to [`Wards::hear`].
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Checked>) {
+        let (results, checked) = mpsc::channel(CHECKED_QUEUED_MAX);
+        let wards = Self { wards: HashMap::new(), timetable: BTreeSet::new(), probing: 0, results };
+        (wards, checked)
+    }
+
+    /// Follows a new plan: machines of endpoints that stay under the same policy go on.
+    pub(crate) fn sync(&mut self, plan: &Plan, now: Instant, rng: &mut Rng, events: &mut Events) {
+        let mut stays = HashMap::new();
+        for pool in &plan.pools {
+            let total = pool.endpoints.len();
+            for (index, endpoint) in pool.endpoints.iter().enumerate() {
+                let policy = policy(pool, index);
+                match self.wards.remove(&endpoint.uid) {
+                    Some(ward) if ward.policy == policy => {
+                        ward.tell(pool);
+                        stays.insert(endpoint.uid, ward);
+                    }
+                    Some(_) | None => {
+                        let ward = Ward::new(pool, endpoint, policy, now);
+                        self.schedule_first(&ward, index, total, now, rng);
+                        if endpoint.address.is_none() {
+                            let reason = format!("cannot resolve {}", endpoint.authority);
+                            events.push(Level::Error, "server_unknown", &ward.subject, &reason);
+                        }
+                        ward.tell(pool);
+                        stays.insert(endpoint.uid, ward);
+                    }
+                }
+            }
+        }
+        self.wards = stays;
+        self.timetable.retain(|(_, uid, _)| self.wards.contains_key(uid));
+    }
+
+    /// When [`Wards::turn`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timetable.first().map(|(at, _, _)| *at)
+    }
+
+    /// Does what is due at `now`.
+    pub(crate) fn turn(&mut self, plan: &Plan, now: Instant, rng: &mut Rng, events: &mut Events) {
+        while let Some(&(at, uid, what)) = self.timetable.first() {
+            if at > now {
+                return;
+            }
+            self.timetable.pop_first();
+            match what {
+                What::Look => self.handle(plan, uid, now, Input::Tick, events),
+                What::Check(_) | What::Connect if self.probing >= PROBES_MAX => {
+                    self.timetable.insert((now + CROWDED_WAIT, uid, what));
+                }
+                What::Check(index) => self.check(plan, uid, index, now, rng),
+                What::Connect => self.connect(uid),
+            }
+        }
+    }
+
+    /// Takes the result of a check.
+    pub(crate) fn hear(
+        &mut self,
+        checked: Checked,
+        plan: &Plan,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        self.probing -= 1;
+        let Checked { uid, what, outcome } = checked;
+        match (what, outcome) {
+            (What::Check(check), outcome) => {
+                self.handle(plan, uid, now, Input::Checked { check, outcome }, events);
+            }
+            (What::Connect, Ok(())) => self.handle(plan, uid, now, Input::Connected, events),
+            (What::Connect, Err(_)) => {
+                if self.wards.contains_key(&uid) {
+                    self.timetable.insert((now + CONNECT_EVERY, uid, What::Connect));
+                }
+            }
+            (What::Look, _) => {}
+        }
+    }
+
+    /// Takes a report that requests to `endpoint` fail.
+    pub(crate) fn failing(
+        &mut self,
+        plan: &Plan,
+        pool: &str,
+        endpoint: &Endpoint,
+        failures: u32,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        let Some(pool) = plan.pool(pool) else { return };
+        let ejected = pool.endpoints.iter().filter(|other| {
+            self.wards.get(&other.uid).is_some_and(|ward| ward.health.is_ejected())
+        });
+        let may_eject = may_eject(ejected.count(), pool.endpoints.len(), &pool.outlier);
+        let input = Input::FailedInARow { failures, may_eject };
+        self.handle(plan, endpoint.uid, now, input, events);
+    }
+
+    /// Does what the operator wants of one server.
+    pub(crate) fn adjust(
+        &mut self,
+        plan: &Plan,
+        pool: &str,
+        server: &str,
+        to: Adjustment,
+        now: Instant,
+        events: &mut Events,
+    ) -> Result<(), String> {
+        let pool = plan.pool(pool).ok_or_else(|| format!("there is no pool `{pool}`"))?;
+        let endpoint = pool.endpoints.iter().find(|endpoint| endpoint.name == server);
+        let endpoint = endpoint.ok_or_else(|| {
+            let names: Vec<_> = pool.endpoints.iter().map(|one| one.name.as_str()).collect();
+            let names = names.join(", ");
+            format!("pool `{}` has no server `{server}`; it has {names}", pool.name)
+        })?;
+        let input = match to {
+            Adjustment::Drain => Input::Drain,
+            Adjustment::Undrain => Input::Undrain,
+            Adjustment::Weight(weight) => Input::Weight(u32::from(weight)),
+        };
+        self.handle(plan, endpoint.uid, now, input, events);
+        Ok(())
+    }
+
+    /// The servers of a pool, in order of name.
+    pub(crate) fn status(&self, plan: &Plan, pool: &str, now: Instant) -> Vec<ServerStatus> {
+        let endpoints = plan.pool(pool).into_iter().flat_map(|pool| &pool.endpoints);
+        let wards = endpoints.filter_map(|endpoint| self.wards.get(&endpoint.uid));
+        wards.map(|ward| ward.status(now)).collect()
+    }
+
+    fn handle(&mut self, plan: &Plan, uid: u64, now: Instant, input: Input, events: &mut Events) {
+        let Some(ward) = self.wards.get_mut(&uid) else { return };
+        let before = ward.health.verdict().state;
+        if let Some(verdict) = ward.health.handle(now, input) {
+            if verdict.state != before {
+                ward.since = now;
+                let (level, kind) = match verdict.state {
+                    State::Up => (Level::Info, "server_up"),
+                    State::Down => (Level::Warn, "server_down"),
+                    State::Draining => (Level::Info, "server_draining"),
+                    State::Starting => (Level::Info, "server_starting"),
+                };
+                events.push(level, kind, &ward.subject, &verdict.reason.to_string());
+                if verdict.state == State::Up {
+                    ward.endpoint.forgive();
+                }
+            }
+            if let Some(pool) = plan.pools.iter().find(|pool| pool.holds(uid)) {
+                ward.tell(pool);
+            }
+        }
+        if let Some(at) = ward.health.deadline() {
+            self.timetable.insert((at, uid, What::Look));
+        }
+    }
+
+    fn schedule_first(
+        &mut self,
+        ward: &Ward,
+        index: usize,
+        total: usize,
+        now: Instant,
+        rng: &mut Rng,
+    ) {
+        let uid = ward.endpoint.uid;
+        if ward.endpoint.address.is_none() {
+            return;
+        }
+        for (check, policy) in ward.policy.checks.iter().enumerate() {
+            let delay = first_check_delay(policy.every, index, total, rng);
+            self.timetable.insert((now + delay, uid, What::Check(check)));
+        }
+        if ward.policy.origin == Origin::Instance {
+            self.timetable.insert((now, uid, What::Connect));
+        }
+    }
+
+    fn check(&mut self, plan: &Plan, uid: u64, index: usize, now: Instant, rng: &mut Rng) {
+        let Some(ward) = self.wards.get(&uid) else { return };
+        let Some(pool) = plan.pools.iter().find(|pool| pool.holds(uid)) else { return };
+        let Some(check) = pool.checks.get(index) else { return };
+        let delay = next_check_delay(check.policy.every, ward.health.pace(index), rng);
+        self.timetable.insert((now + delay, uid, What::Check(index)));
+        let endpoint = Arc::clone(&ward.endpoint);
+        let (probe, timeout) = (check.probe.clone(), check.policy.timeout);
+        self.start(endpoint, What::Check(index), probe, timeout);
+    }
+
+    fn connect(&mut self, uid: u64) {
+        if let Some(ward) = self.wards.get(&uid) {
+            let endpoint = Arc::clone(&ward.endpoint);
+            self.start(endpoint, What::Connect, Probe::Tcp, CONNECT_TIMEOUT);
+        }
+    }
+
+    /// Starts a probe; its result comes back over the channel, which always has room for it.
+    fn start(&mut self, endpoint: Arc<Endpoint>, what: What, probe: Probe, timeout: Duration) {
+        let Some(address) = endpoint.address else { return };
+        self.probing += 1;
+        let results = self.results.clone();
+        tokio::spawn(async move {
+            let outcome = probe::perform(address, &endpoint.authority, &probe, timeout).await;
+            // Nobody hears it when the gateway is gone.
+            let _ = results.send(Checked { uid: endpoint.uid, what, outcome }).await;
+        });
+    }
+}
+
+impl Ward {
+    fn new(pool: &Pool, endpoint: &Arc<Endpoint>, policy: Policy, now: Instant) -> Self {
+        let mut health = Health::new(policy.clone(), now);
+        if policy.origin == Origin::Instance {
+            health.handle(now, Input::Started);
+        }
+        let subject = format!("pool.{}/{}", pool.name, endpoint.name);
+        Self { health, policy, endpoint: Arc::clone(endpoint), subject, since: now }
+    }
+
+    /// Tells the data plane what share the endpoint gets.
+    fn tell(&self, pool: &Pool) {
+        if self.endpoint.set_share(self.health.verdict().share()) {
+            pool.shares_changed.fetch_add(1, Release);
+        }
+    }
+
+    fn status(&self, now: Instant) -> ServerStatus {
+        let verdict = self.health.verdict();
+        let (requests, failures) = self.endpoint.totals();
+        let unknown = self.endpoint.address.is_none();
+        ServerStatus {
+            name: self.endpoint.name.clone(),
+            address: self.endpoint.authority.clone(),
+            state: if unknown { "down" } else { verdict.state.as_str() }.to_owned(),
+            reason: match unknown {
+                true => "its name does not resolve".to_owned(),
+                false => verdict.reason.to_string(),
+            },
+            since_seconds: now.since(self.since).as_secs(),
+            weight: verdict.weight,
+            weight_percent: u32::from(verdict.weight_percent),
+            in_flight: self.endpoint.in_flight(),
+            requests,
+            failures,
+            latency_seconds: self.endpoint.latency_nanos(now) as f64 / 1e9,
+        }
+    }
+}
+
+/// What the health of an endpoint of `pool` goes by.
+fn policy(pool: &Pool, index: usize) -> Policy {
+    Policy {
+        origin: pool.origins[index],
+        weight: u32::from(pool.weights[index]),
+        checks: pool.checks.iter().map(|check| check.policy).collect(),
+        outlier: pool.outlier,
+        slow_start: pool.slow_start,
+    }
+}

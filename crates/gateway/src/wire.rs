@@ -1,0 +1,108 @@
+//! One connection's socket, whichever side of the gateway it is on.
+//!
+//! Reads go through the thread's scratch buffer, so a connection that waits holds no memory.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A plaintext TCP connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    tcp: TcpStream,
+}
+
+impl Wire {
+    /// Wraps a connected socket; small writes go out at once.
+    pub(crate) fn new(tcp: TcpStream) -> Self {
+        // A socket that cannot be set up so still works, only slower.
+        let _ = tcp.set_nodelay(true);
+        Self { tcp }
+    }
+
+    /// Reads into `buffer`; 0 is the end of the stream.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Writes what the socket takes.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    /// Says that nothing more will be written.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+
+    /// Writes all of `unsent`, forgetting what went out; what is left stays for the next call.
+    pub(crate) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        unsent: &mut Unsent,
+    ) -> Poll<io::Result<()>> {
+        while unsent.start < unsent.bytes.len() {
+            let sent = ready!(self.poll_write(cx, &unsent.bytes[unsent.start..]))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            unsent.start += sent;
+        }
+        unsent.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the peer is silent and still there, as an idle connection must be.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        if self.tcp.poll_read_ready(&mut cx).is_pending() {
+            return true;
+        }
+        let refused = self.tcp.try_read(&mut [0]);
+        matches!(refused, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The socket, for moving bytes inside the kernel.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+}
+
+/// Bytes on their way out.
+#[derive(Debug, Default)]
+pub(crate) struct Unsent {
+    /// Append here.
+    pub(crate) bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Unsent {
+    /// How much is left.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Whether everything went out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+    }
+}
