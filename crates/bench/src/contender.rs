@@ -116,7 +116,52 @@ fn first_version(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+
     use super::*;
+
+    fn setup(dir: &Path) -> Setup<'_> {
+        Setup {
+            dir,
+            listen: ([127, 0, 0, 1], 18080).into(),
+            origin: ([127, 0, 0, 1], 18081).into(),
+            access_log: AccessLog::On,
+            body_bytes: 100 * 1024,
+            upload_bytes: 16 * 1024,
+            connections: 1000,
+            evergate: Path::new("evergate"),
+        }
+    }
+
+    #[test]
+    fn the_configuration_of_evergate_is_accepted() {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let argv = Contender::Evergate.prepare(&setup(dir.path())).expect("the folder is ours");
+        let file = Path::new(argv.last().expect("it ends with the file"));
+        let loaded = evergate_config::load(file);
+        let loaded = loaded.map_err(|errors| evergate_config::render(&errors, false));
+        let config = loaded.expect("no error").config;
+        assert_eq!(config.node.threads, Some(1));
+        assert_eq!(config.pools["origin"].keepalive, 1000);
+    }
+
+    #[test]
+    fn the_others_accept_their_configurations() {
+        for (contender, flag) in [(Contender::Nginx, "-t"), (Contender::Haproxy, "-c")] {
+            let dir = tempfile::tempdir().expect("a temporary folder can be made");
+            let argv = contender.prepare(&setup(dir.path())).expect("the folder is ours");
+            if !Path::new(&argv[0]).exists() {
+                assert!(env::var_os("EVERGATE_CI").is_none(), "{contender} is not installed");
+                eprintln!("skipped: {contender} is not installed");
+                continue;
+            }
+            let checked = Command::new(&argv[0]).args(&argv[1..]).arg(flag).output();
+            let checked = checked.expect("it starts");
+            let text = String::from_utf8_lossy(&checked.stderr).into_owned();
+            assert!(checked.status.success(), "{contender}: {text}");
+            assert!(!text.contains("[WARNING]") && !text.contains("[warn]"), "{contender}: {text}");
+        }
+    }
 
     #[test]
     fn names_read_back() {
