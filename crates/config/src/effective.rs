@@ -110,23 +110,20 @@ fn log(out: &mut String, log: Log) {
 fn listener_keys(listener: &Listener) -> Vec<Line> {
     let limits = &listener.limits;
     let size = |bytes: u64| text(&size::show(bytes));
-    let limits = table(&[
-        ("connections", limits.connections.to_string()),
-        ("connections_per_ip", limits.connections_per_ip.to_string()),
-        ("header", size(limits.header.into())),
-        ("headers", limits.headers.to_string()),
-        ("uri", size(limits.uri.into())),
-        ("body", size(limits.body)),
-        ("header_timeout", time(limits.header_timeout)),
-        ("idle_timeout", time(limits.idle_timeout)),
-        ("requests", limits.requests.to_string()),
-        ("body_rate_min", text(&format!("{}/s", size::show(limits.body_rate_min.into())))),
-        ("body_grace", time(limits.body_grace)),
-    ]);
     vec![
         ("bind", list(listener.bind.iter().map(text_of))),
         ("trusted_proxies", list(listener.trusted_proxies.iter().map(text_of))),
-        ("limits", limits),
+        ("limits.connections", limits.connections.to_string()),
+        ("limits.connections_per_ip", limits.connections_per_ip.to_string()),
+        ("limits.header", size(limits.header.into())),
+        ("limits.headers", limits.headers.to_string()),
+        ("limits.uri", size(limits.uri.into())),
+        ("limits.body", size(limits.body)),
+        ("limits.header_timeout", time(limits.header_timeout)),
+        ("limits.idle_timeout", time(limits.idle_timeout)),
+        ("limits.requests", limits.requests.to_string()),
+        ("limits.body_rate_min", text(&format!("{}/s", size::show(limits.body_rate_min.into())))),
+        ("limits.body_grace", time(limits.body_grace)),
     ]
 }
 

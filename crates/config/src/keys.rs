@@ -295,6 +295,7 @@ impl Kind {
             Self::Field => "a field name".to_owned(),
             Self::Statuses => "a range of statuses".to_owned(),
             Self::Status(least, most) => format!("status, {least}–{most}"),
+            Self::Name(Noun::App) => "the name of an app".to_owned(),
             Self::Name(noun) => format!("the name of a {}", noun.word()),
             Self::List(item) => format!("list: {}", item.word()),
             Self::Table(_) => "table".to_owned(),

@@ -44,7 +44,7 @@ pub(crate) static KEYS: &[Key] = &[
         "timeout",
         Kind::Duration,
         Absent::Is("60s"),
-        "One deadline from the request's head to the response's, retries included; past that, 504.",
+        "One deadline for a request, retries included; past that, 504.",
     ),
     key(
         "pool",

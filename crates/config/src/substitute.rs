@@ -78,7 +78,7 @@ impl Value<'_> {
         Some(text)
     }
 
-    fn warn_if_public(&self, path: &Path) {
+    pub(crate) fn warn_if_public(&self, path: &Path) {
         const READ_BY_OTHERS: u32 = 0o004;
         if self.reader.files.mode(path).is_some_and(|mode| mode & READ_BY_OTHERS != 0) {
             let shown = path.display();

@@ -1,6 +1,7 @@
 //! One value of the file: of the right type, or reported.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -121,7 +122,12 @@ impl<'r> Value<'r> {
             return None;
         };
         match stands_for(written) {
-            Ok(None) => Some(Words { text: Cow::Borrowed(written), from: None }),
+            Ok(None) => {
+                if matches!(self.kind, Kind::Secret) {
+                    self.warn_if_public(Path::new(&self.reader.texts[self.anchor.file].name));
+                }
+                Some(Words { text: Cow::Borrowed(written), from: None })
+            }
             Ok(Some(source)) => {
                 let text = self.fetch(&source)?;
                 Some(Words { text: Cow::Owned(text), from: Some(written) })

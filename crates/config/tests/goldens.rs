@@ -39,6 +39,17 @@ fn every_wrong_file_is_explained_as_expected() {
 }
 
 #[test]
+fn the_reference_in_the_documents_is_that_of_the_program() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference.md");
+    let reference = evergate_config::reference();
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        fs::write(&path, &reference).expect("documents can be written");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == reference, "UPDATE_GOLDENS=1 writes {} anew", path.display());
+}
+
+#[test]
 fn no_expected_text_is_left_over_or_shows_a_secret() {
     let fixture = Fixture::new("data");
     let names = fixture.names();

@@ -63,7 +63,7 @@ impl Files for Fixture {
     }
 
     fn mode(&self, path: &Path) -> Option<u32> {
-        Some(if path.ends_with("public") { 0o644 } else { 0o600 })
+        Some(if path.to_string_lossy().contains("public") { 0o644 } else { 0o600 })
     }
 
     fn host_name(&self) -> String {
