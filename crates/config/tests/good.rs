@@ -264,42 +264,49 @@ fn the_schema_accepts_good_files_and_refuses_unknown_keys() {
         let text = fs::read_to_string(fixture.path(&format!("{name}.toml"))).expect("it is there");
         let file: toml::Table = text.parse().expect("it is TOML");
         let file = serde_json::to_value(file).expect("no dates, no NaN");
-        validate(&schema, &file, &name);
+        assert_eq!(validate(&schema, &file, &name), Ok(()));
     }
-    let wrong = serde_json::json!({ "listener": { "web": { "bind": ["a:1"], "prot": 1 } } });
-    let caught = std::panic::catch_unwind(|| validate(&schema, &wrong, "wrong"));
-    assert!(caught.is_err(), "an unknown key is refused");
+    let right = serde_json::json!({ "listener": { "web": { "bind": ["127.0.0.1:1"] } } });
+    assert_eq!(validate(&schema, &right, "right"), Ok(()));
+    let mut wrong = right.clone();
+    wrong["listener"]["web"]["prot"] = 1.into();
+    let unknown = Err("wrong.listener.web.prot is not in the schema".to_owned());
+    assert_eq!(validate(&schema, &wrong, "wrong"), unknown);
+    let mut wrong = right;
+    wrong["listener"]["web"]["limits"] = serde_json::json!({ "idle_timeout": "60" });
+    assert!(validate(&schema, &wrong, "wrong").is_err(), "a duration has a unit");
 }
 
 /// As much of JSON Schema as ours needs: types, keys, words, bounds.
-fn validate(schema: &Value, value: &Value, path: &str) {
+fn validate(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
     if let Some(choices) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
-        let kinds = choices.iter().any(|choice| type_fits(choice, value));
-        assert!(kinds, "{path}: {value} is none of {choices:?}");
-        return;
+        let fits = choices.iter().any(|choice| type_fits(choice, value));
+        return if fits { Ok(()) } else { Err(format!("{path}: {value} is none of {choices:?}")) };
     }
-    assert!(type_fits(schema, value), "{path}: {value} is no {schema}");
+    if !type_fits(schema, value) {
+        return Err(format!("{path}: {value} is no {schema}"));
+    }
     for (key, child) in value.as_object().into_iter().flatten() {
         let child_path = format!("{path}.{key}");
-        let property = &schema["properties"][key];
         let pattern = schema["patternProperties"].as_object().and_then(|all| all.values().next());
-        if property.is_object() {
-            validate(property, child, &child_path);
-        } else if let Some(pattern) = pattern {
-            validate(pattern, child, &child_path);
-        } else {
-            let other = &schema["additionalProperties"];
-            assert!(other.is_object(), "{child_path} is not in the schema");
-            validate(other, child, &child_path);
+        let property = schema["properties"].get(key).or(pattern);
+        match property.unwrap_or(&schema["additionalProperties"]) {
+            Value::Bool(false) => return Err(format!("{child_path} is not in the schema")),
+            Value::Object(_) => {
+                let property = property.unwrap_or(&schema["additionalProperties"]);
+                validate(property, child, &child_path)?;
+            }
+            _ => {}
         }
     }
     for name in schema["required"].as_array().into_iter().flatten() {
         let name = name.as_str().expect("names are text");
-        assert!(value.get(name).is_some(), "{path} needs {name}");
+        if value.get(name).is_none() {
+            return Err(format!("{path} needs {name}"));
+        }
     }
-    for item in value.as_array().into_iter().flatten() {
-        validate(&schema["items"], item, path);
-    }
+    let items = value.as_array().into_iter().flatten();
+    items.into_iter().try_for_each(|item| validate(&schema["items"], item, path))
 }
 
 fn type_fits(schema: &Value, value: &Value) -> bool {
