@@ -165,7 +165,7 @@ fn pools(f: &mut fmt::Formatter<'_>, pools: &[PoolStatus]) -> fmt::Result {
     for PoolStatus { name, balance, health, servers } in pools {
         write!(
             f,
-            "<h2>Pool {} <small>{} · {}</small></h2>\n<div class=\"card\"><table>\
+            "<h2>Pool <small><b>{}</b> · {} · {}</small></h2>\n<div class=\"card\"><table>\
              <tr><th>server</th><th>state</th><th>why</th><th class=\"n\">weight</th>\
              <th class=\"n\">in flight</th><th class=\"n\">latency</th><th class=\"n\">attempts</th>\
              <th class=\"n\">failed</th></tr>\n",

@@ -1,5 +1,7 @@
 //! Evergate: parse the command line, do what it says, pick the exit code.
 
+mod ctl;
+mod demo;
 mod run;
 mod worker;
 
@@ -7,6 +9,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Exit code of a command line that is not understood; 2 and 3 are answers of `status`.
+const EXIT_USAGE: u8 = 64;
 
 /// Keeps a web service up: supervisor, balancer and gateway in one binary.
 #[derive(Parser)]
@@ -19,18 +24,61 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Check(ctl::check::Check),
+    Demo(demo::Demo),
+    Status(ctl::status::Status),
+    Top(ctl::top::Top),
+    Events(ctl::events::Events),
+    Explain(ctl::explain::Explain),
+    Reload(ctl::reload::Reload),
+    Drain(ctl::drain::Drain),
+    Undrain(ctl::drain::Undrain),
+    Weight(ctl::weight::Weight),
     #[command(hide = true)]
     Worker(worker::Worker),
+    #[command(hide = true)]
+    DemoApp(demo::app::DemoApp),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(answer) => {
+            // Help and version are answers too; whether anybody reads them does not matter.
+            drop(answer.print());
+            return if answer.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let outcome = match command {
         Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::Status(status) => status.run(),
+        Command::Top(top) => top.run(),
+        Command::Events(events) => events.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Reload(reload) => reload.run(),
+        Command::Drain(drain) => drain.run(),
+        Command::Undrain(undrain) => undrain.run(),
+        Command::Weight(weight) => weight.run(),
         Command::Worker(worker) => worker.run(),
+        Command::DemoApp(app) => app.run(),
     };
     outcome.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
         // Nobody is left to tell if even this fails.
         drop(writeln!(io::stderr(), "evergate: {error:#}"));
-        ExitCode::FAILURE
+        ctl::exit_code(&error)
     })
+}
+
+/// Whether the reader of the output left, as `head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use evergate_console::{Access, Peer, Token, router};
-use evergate_control::command::{Adjustment, COMMANDS_QUEUED_MAX, Command, Control};
+use evergate_control::command::{Adjustment, COMMANDS_QUEUED_MAX, Command, Control, Question};
 use evergate_control::snapshot::{
     ConfigStatus, Event, Explanation, Health, InstanceStatus, ListenerStatus, PlanChange,
     PoolStatus, RouteStatus, ServerStatus, Stats, Status,
@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) status: Status,
     pub(crate) events: Vec<Event>,
     pub(crate) reload: Result<PlanChange, String>,
+    /// The answer to every question whose URL has a scheme.
+    pub(crate) explanation: Option<Explanation>,
     /// What it was asked to change, in words.
     pub(crate) done: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Fake {
             status: status(),
             events: vec![event(1), event(2), event(3)],
             reload: Ok(PlanChange { added: vec!["route.new".into()], ..PlanChange::default() }),
+            explanation: None,
             done: Vec::new(),
         }));
         tokio::spawn(answer_all(inbox, Arc::clone(&state)));
@@ -128,9 +131,10 @@ fn answer(command: Command, state: &mut State) {
             drop(reply.send(state.reload.clone()));
         }
         Command::Explain { question, reply } => {
-            let because = vec![format!("{question:?}")];
-            let answer = match question.url.starts_with("http://") {
-                true => Ok(Explanation { because, ..Explanation::default() }),
+            let Question { method, url, headers, client } = question;
+            state.done.push(format!("explain {method} {url} {headers:?} {client:?}"));
+            let answer = match url.starts_with("http://") {
+                true => Ok(state.explanation.clone().unwrap_or_default()),
                 false => Err("the URL needs a scheme".to_owned()),
             };
             drop(reply.send(answer));

@@ -1,0 +1,62 @@
+//! `evergate reload`: apply the file, or only say what would change.
+
+use std::process::ExitCode;
+
+use evergate_control::snapshot::PlanChange;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Node;
+use super::screen::{Paint, Palette, show, show_json};
+
+/// Reads the configuration again and applies it, whole or not at all.
+#[derive(clap::Args)]
+pub(crate) struct Reload {
+    /// Only tell what would change.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    node: Node,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Answer {
+    applied: bool,
+    change: PlanChange,
+}
+
+impl Reload {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let body = json!({ "dry_run": self.dry_run });
+        let answer: Answer = self.node.client().send("POST", "/api/v1/reload", &body)?;
+        if self.node.json {
+            show_json(&answer)?;
+        } else {
+            show(&render(&answer, Palette::of_stdout()))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn render(answer: &Answer, palette: Palette) -> String {
+    let PlanChange { added, changed, removed, warnings } = &answer.change;
+    let mut text = String::new();
+    for (mark, paint, names) in
+        [("+", Paint::Good, added), ("~", Paint::Warn, changed), ("-", Paint::Bad, removed)]
+    {
+        for name in names {
+            text.push_str(&palette.lines(paint, "", &format!("{mark} {name}")));
+        }
+    }
+    for warning in warnings {
+        text.push_str(&palette.lines(Paint::Warn, "", warning));
+    }
+    let same = added.is_empty() && changed.is_empty() && removed.is_empty();
+    text.push_str(match (answer.applied, same) {
+        (true, true) => "applied; nothing changed\n",
+        (true, false) => "applied\n",
+        (false, true) => "not applied; nothing would change\n",
+        (false, false) => "not applied\n",
+    });
+    text
+}

@@ -1,0 +1,258 @@
+//! `evergate top`: the node, second by second.
+
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+use evergate_console::when;
+use evergate_control::snapshot::{RouteStatus, ServerStatus, Status};
+use evergate_core::time::Instant;
+use serde_json::json;
+
+use super::Node;
+use super::client::Client;
+use super::screen::{Paint, Palette, is_terminal, paint_of, redraw, show, show_json};
+use super::status::word;
+use super::table::{Table, plain};
+
+/// Time between two looks.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Shows requests, errors and servers live, once a second.
+///
+/// On a terminal it draws over itself; otherwise it writes a line each second.
+#[derive(clap::Args)]
+pub(crate) struct Top {
+    /// Stop after this many looks.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    #[command(flatten)]
+    node: Node,
+}
+
+/// What the node said, and when.
+struct Look {
+    at: Instant,
+    status: Status,
+}
+
+impl Top {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let client = self.node.client();
+        let palette = Palette::of_stdout();
+        let in_place = is_terminal() && !self.node.json;
+        let mut before = look(&client)?;
+        if in_place {
+            show("\x1b[2J")?;
+        }
+        let mut shown = 0;
+        while self.count.is_none_or(|count| shown < count) {
+            sleep(PERIOD);
+            shown += 1;
+            // A worker that is being replaced may miss one look; only the first must succeed.
+            let now = match look(&client) {
+                Ok(now) => now,
+                Err(error) if in_place => {
+                    redraw(&palette.lines(Paint::Bad, "", &error.to_string()))?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let rates = Rates::between(&before, &now);
+            if self.node.json {
+                show_json(&rates.json(&now.status))?;
+            } else if in_place {
+                redraw(&rates.view(&now.status, palette))?;
+            } else {
+                show(&rates.line(&now.status))?;
+            }
+            before = now;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn look(client: &Client) -> anyhow::Result<Look> {
+    let status = client.get("/api/v1/status")?;
+    Ok(Look { at: evergate_sys::clock::now(), status })
+}
+
+/// What happened between two looks, per second.
+#[derive(Debug, PartialEq)]
+struct Rates {
+    requests: f64,
+    errors: f64,
+    /// Responses and errors of each route, in the order of the later look.
+    routes: Vec<(f64, f64)>,
+    /// Attempts and failures of each server of each pool, in the order of the later look.
+    servers: Vec<(f64, f64)>,
+}
+
+impl Rates {
+    fn between(before: &Look, now: &Look) -> Self {
+        let seconds = (now.at - before.at).as_secs_f64().max(0.001);
+        // A counter that went back is one of a new worker, which began at zero.
+        let rate = |before: u64, now: u64| now.checked_sub(before).unwrap_or(now) as f64 / seconds;
+        let route = |now: &RouteStatus| {
+            let known = before.status.routes.iter().find(|route| route.name == now.name);
+            let (requests, errors) = known.map_or((0, 0), |route| (route.requests, route.errors));
+            (rate(requests, now.requests), rate(errors, now.errors))
+        };
+        let server = |pool: &str, now: &ServerStatus| {
+            let known = before.status.pools.iter().find(|known| known.name == pool);
+            let known = known.and_then(|pool| pool.servers.iter().find(|s| s.name == now.name));
+            let (requests, failures) =
+                known.map_or((0, 0), |known| (known.requests, known.failures));
+            (rate(requests, now.requests), rate(failures, now.failures))
+        };
+        let routes: Vec<(f64, f64)> = now.status.routes.iter().map(route).collect();
+        let pools = now.status.pools.iter();
+        Self {
+            requests: routes.iter().map(|(requests, _)| requests).sum(),
+            errors: routes.iter().map(|(_, errors)| errors).sum(),
+            servers: pools
+                .flat_map(|pool| pool.servers.iter().map(|one| server(&pool.name, one)))
+                .collect(),
+            routes,
+        }
+    }
+
+    fn json(&self, status: &Status) -> serde_json::Value {
+        let totals = Totals::of(status);
+        json!({
+            "health": status.health,
+            "requests_per_second": self.requests,
+            "errors_per_second": self.errors,
+            "in_flight": totals.in_flight,
+            "connections": totals.connections,
+            "servers_up": totals.up,
+            "servers": totals.servers,
+        })
+    }
+
+    fn line(&self, status: &Status) -> String {
+        let totals = Totals::of(status);
+        format!(
+            "{} {:.0} requests/s {:.0} errors/s {} in flight {} connections {}/{} servers up\n",
+            word(status.health),
+            self.requests,
+            self.errors,
+            totals.in_flight,
+            totals.connections,
+            totals.up,
+            totals.servers,
+        )
+    }
+
+    fn view(&self, status: &Status, palette: Palette) -> String {
+        let totals = Totals::of(status);
+        let health = word(status.health);
+        let mut text = format!(
+            "{}  {}  {}\n",
+            palette.paint(Paint::Bold, &status.node),
+            palette.paint(paint_of(health), health),
+            palette.paint(Paint::Dim, &format!("up {}", when::span(status.uptime_seconds))),
+        );
+        for reason in &status.reasons {
+            text.push_str(&palette.lines(paint_of(health), "  ", reason));
+        }
+        let line = format!(
+            "{:.0} requests/s  {:.0} errors/s  {} in flight  {} connections  {}/{} servers up",
+            self.requests,
+            self.errors,
+            totals.in_flight,
+            totals.connections,
+            totals.up,
+            totals.servers,
+        );
+        text.push_str(&format!("\n{line}\n\n"));
+        text.push_str(&self.servers(status).render(palette));
+        text.push('\n');
+        text.push_str(&self.routes(status).render(palette));
+        text
+    }
+
+    fn servers(&self, status: &Status) -> Table {
+        let heads =
+            ["server", "state", ">/s", ">failed/s", ">in flight", ">latency", ">weight", "why"];
+        let mut table = Table::new("", &heads);
+        let servers = status
+            .pools
+            .iter()
+            .flat_map(|pool| pool.servers.iter().map(|server| (&pool.name, server)));
+        for ((pool, server), (requests, failures)) in servers.zip(&self.servers) {
+            table.row([
+                plain(format!("{pool}/{}", server.name)),
+                (paint_of(&server.state), server.state.clone()),
+                plain(format!("{requests:.0}")),
+                (failing(*failures), format!("{failures:.0}")),
+                plain(server.in_flight),
+                plain(when::latency(server.latency_seconds)),
+                plain(server.weight),
+                (Paint::Dim, server.reason.clone()),
+            ]);
+        }
+        table
+    }
+
+    fn routes(&self, status: &Status) -> Table {
+        let mut table = Table::new("", &["route", "match", ">/s", ">5xx/s", ">responses"]);
+        for (route, (requests, errors)) in status.routes.iter().zip(&self.routes) {
+            table.row([
+                plain(&route.name),
+                plain(&route.pattern),
+                plain(format!("{requests:.0}")),
+                (failing(*errors), format!("{errors:.0}")),
+                plain(route.requests),
+            ]);
+        }
+        table
+    }
+}
+
+fn failing(rate: f64) -> Paint {
+    if rate > 0.0 { Paint::Bad } else { Paint::Normal }
+}
+
+struct Totals {
+    in_flight: u32,
+    connections: u64,
+    up: usize,
+    servers: usize,
+}
+
+impl Totals {
+    fn of(status: &Status) -> Self {
+        let servers = || status.pools.iter().flat_map(|pool| &pool.servers);
+        Self {
+            in_flight: servers().map(|server| server.in_flight).sum(),
+            connections: status.listeners.iter().map(|listener| listener.connections).sum(),
+            up: servers().filter(|server| server.state == "up").count(),
+            servers: servers().count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(millis: u64, requests: u64, errors: u64) -> Look {
+        let route = RouteStatus { name: "a".into(), requests, errors, ..RouteStatus::default() };
+        let status = Status { routes: vec![route], ..Status::default() };
+        Look { at: Instant::from_nanos(millis * 1_000_000), status }
+    }
+
+    #[test]
+    fn rates_are_per_second_of_the_time_between() {
+        let rates = Rates::between(&look(0, 100, 1), &look(2000, 500, 3));
+        assert_eq!(rates.routes, [(200.0, 1.0)]);
+        assert_eq!((rates.requests, rates.errors), (200.0, 1.0));
+    }
+
+    #[test]
+    fn a_new_worker_starts_from_zero() {
+        let rates = Rates::between(&look(0, 1000, 5), &look(1000, 40, 0));
+        assert_eq!(rates.routes, [(40.0, 0.0)]);
+    }
+}

@@ -1,0 +1,206 @@
+//! `evergate demo`: a node of its own, load on it, and an app instance killed every few seconds.
+//!
+//! Load is open-loop: requests are sent when their time comes, whether or not earlier ones were
+//! answered, and latency counts from that time. So a gap shows, instead of slowing the load down.
+
+pub(crate) mod app;
+mod load;
+mod node;
+mod tally;
+mod view;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
+
+use evergate_control::snapshot::Status;
+use evergate_core::time::Instant;
+use evergate_sys::clock;
+use evergate_sys::signal::{Signal, Signals};
+
+use crate::ctl::screen::{Palette, is_terminal, redraw, show, show_json};
+use load::Load;
+use node::{APP, INSTANCES, Node};
+use tally::Tally;
+use view::{Verdict, View};
+
+/// Time between two kills.
+const KILL_EVERY: Duration = Duration::from_millis(2500);
+/// No kill within this time of the start and the end, so that each one has load around it.
+const KILL_MARGIN: Duration = Duration::from_millis(1500);
+/// A kill waits until this many servers are up: the demo is about one crash at a time.
+const UP_MIN: usize = 2;
+/// Time between two looks at the node.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Time between two lines where nothing can be drawn over.
+const LINE_EVERY: Duration = Duration::from_secs(1);
+/// Most requests a second.
+const RATE_MAX: i64 = 20_000;
+/// Longest demo.
+const FOR_MAX: Duration = Duration::from_secs(3600);
+
+/// Shows what Evergate does: three instances of a small app under load, one killed every 2.5 s.
+///
+/// Everything is temporary and on loopback. Exits with 0 when no request failed.
+#[derive(clap::Args)]
+pub(crate) struct Demo {
+    /// How long, such as 20s or 2m.
+    #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = parse_time)]
+    time: Duration,
+    /// Requests a second.
+    #[arg(long, value_name = "N", default_value_t = 1500,
+        value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
+    rate: u32,
+    /// Show only the verdict, as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Demo {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let mut node = Node::start()?;
+        // After the child, which would inherit what is blocked, and before any other thread.
+        let signals = Signals::block(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])?;
+        let Some(ready) = node.wait_until_ready(|| interrupted(&signals))? else {
+            return Ok(ExitCode::FAILURE);
+        };
+        if !self.json {
+            show(&view::opening(&ready, self.time, self.rate))?;
+        }
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let load = Load::start(ready.web, self.rate, self.time, Arc::clone(&tally))?;
+        let mut show_run = self.watch(&tally);
+        let began = clock::now();
+        let mut killer = Killer::new(began, self.time);
+        while !load.is_finished() {
+            if interrupted(&signals) {
+                load.stop();
+            }
+            node.ensure_running()?;
+            let status = node.status();
+            let now = clock::now();
+            if let Some(status) = &status {
+                killer.act(now, &node, status);
+            }
+            show_run(now - began, status.as_ref(), &killer)?;
+            sleep(LOOK_EVERY);
+        }
+        let tally = tally.lock().expect("no holder panics");
+        let exits = node.status().map(|status| status.apps.iter().map(|one| one.exits).sum());
+        let verdict = Verdict::of(&tally, killer.kills, exits);
+        if self.json {
+            show_json(&verdict.json())?;
+        } else {
+            show(&verdict.render(Palette::of_stdout()))?;
+        }
+        node.stop()?;
+        Ok(if verdict.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// What shows the run: a view that is redrawn, a line each second, or nothing.
+    fn watch(
+        &self,
+        tally: &Arc<Mutex<Tally>>,
+    ) -> impl FnMut(Duration, Option<&Status>, &Killer) -> std::io::Result<()> + use<> {
+        let (tally, whole, json) = (Arc::clone(tally), self.time, self.json);
+        let in_place = is_terminal();
+        let palette = Palette::of_stdout();
+        let mut next_line = LINE_EVERY;
+        let mut first = true;
+        move |elapsed, status, killer| {
+            if json || (!in_place && elapsed < next_line) {
+                return Ok(());
+            }
+            let tally = tally.lock().expect("no holder panics");
+            let view = View { elapsed, whole, status, tally: &tally, killer };
+            if !in_place {
+                next_line += LINE_EVERY;
+                return show(&view.line());
+            }
+            if std::mem::take(&mut first) {
+                show("\x1b[2J")?;
+            }
+            redraw(&view.render(palette))
+        }
+    }
+}
+
+/// Kills instances, one after another.
+struct Killer {
+    next: Instant,
+    last: Instant,
+    instance: u16,
+    kills: u64,
+    /// The last one killed, and when.
+    latest: Option<(u16, Instant)>,
+}
+
+impl Killer {
+    fn new(began: Instant, time: Duration) -> Self {
+        let last = began + time.saturating_sub(KILL_MARGIN);
+        Self { next: began + KILL_MARGIN, last, instance: 0, kills: 0, latest: None }
+    }
+
+    fn act(&mut self, now: Instant, node: &Node, status: &Status) {
+        if now < self.next || now > self.last {
+            return;
+        }
+        let up = status.pools.iter().flat_map(|pool| &pool.servers);
+        if up.filter(|server| server.state == "up").count() < UP_MIN {
+            return;
+        }
+        let running = |number: u16| {
+            status
+                .apps
+                .iter()
+                .any(|one| one.app == APP && one.number == number && one.state == "running")
+        };
+        let order = (0..INSTANCES).map(|offset| (self.instance + offset) % INSTANCES);
+        let Some(number) = order.into_iter().find(|number| running(*number)) else { return };
+        // If it is refused, the next look tries again.
+        if node.kill(number).is_ok() {
+            self.kills += 1;
+            self.latest = Some((number, now));
+            self.instance = (number + 1) % INSTANCES;
+            self.next = now + KILL_EVERY;
+        }
+    }
+}
+
+fn interrupted(signals: &Signals) -> bool {
+    matches!(signals.next(), Ok(Some(_)))
+}
+
+/// A time such as `500ms`, `20s` or `2m`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| "a time is a number and ms, s or m".to_owned())?;
+    let time = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err("a time ends in ms, s or m".to_owned()),
+    };
+    match time {
+        Duration::ZERO => Err("a time must not be zero".to_owned()),
+        time if time > FOR_MAX => Err(format!("at most {} s", FOR_MAX.as_secs())),
+        time => Ok(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit_and_a_bound() {
+        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_time("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+        for text in ["", "20", "s", "0s", "2h", "61m", "-1s", "99999999999999999999s"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+    }
+}
