@@ -34,6 +34,9 @@ enum Command {
     Drain(ctl::drain::Drain),
     Undrain(ctl::drain::Undrain),
     Weight(ctl::weight::Weight),
+    Fmt(ctl::fmt::Fmt),
+    Schema(ctl::schema::Schema),
+    Reference(ctl::reference::Reference),
     #[command(hide = true)]
     Worker(worker::Worker),
     #[command(hide = true)]
@@ -65,6 +68,9 @@ fn main() -> ExitCode {
         Command::Drain(drain) => drain.run(),
         Command::Undrain(undrain) => undrain.run(),
         Command::Weight(weight) => weight.run(),
+        Command::Fmt(fmt) => fmt.run(),
+        Command::Schema(schema) => schema.run(),
+        Command::Reference(reference) => reference.run(),
         Command::Worker(worker) => worker.run(),
         Command::DemoApp(app) => app.run(),
     };

@@ -243,3 +243,35 @@ async fn check_tells_good_files_from_bad_ones() {
         found["diagnostics"].as_array().unwrap().iter().map(|d| &d["line"]).collect();
     assert!(lines.contains(&&4.into()), "{found}");
 }
+
+#[tokio::test]
+async fn a_file_is_formatted_once_and_then_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("evergate.toml");
+    let untidy = "[listener.web]\nbind=[ \"127.0.0.1:0\" ]\n\n\n\n[node]\nname   =   \"a\"\n";
+    std::fs::write(&file, untidy).unwrap();
+    let run = async |more: &str| {
+        let output = command("fmt").arg(&file).args(more.split_whitespace()).output().await;
+        Shown::of(output.unwrap())
+    };
+    assert_eq!(run("--check").await.code, 1);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), untidy);
+    let shown = run("").await;
+    assert_eq!((shown.code, shown.out), (0, format!("{}: formatted\n", file.display())));
+    let shown = run("--check").await;
+    assert_eq!((shown.code, shown.out.as_str()), (0, ""));
+    assert_eq!(run("--json").await.json()["changed"], false);
+    std::fs::write(&file, "[node\n").unwrap();
+    let shown = run("").await;
+    assert_eq!(shown.code, 1);
+    assert!(shown.out.contains(&file.display().to_string()), "{}", shown.out);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "[node\n");
+}
+
+#[tokio::test]
+async fn the_reference_and_the_schema_know_the_keys() {
+    let shown = Shown::of(command("schema").output().await.unwrap());
+    assert!(shown.json()["properties"]["pool"].is_object(), "{}", shown.out);
+    let shown = Shown::of(command("reference").output().await.unwrap());
+    assert!(shown.out.contains("connect_timeout"), "{}", shown.out);
+}

@@ -1,0 +1,117 @@
+//! `evergate fmt`: the one layout of a configuration file.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use evergate_config::{Diagnostic, FILE_BYTES_MAX};
+use serde_json::{Value, json};
+
+use super::config_file;
+use super::screen::{Palette, show, show_json};
+
+/// Formats a configuration file in place; its meaning stays.
+#[derive(clap::Args)]
+pub(crate) struct Fmt {
+    /// The file, or `-` for standard input to output
+    /// [default: /etc/evergate/evergate.toml, then ./evergate.toml].
+    file: Option<PathBuf>,
+    /// Change nothing; exit with 1 if something would change.
+    #[arg(long)]
+    check: bool,
+    /// Tell as JSON whether the file changed.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Fmt {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let stdin = self.file.as_deref() == Some(Path::new("-"));
+        let file = config_file(self.file.as_deref());
+        let text = if stdin { read_stdin()? } else { read(&file)? };
+        let formatted = match evergate_config::format(&text) {
+            Ok(formatted) => formatted,
+            Err(found) => return self.refuse(&file, found),
+        };
+        let changed = formatted != text;
+        if stdin && !self.check {
+            show(&formatted)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if changed && !self.check {
+            replace(&file, &formatted)
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        if self.json {
+            show_json(&json!({ "file": file, "changed": changed }))?;
+        } else if changed {
+            let words = if self.check { "would change" } else { "formatted" };
+            show(&format!("{}: {words}\n", file.display()))?;
+        }
+        Ok(if changed && self.check { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn refuse(&self, file: &Path, mut found: Vec<Diagnostic>) -> anyhow::Result<ExitCode> {
+        for one in &mut found {
+            one.file = file.display().to_string();
+        }
+        if self.json {
+            let diagnostics: Vec<Value> = found.iter().map(Diagnostic::to_json).collect();
+            show_json(&json!({ "file": file, "changed": false, "diagnostics": diagnostics }))?;
+        } else {
+            show(&evergate_config::render(&found, Palette::of_stdout() == Palette::Colour))?;
+        }
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn read_stdin() -> anyhow::Result<String> {
+    let mut text = String::new();
+    io::stdin().lock().take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+    // A part of a file must not come out as if it were the whole.
+    anyhow::ensure!(text.len() <= FILE_BYTES_MAX, "standard input is over {FILE_BYTES_MAX} bytes");
+    Ok(text)
+}
+
+/// Puts `text` in the file's place at once, so that nobody ever reads half of it.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    // What a link points at is replaced, not the link.
+    let file = fs::canonicalize(file)?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let old = fs::metadata(&file)?;
+    let mut new = tempfile::Builder::new().prefix(".evergate-fmt-").tempfile_in(folder)?;
+    new.write_all(text.as_bytes())?;
+    new.as_file().set_permissions(old.permissions())?;
+    chown(new.path(), Some(old.uid()), Some(old.gid()))?;
+    new.as_file().sync_all()?;
+    new.persist(&file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_keeps_its_mode_and_a_link_its_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("real"), folder.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(&link, "new").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}
