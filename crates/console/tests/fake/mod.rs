@@ -222,8 +222,8 @@ pub(crate) fn status() -> Status {
                 server("shop/1", "down", "check failed: connection refused"),
             ],
         }],
+        admin: vec!["/run/evergate/admin.sock".into(), "127.0.0.1:9180".into()],
         apps: vec![instance(0, Some(100), "running"), instance(1, None, "backoff")],
-        admin: vec!["/run/evergate/admin.sock".into()],
     }
 }
 

@@ -217,14 +217,15 @@ instances = {INSTANCES}
 
 /// Where it listens, once everything is up.
 fn ready(status: &Status) -> Option<Ready> {
-    let address = |name: &str| -> Option<SocketAddr> {
-        let listener = status.listeners.iter().find(|listener| listener.name == name)?;
-        listener.addresses.iter().find_map(|address| address.parse().ok())
+    let address = |texts: &[String]| -> Option<SocketAddr> {
+        let mut addresses = texts.iter().filter_map(|text| text.parse().ok());
+        addresses.find(|address: &SocketAddr| address.port() != 0)
     };
+    let web = status.listeners.iter().find(|listener| listener.name == "web")?;
+    let web = address(&web.addresses)?;
     let servers = status.pools.iter().flat_map(|pool| &pool.servers);
     let up = servers.filter(|server| server.state == "up").count();
-    let web = address("web").filter(|address| address.port() != 0)?;
-    (up == usize::from(INSTANCES)).then(|| Ready { web, admin: address("admin") })
+    (up == usize::from(INSTANCES)).then(|| Ready { web, admin: address(&status.admin) })
 }
 
 #[cfg(test)]
@@ -248,14 +249,15 @@ mod tests {
 
     #[test]
     fn it_is_ready_when_it_listens_and_all_are_up() {
-        let listener = |name: &str, address: &str| ListenerStatus {
-            name: name.into(),
-            addresses: vec!["/run/x.sock".into(), address.into()],
+        let listener = ListenerStatus {
+            name: "web".into(),
+            addresses: vec!["127.0.0.1:8".into()],
             ..Default::default()
         };
         let server = ServerStatus { state: "up".into(), ..Default::default() };
         let mut status = Status {
-            listeners: vec![listener("admin", "127.0.0.1:9"), listener("web", "127.0.0.1:8")],
+            admin: vec!["/run/x.sock".into(), "127.0.0.1:9".into()],
+            listeners: vec![listener],
             pools: vec![PoolStatus { servers: vec![server; 3], ..Default::default() }],
             ..Default::default()
         };

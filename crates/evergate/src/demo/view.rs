@@ -103,14 +103,15 @@ fn instances(status: &Status) -> Table {
 
 fn addresses(status: Option<&Status>, palette: Palette) -> String {
     let Some(status) = status else { return String::new() };
-    let mut text = String::new();
-    for listener in &status.listeners {
-        for address in listener.addresses.iter().filter(|address| address.contains(':')) {
-            let line = format!("{:<6} http://{address}/", listener.name);
-            text.push_str(&palette.lines(Paint::Dim, "", &line));
-        }
-    }
-    text
+    let web = status.listeners.iter().flat_map(|listener| &listener.addresses);
+    let admin = status.admin.iter().filter(|address| !address.starts_with('/'));
+    let lines =
+        web.map(|address| ("app", address)).chain(admin.map(|address| ("console", address)));
+    lines
+        .map(|(name, address)| {
+            palette.lines(Paint::Dim, "", &format!("{name:<7}  http://{address}/"))
+        })
+        .collect()
 }
 
 /// What the run showed.
