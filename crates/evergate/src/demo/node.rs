@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -87,7 +87,8 @@ impl Node {
                 return Ok(None);
             }
             self.ensure_running()?;
-            if let Some(ready) = self.status().as_ref().and_then(ready) {
+            let status = self.status().filter(apps_listen);
+            if let Some(ready) = status.as_ref().and_then(ready) {
                 return Ok(Some(ready));
             }
             if clock::now() - began > START_MAX {
@@ -213,6 +214,14 @@ run = [{program}, "demo-app"]
 instances = {INSTANCES}
 "#
     ))
+}
+
+/// Whether every instance accepts connections. A server counts as up before its first check, so
+/// its state alone does not say that.
+fn apps_listen(status: &Status) -> bool {
+    status.apps.iter().all(|instance| {
+        instance.port.is_some_and(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+    })
 }
 
 /// Where it listens, once everything is up.
