@@ -62,6 +62,8 @@ impl Fault {
 /// A name that stands for another section.
 #[derive(Debug)]
 pub(crate) struct Reference {
+    /// `${…}` as written, if the name comes from elsewhere: then it is never shown.
+    pub(crate) from: Option<String>,
     /// What it must be.
     pub(crate) noun: Noun,
     pub(crate) name: String,

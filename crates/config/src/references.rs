@@ -39,6 +39,13 @@ fn resolve(reader: &Reader<'_>, reference: &Reference) {
     let places = reader.places.borrow();
     let known: Vec<&str> =
         places.keys().filter(|(other, _)| other == noun).map(|(_, name)| name.as_str()).collect();
+    if let Some(from) = &reference.from {
+        let message = format!("there is no {word} of the name that `{from}` stands for");
+        let help = format!("let it stand for one of: {}", known.join(", "));
+        let diagnostic = Diagnostic::error("unknown-reference", message);
+        let place = reader.locate(reference.place);
+        return reader.report(diagnostic.at(place).about(&reference.path).help(help));
+    }
     let help = match nearest(name, known.iter().copied()) {
         Some(meant) => format!("did you mean \"{meant}\"?"),
         None if known.is_empty() => format!("write a section `[{word}.{name}]`"),

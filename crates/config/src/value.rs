@@ -396,8 +396,10 @@ impl<'r> Value<'r> {
             Kind::Name(noun) => *noun,
             other => panic!("`{}` is described as {}", self.described, other.word()),
         };
-        let name = self.words()?.text.into_owned();
+        let Words { text, from } = self.words()?;
+        let name = text.into_owned();
         self.reader.references.borrow_mut().push(Reference {
+            from: from.map(str::to_owned),
             noun,
             name: name.clone(),
             place: self.place(),

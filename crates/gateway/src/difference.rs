@@ -1,16 +1,15 @@
 //! The difference between two configurations, by name.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 
-use evergate_config::Config;
+use evergate_config::{Config, Route};
 use evergate_control::snapshot::PlanChange;
 
 /// What `after` adds to, changes in and removes from `before`.
 pub(crate) fn between(before: &Config, after: &Config) -> PlanChange {
     let mut change = PlanChange::default();
     section(&mut change, "listener", &before.listeners, &after.listeners);
-    section(&mut change, "route", &before.routes, &after.routes);
+    section(&mut change, "route", &placeless(before), &placeless(after));
     section(&mut change, "middleware", &before.middleware, &after.middleware);
     section(&mut change, "app", &before.apps, &after.apps);
     section(&mut change, "pool", &before.pools, &after.pools);
@@ -20,9 +19,7 @@ pub(crate) fn between(before: &Config, after: &Config) -> PlanChange {
     change
 }
 
-/// Values are told apart by what they show, except that secrets show nothing: a section with
-/// secrets counts as changed only if something else in it is.
-fn section<T: Debug>(
+fn section<T: PartialEq>(
     change: &mut PlanChange,
     name: &str,
     before: &BTreeMap<String, T>,
@@ -31,9 +28,7 @@ fn section<T: Debug>(
     for (key, value) in after {
         match before.get(key) {
             None => change.added.push(format!("{name}.{key}")),
-            Some(old) if shown(old) != shown(value) => {
-                change.changed.push(format!("{name}.{key}"));
-            }
+            Some(old) if old != value => change.changed.push(format!("{name}.{key}")),
             Some(_) => {}
         }
     }
@@ -41,12 +36,16 @@ fn section<T: Debug>(
     change.removed.extend(gone.map(|key| format!("{name}.{key}")));
 }
 
-fn single<T: Debug>(change: &mut PlanChange, name: &str, before: &T, after: &T) {
-    if shown(before) != shown(after) {
+fn single<T: PartialEq>(change: &mut PlanChange, name: &str, before: &T, after: &T) {
+    if before != after {
         change.changed.push(name.to_owned());
     }
 }
 
-fn shown(value: &impl Debug) -> String {
-    format!("{value:?}")
+/// The routes without the lines they stand in: a route that only moved has not changed.
+fn placeless(config: &Config) -> BTreeMap<String, Route> {
+    let routes = config.routes.iter();
+    routes
+        .map(|(name, route)| (name.clone(), Route { origin: String::new(), ..route.clone() }))
+        .collect()
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use evergate_config::{self as config, Action, AllDown, Config, Host, Target, ValueMatch};
+use evergate_config::{self as config, Action, AllDown, Config, Target, ValueMatch};
 use evergate_core::head::Fields;
 use evergate_core::http1;
 use evergate_core::id::{PoolId, RouteId};
-use evergate_core::route::{HostPattern, Spec, Table};
+use evergate_core::route::Table;
 use evergate_core::{balance, health, retry};
 use ipnet::IpNet;
 
@@ -165,14 +165,12 @@ impl Plan {
             .iter()
             .map(|(name, middleware)| (name, Arc::new(Filter::compile(middleware))))
             .collect();
-        let mut specs = Vec::with_capacity(config.routes.len());
         let mut routes = Vec::with_capacity(config.routes.len());
         for (name, route) in &config.routes {
-            specs.push(spec(route));
             routes.push(compile_route(name, route, &pool_names, &filters)?);
         }
-        let table =
-            Table::build(&specs).map_err(|conflicts| format!("routes conflict: {conflicts:?}"))?;
+        let table = Table::build(&config.route_specs())
+            .map_err(|conflicts| format!("routes conflict: {conflicts:?}"))?;
         let pools = config
             .pools
             .iter()
@@ -264,25 +262,6 @@ impl Pool {
             }
         }
         members
-    }
-}
-
-fn spec(route: &config::Route) -> Spec {
-    let mut listeners = route.listeners.clone();
-    listeners.sort_unstable();
-    let mut headers: Vec<String> =
-        route.headers.iter().map(|header| format!("{}={:?}", header.name, header.value)).collect();
-    headers.sort_unstable();
-    Spec {
-        host: match &route.host {
-            Host::Exact(name) => HostPattern::Exact(name.clone()),
-            Host::Below(name) => HostPattern::Below(name.clone()),
-            Host::Any => HostPattern::Any,
-        },
-        path: route.path.clone(),
-        methods: route.methods.clone(),
-        conditions: u16::try_from(route.headers.len()).unwrap_or(u16::MAX),
-        conditions_key: format!("{listeners:?} {headers:?}"),
     }
 }
 
