@@ -1,0 +1,376 @@
+//! A whole node: the real binary with a configuration of its own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use evergate_sys::signal::{self, Signal};
+use serde_json::Value;
+
+use crate::{PATIENCE, binary};
+
+/// The name of every node, as `Via` shows it.
+pub const NAME: &str = "edge-e2e";
+/// How often something is looked at that no event tells.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long a node may take to end before it is killed.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// How to start a node.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    threads: u16,
+    env: Vec<(String, String)>,
+    files: Vec<(String, String)>,
+}
+
+/// A running node; it ends with this value.
+#[derive(Debug)]
+pub struct Node {
+    keeper: Child,
+    directory: tempfile::TempDir,
+    threads: u16,
+    notified: UnixDatagram,
+    /// What it printed: access log lines.
+    pub stdout: Lines,
+    /// What it told the operator.
+    pub stderr: Lines,
+}
+
+/// Lines as they come out of a process.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    shared: Arc<(Mutex<Vec<String>>, Condvar)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { threads: 1, env: Vec::new(), files: Vec::new() }
+    }
+}
+
+impl Setup {
+    /// One data-plane thread, so that what follows what is certain.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this many data-plane threads.
+    pub fn threads(mut self, threads: u16) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// With a variable in its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With another file beside the configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Starts a node with `config`, all but `[node]`, and waits until it serves.
+    ///
+    /// # Panics
+    /// If it does not come to that; its standard error is shown.
+    pub fn start(self, config: &str) -> Node {
+        let mut node = self.launch(config);
+        node.wait_until_ready();
+        node
+    }
+
+    /// Starts a node and does not wait.
+    pub fn launch(self, config: &str) -> Node {
+        // The worker is `nobody` when root runs the tests: it must be able to look inside.
+        let permissions = std::fs::Permissions::from_mode(0o755);
+        let mut builder = tempfile::Builder::new();
+        let directory = builder.prefix("evergate-").permissions(permissions).tempdir();
+        let directory = directory.expect("there is room for a directory");
+        let file = |name: &str| directory.path().join(name);
+        for (name, text) in &self.files {
+            write(&file(name), text);
+        }
+        write(&file("evergate.toml"), &whole(directory.path(), self.threads, config));
+        let notified = UnixDatagram::bind(file("notify.sock")).expect("a new directory");
+        notified.set_read_timeout(Some(LOOK_EVERY)).expect("not zero");
+        let mut command = Command::new(binary::path());
+        command.args(["run", "--config"]).arg(file("evergate.toml"));
+        command.env("NOTIFY_SOCKET", file("notify.sock"));
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut keeper = command.spawn().expect("the binary is there");
+        let stdout = Lines::of(keeper.stdout.take().expect("it is piped"));
+        let stderr = Lines::of(keeper.stderr.take().expect("it is piped"));
+        Node { keeper, directory, threads: self.threads, notified, stdout, stderr }
+    }
+}
+
+/// `config` with what every node needs.
+fn whole(directory: &Path, threads: u16, config: &str) -> String {
+    let (run, state) = (directory.join("run"), directory.join("state"));
+    format!(
+        "[node]\nname = \"{NAME}\"\nrun_dir = {run:?}\nstate_dir = {state:?}\n\
+         threads = {threads}\n\n{config}"
+    )
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a new directory has room");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+}
+
+impl Node {
+    /// Starts a node with one data-plane thread; see [`Setup::start`].
+    pub fn start(config: &str) -> Self {
+        Setup::new().start(config)
+    }
+
+    /// The address of the only listener called `name`.
+    pub fn address(&self, name: &str) -> SocketAddr {
+        let status = self.status();
+        let listeners = status["listeners"].as_array().expect("a list");
+        let listener = listeners.iter().find(|listener| listener["name"] == name);
+        let listener = listener.unwrap_or_else(|| panic!("no listener {name}: {listeners:?}"));
+        let address = listener["addresses"][0].as_str().expect("it listens");
+        address.parse().expect("an address")
+    }
+
+    /// The address of the listener called `web`.
+    pub fn web(&self) -> SocketAddr {
+        self.address("web")
+    }
+
+    /// The keeper's process id.
+    pub fn pid(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    /// A path in the node's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Answer of `GET /api/v1/status`.
+    pub fn status(&self) -> Value {
+        let (status, body) = self.api("GET", "/api/v1/status", None);
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// The server `name` of `pool`, as the status shows it.
+    pub fn server(&self, pool: &str, name: &str) -> Value {
+        let status = self.status();
+        let pools = status["pools"].as_array().expect("a list");
+        let servers = pools.iter().find(|one| one["name"] == pool).expect("the pool is there");
+        let mut servers = servers["servers"].as_array().expect("a list").iter();
+        servers.find(|one| one["name"] == name).expect("the server is there").clone()
+    }
+
+    /// Metrics by the text before their value.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let (_, text) = self.admin("GET", "/metrics", None);
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| line.rsplit_once(' '));
+        pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+    }
+
+    /// Status and JSON of a call to the admin API.
+    pub fn api(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (status, text) = self.admin(method, path, body.map(|body| body.to_string()));
+        let json = serde_json::from_str(&text);
+        (status, json.unwrap_or_else(|_| panic!("{method} {path} answered {status} {text:?}")))
+    }
+
+    /// Status and text of a call to the admin API.
+    pub fn admin(&self, method: &str, path: &str, body: Option<String>) -> (u16, String) {
+        let body = body.unwrap_or_default();
+        let mut stream =
+            UnixStream::connect(self.path("run/admin.sock")).expect("the admin API is there");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).expect("it takes the request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("it answers with a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = match is_chunked {
+            true => crate::message::parse_chunked(body.as_bytes()).expect("it is whole").data,
+            false => body.into(),
+        };
+        (status.expect("a status"), String::from_utf8(body).expect("it is text"))
+    }
+
+    /// Waits until the status is as `ready` wants it.
+    pub fn wait_for(&self, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status();
+            if ready(&status) {
+                return status;
+            }
+            assert!(Instant::now() < until, "waited for {PATIENCE:?} until {what}:\n{status:#}");
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until the server `name` of `pool` is in `state`.
+    pub fn wait_for_state(&self, pool: &str, name: &str, state: &str) {
+        self.wait_for(&format!("{pool}/{name} is {state}"), |_| {
+            self.server(pool, name)["state"] == state
+        });
+    }
+
+    /// Writes another configuration and has it applied; says what the admin API answered.
+    pub fn reload(&self, config: &str) -> (u16, Value) {
+        self.rewrite(config);
+        self.api("POST", "/api/v1/reload", None)
+    }
+
+    /// Writes another configuration.
+    pub fn rewrite(&self, config: &str) {
+        let whole = whole(self.directory.path(), self.threads, config);
+        write(&self.path("evergate.toml"), &whole);
+    }
+
+    /// Sends a signal to the keeper.
+    pub fn signal(&self, signal: Signal) {
+        signal::send(self.pid(), signal).expect("the keeper runs");
+    }
+
+    /// Waits for the end of the keeper.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        self.exit_within(PATIENCE).unwrap_or_else(|| {
+            panic!("the node has not ended after {PATIENCE:?}:\n{}", self.stderr.all().join("\n"))
+        })
+    }
+
+    fn exit_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.keeper.try_wait().expect("it is our child") {
+                return Some(status);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until the keeper says that the node serves.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn wait_until_ready(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        let mut message = [0; 64];
+        loop {
+            match self.notified.recv(&mut message) {
+                Ok(count) if message[..count] == *b"READY=1" => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("cannot be notified: {error}"),
+            }
+            let ended = self.keeper.try_wait().expect("it is our child");
+            assert!(
+                ended.is_none() && Instant::now() < until,
+                "the node does not start: {ended:?}"
+            );
+        }
+    }
+
+    /// Ends everything that belongs to this node, the hard way if it must be.
+    fn end(&mut self) {
+        // Two signals: the second says that there is a hurry, and nothing is waited for.
+        for signal in [Signal::Terminate, Signal::Interrupt] {
+            let _ = signal::send(self.pid(), signal);
+        }
+        if self.exit_within(END_WITHIN).is_some() {
+            return;
+        }
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let _ = self.keeper.kill();
+        for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            let _ = signal::send_group(pid, Signal::Kill);
+            let _ = signal::send(pid, Signal::Kill);
+        }
+        let _ = self.keeper.wait();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !matches!(self.keeper.try_wait(), Ok(Some(_))) {
+            self.end();
+        }
+        if std::thread::panicking() {
+            eprintln!("-- standard error of the node:\n{}--", self.stderr.text());
+            eprintln!("-- last lines of its access log:\n{}--", self.stdout.last(20));
+        }
+    }
+}
+
+impl Lines {
+    fn of(from: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let shared = Arc::clone(&lines.shared);
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                shared.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                shared.1.notify_all();
+            }
+        });
+        lines
+    }
+
+    /// All lines so far.
+    pub fn all(&self) -> Vec<String> {
+        self.lock().clone()
+    }
+
+    /// Waits until `count` lines hold `text`, and returns them.
+    pub fn wait_for(&self, count: usize, text: &str) -> Vec<String> {
+        let until = Instant::now() + PATIENCE;
+        let mut lines = self.lock();
+        loop {
+            let found: Vec<_> = lines.iter().filter(|line| line.contains(text)).cloned().collect();
+            if found.len() >= count {
+                return found;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "waited for {count} lines with {text:?} in {lines:#?}");
+            let waited = self.shared.1.wait_timeout(lines, left);
+            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn text(&self) -> String {
+        self.last(usize::MAX)
+    }
+
+    fn last(&self, count: usize) -> String {
+        let lines = self.lock();
+        let start = lines.len().saturating_sub(count);
+        lines[start..].iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
