@@ -51,7 +51,8 @@ pub enum Policy {
 pub struct Candidate {
     /// Which one; each at most once.
     pub endpoint: EndpointId,
-    /// Its share, everything considered; above 0.
+    /// Its share, everything considered; above 0. Only the ratio to the others counts, so
+    /// hundredths will do.
     pub weight: u32,
     /// Hash of what identifies it across reloads and nodes, for [`Policy::IpHash`] and
     /// [`Policy::Hash`].
@@ -112,6 +113,7 @@ impl Picker {
     /// Puts `candidates` in place of the ones so far; those that stay keep their state. Ties are
     /// resolved in the order given here.
     pub fn set_candidates(&mut self, candidates: &[Candidate]) {
+        let candidates = &*reduced(candidates);
         if self.pool.list == candidates {
             return;
         }
@@ -191,7 +193,6 @@ impl Pool {
         let slots = list.iter().map(|candidate| candidate.endpoint.index() + 1).max();
         let mut positions = alloc::vec![None; slots.unwrap_or(0)];
         for (position, candidate) in (0..).zip(list) {
-            debug_assert!(candidate.weight > 0, "a server without share is no candidate");
             let slot = &mut positions[candidate.endpoint.index()];
             debug_assert!(slot.is_none(), "{:?} is a candidate twice", candidate.endpoint);
             *slot = Some(position);
@@ -217,6 +218,21 @@ impl Among<'_> {
     fn positions(&self) -> impl Iterator<Item = usize> {
         (0..self.pool.list.len()).filter(|position| !self.excluded.contains(position))
     }
+}
+
+/// The candidates with the smallest weights of the same ratio. A server that failed gets its share
+/// back in steps of one, so {300, 200} must be {3, 2}.
+fn reduced(candidates: &[Candidate]) -> Vec<Candidate> {
+    let divisor = candidates.iter().fold(0, |divisor, candidate| gcd(candidate.weight, divisor));
+    let reduce = |&candidate: &Candidate| {
+        debug_assert!(candidate.weight > 0, "a server without share is no candidate");
+        Candidate { weight: candidate.weight / divisor.max(1), ..candidate }
+    };
+    candidates.iter().map(reduce).collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn are_equal(candidates: &[Candidate]) -> bool {

@@ -34,6 +34,8 @@ pub(super) struct Tree {
 
 #[derive(Debug, Default)]
 struct Node {
+    /// Whether there are edges from here in the table.
+    has_literals: bool,
     /// Segments with a parameter, longest text around it first: the bare one comes last.
     params: Vec<Param>,
     /// Routes whose path ends here.
@@ -129,6 +131,7 @@ impl Tree {
         }
         let child = self.add();
         self.edges.insert(node, text, child);
+        self.nodes[node as usize].has_literals = true;
         child
     }
 
@@ -257,7 +260,9 @@ impl<'t, B, V: FnMut(&'t Entry, &Captures) -> ControlFlow<B>> Walk<'t, '_, V> {
         let slash = memchr::memchr(b'/', left);
         let segment = &left[..slash.unwrap_or(left.len())];
         let next = slash.map(|slash| start + slash + 1);
-        if let Some(child) = tree.edges.find(node, segment) {
+        if here.has_literals
+            && let Some(child) = tree.edges.find(node, segment)
+        {
             self.descend(child, next)?;
         }
         for param in &here.params {
