@@ -1,4 +1,8 @@
 //! The loop: wait, hear, do, tell.
+//!
+//! It waits for two descriptors only, the link and the signals. SIGCHLD tells of every child, the
+//! adopted orphans too, as fast as a descriptor for each would, and on kernels that have none
+//! (before 5.3).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

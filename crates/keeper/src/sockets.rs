@@ -141,7 +141,7 @@ impl Sockets {
     fn close(&mut self, place: &Place) {
         let held = self.held.remove(place);
         if let Some(Held { bound: Address::Unix { path, .. }, .. }) = held {
-            // Somebody else's by now, or gone: either way no business of ours.
+            // Gone already is as good.
             let _ = fs::remove_file(path);
         }
     }

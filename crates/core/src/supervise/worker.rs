@@ -164,11 +164,6 @@ impl Worker {
         }
     }
 
-    /// Whether it was asked to end, or has.
-    pub fn is_ending(&self) -> bool {
-        matches!(self.state, State::Stopping { .. } | State::Ended)
-    }
-
     fn handle_without_process(&mut self, now: Instant, input: Input) -> Option<Output> {
         match (self.state, input) {
             (State::Down, Input::Start) => self.spawn(now),

@@ -66,7 +66,7 @@ fn the_worker_drains_before_the_apps_end() {
 fn a_second_signal_hurries() {
     let stage = Stage::new(Pace::Production);
     let worker = stage.worker();
-    let stubborn = ["sh", "-c", "trap '' TERM; echo; while :; do sleep 1000; done"];
+    let stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 1000; done"];
     let settled = stage.desire(&worker, &everything(&stage, &stubborn));
     worker.say(&ToKeeper::Ready);
     stage.signal(Signal::Terminate);

@@ -62,9 +62,8 @@ fn a_keeper_is_small() {
     stage.desire(&worker, &two_listeners(&stage));
     let usage = process::usage(stage.keeper_pid()).unwrap();
     assert_eq!(usage.threads, 1);
-    // Unoptimised, and the binary of the test; still within the limit.
-    let limit = 3 << 20;
-    assert!(usage.resident_bytes <= limit + (3 << 20), "{} bytes", usage.resident_bytes);
+    // Most of it is code that other processes share, and more of that than in a release.
+    assert!(usage.resident_bytes <= 4 << 20, "{} bytes", usage.resident_bytes);
 }
 
 fn a_busy_port_is_explained() {

@@ -38,7 +38,7 @@ fn every_transition() {
     let kill = |reason| Some(Output::Kill(reason));
     let spawn = Some(Output::Spawn);
     let end = |end| Some(Output::End(end));
-    let mut table = Vec::from([
+    check(&[
         (State::Down, Input::Start, starting, spawn),
         (State::Down, Input::Stop, State::Ended, end(End::Stopped)),
         (waiting, Input::Hurry, State::Ended, end(End::Stopped)),
@@ -76,22 +76,35 @@ fn every_transition() {
         (killed, NO_HOPE, State::Ended, end(End::Stopped)),
         (late, Input::Tick, killed, kill(Reason::Slow)),
     ]);
-    for alive in [starting, ready] {
-        table.extend([
-            (alive, Input::Hopeless, hopeless, None),
-            (alive, Input::Deaf, deaf, None),
-            (alive, Input::Hung, doomed, kill(Reason::Hung)),
-            (alive, CRASH, starting, spawn),
+    for input in [Input::Start, Input::Ready, CRASH, Input::Stop, Input::Hurry, Input::Tick] {
+        check(&[(State::Ended, input, State::Ended, None)]);
+    }
+}
+
+#[test]
+fn a_live_worker_is_lost_in_the_same_ways_ready_or_not() {
+    let soon = |reason| Some((at(101_000), reason));
+    let failing = |kill, fate| State::Failing { kill, fate };
+    let draining = State::Stopping { kill_at: Some(at(131_000)) };
+    let killed = State::Stopping { kill_at: None };
+    let respawned = State::Starting { until: at(130_000) };
+    for alive in [respawned, State::Ready { since: at(99_999) }] {
+        check(&[
+            (alive, Input::Hopeless, failing(soon(Reason::Hopeless), Fate::Hopeless), None),
+            (alive, Input::Deaf, failing(soon(Reason::Deaf), Fate::Crashed), None),
+            (alive, Input::Hung, failing(None, Fate::Crashed), Some(Output::Kill(Reason::Hung))),
+            (alive, CRASH, respawned, Some(Output::Spawn)),
             (alive, Input::Stop, draining, Some(Output::AskToStop)),
-            (alive, Input::Hurry, killed, kill(Reason::Hurry)),
+            (alive, Input::Hurry, killed, Some(Output::Kill(Reason::Hurry))),
         ]);
     }
-    for input in [Input::Start, Input::Ready, CRASH, Input::Stop, Input::Hurry, Input::Tick] {
-        table.push((State::Ended, input, State::Ended, None));
-    }
-    for (state, input, next, output) in table {
+}
+
+/// Each row: in this state, at 100 s, this input leads to that state and that output.
+fn check(table: &[(State, Input, State, Option<Output>)]) {
+    for &(state, input, next, output) in table {
         let mut worker = Worker { state, ..Worker::new(POLICY) };
-        assert_eq!(worker.handle(now, input), output, "{state:?} {input:?}");
+        assert_eq!(worker.handle(at(100_000), input), output, "{state:?} {input:?}");
         assert_eq!(worker.state, next, "{state:?} {input:?}");
     }
 }
@@ -177,6 +190,6 @@ fn whatever_happens_there_is_one_worker_and_stopping_ends() {
         worker.handle(now, Input::Stop);
         worker.handle(now, Input::Hurry);
         worker.handle(now, CRASH);
-        assert_eq!((worker.deadline(), worker.is_ending()), (None, true), "seed {seed:#x}");
+        assert_eq!((worker.deadline(), worker.state), (None, State::Ended), "seed {seed:#x}");
     }
 }
