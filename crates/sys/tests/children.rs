@@ -130,6 +130,7 @@ fn a_child_gets_the_descriptors_it_was_given_and_no_others() {
 fn a_child_starts_in_a_clean_state() {
     let _turn = alone();
     let signals = Signals::block(&[Signal::User1]).unwrap();
+    ignore_hangups();
     let spec = Spec {
         env: vec![("GIVEN".into(), Some("yes".into())), ("PATH".into(), None)],
         cwd: Some("/".into()),
@@ -156,6 +157,12 @@ fn a_child_starts_in_a_clean_state() {
     let session = value("session=");
     let own = session.split("self=").nth(1).unwrap();
     assert_eq!(session, format!("{own} {own} self={own}"), "leads its group and its session");
+}
+
+#[expect(unsafe_code, reason = "as nohup leaves it behind")]
+fn ignore_hangups() {
+    // SAFETY: SIG_IGN installs no code.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
 #[test]
