@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a_failed_start_says_why", a_failed_start_says_why),
     ("a_changed_app_starts_anew_and_others_stay", a_changed_app_starts_anew_and_others_stay),
     ("a_removed_app_dies_with_all_its_kin", a_removed_app_dies_with_all_its_kin),
+    ("a_crash_takes_what_was_left_of_it", a_crash_takes_what_was_left_of_it),
     ("a_kill_counts_as_a_crash", a_kill_counts_as_a_crash),
     ("no_zombie_stays", no_zombie_stays),
 ];
@@ -149,22 +150,47 @@ fn a_changed_app_starts_anew_and_others_stay() {
 }
 
 fn a_removed_app_dies_with_all_its_kin() {
-    let stage = Stage::new(Pace::Quick);
+    // The first ignores the request to end, as its child does; the second leaves its child behind.
+    let stubborn = "trap '' TERM; sleep 1000 & wait; sleep 1000";
+    let careless = "(trap '' TERM; sleep 1000; :) & wait";
+    for script in [stubborn, careless] {
+        let mut stage = Stage::new(Pace::Quick);
+        let worker = stage.worker();
+        let shop = app("shop", &["sh", "-c", script], 1);
+        let pid = running(&stage.desire(&worker, &apps(&[shop])).instances[0]).0;
+        let kin = stage.await_true(|_| only_descendant(pid));
+        let settled = stage.desire(&worker, &apps(&[]));
+        assert_eq!(settled.instances[0].state, InstanceState::Stopping { pid });
+        stage.observe(&worker, <[Instance]>::is_empty);
+        assert!(!lives(pid));
+        stage.await_true(|_| (!lives(kin)).then_some(()));
+        assert!(!stage.stderr().contains("ended"), "no news if planned: {}", stage.stderr());
+    }
+}
+
+fn a_crash_takes_what_was_left_of_it() {
+    let mut stage = Stage::new(Pace::Production);
     let worker = stage.worker();
-    // The instance ignores the request to end, and so does its child.
-    let stubborn = app("shop", &["sh", "-c", "trap '' TERM; sleep 1000 & wait; sleep 1000"], 1);
-    let pid = running(&stage.desire(&worker, &apps(&[stubborn])).instances[0]).0;
-    let children = format!("/proc/{pid}/task/{pid}/children");
-    let mut stage = stage;
-    let child: u32 = stage.await_true(|_| {
-        fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok()
-    });
-    let settled = stage.desire(&worker, &apps(&[]));
-    assert_eq!(settled.instances[0].state, InstanceState::Stopping { pid });
-    assert!(stage.observe(&worker, <[Instance]>::is_empty).is_empty());
-    assert!(!lives(pid));
-    stage.await_true(|_| (!lives(child)).then_some(()));
-    assert!(!stage.stderr().contains("ended"), "a planned end is no news: {}", stage.stderr());
+    let shop = app("shop", &["sh", "-c", "sleep 1000 & wait"], 1);
+    let pid = running(&stage.desire(&worker, &apps(&[shop])).instances[0]).0;
+    let kin = stage.await_true(|_| only_descendant(pid));
+    signal::send(pid, Signal::Kill).unwrap();
+    stage.observe(&worker, |instances| instances[0].generation == 2);
+    stage.await_true(|_| (!lives(kin)).then_some(()));
+}
+
+/// The `sleep` that a process or its child started, once it runs.
+fn only_descendant(pid: u32) -> Option<u32> {
+    let child = children(pid).first().copied()?;
+    let sleep = children(child).first().copied().unwrap_or(child);
+    let name = fs::read_to_string(format!("/proc/{sleep}/comm")).ok()?;
+    (name.trim() == "sleep").then_some(sleep)
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let listed = fs::read_to_string(path).unwrap_or_default();
+    listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 fn a_kill_counts_as_a_crash() {
@@ -183,17 +209,13 @@ fn a_kill_counts_as_a_crash() {
 fn no_zombie_stays() {
     let mut stage = Stage::new(Pace::Production);
     let worker = stage.worker();
-    // An orphan each time, which the keeper inherits.
-    let messy = ["sh", "-c", "(sh -c 'exec sleep 0' & echo) >/dev/null; exec sleep 1000"];
+    // Two orphans each, which the keeper inherits; one of them exits at once.
+    let messy = ["sh", "-c", "(sleep 0 &); (sleep 1000 &); exec sleep 1000"];
     stage.desire(&worker, &apps(&[app("shop", &messy, 8), app("brief", &["true"], 8)]));
     let keeper = stage.keeper_pid();
-    let children = format!("/proc/{keeper}/task/{keeper}/children");
-    let only_ours = move |_: &mut Stage| {
-        let listed = fs::read_to_string(&children).unwrap();
-        let children: Vec<u32> =
-            listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-        // The worker and eight instances; whatever else was there has been reaped.
-        (children.len() == 9 && children.iter().all(|&pid| lives(pid))).then_some(())
-    };
-    stage.await_true(only_ours);
+    stage.await_true(|_| {
+        let children = children(keeper);
+        // The worker, eight instances, eight orphans; whatever else was there has been reaped.
+        (children.len() == 17 && children.iter().all(|&pid| lives(pid))).then_some(())
+    });
 }

@@ -53,6 +53,10 @@ fn the_worker_drains_before_the_apps_end() {
         let healed = stage.observe(&worker, |instances| instances[0].generation == 2);
         let apps = pids(&healed);
         assert!(apps.iter().all(|&pid| lives(pid)));
+        // But nothing new begins.
+        let mut more = everything(&stage, &["sleep", "1000"]);
+        more.apps.push(app("late", &["sleep", "1000"], 1));
+        assert_eq!(stage.desire(&worker, &more).instances, [], "no change to hear of");
         worker.say(&ToKeeper::Drained);
         worker.exit(0);
         let path = stage.path("admin.sock");

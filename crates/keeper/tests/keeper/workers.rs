@@ -4,11 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use evergate_control::link::{Address, Desired, Listener, Outcome, ToKeeper, ToWorker};
+use evergate_sys::listen::{self, Sharing};
 use evergate_sys::signal::Signal;
 use evergate_sys::{memfd, process};
 
 use crate::puppet;
-use crate::stage::{Pace, Stage, Worker, knock, listener};
+use crate::stage::{Pace, Stage, Worker, knock, listener, lives};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("sockets_outlive_twenty_killed_workers", sockets_outlive_twenty_killed_workers),
@@ -16,6 +17,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a_busy_port_is_explained", a_busy_port_is_explained),
     ("what_is_remembered_reaches_the_next_worker", what_is_remembered_reaches_the_next_worker),
     ("a_worker_without_hope_ends_all_only_at_first", a_worker_without_hope_ends_all_only_at_first),
+    ("the_last_words_of_a_worker_are_heard", the_last_words_of_a_worker_are_heard),
     ("a_program_that_cannot_run_ends_all", a_program_that_cannot_run_ends_all),
     ("a_worker_that_is_never_ready_is_replaced", a_worker_that_is_never_ready_is_replaced),
     ("a_worker_that_is_lost_is_replaced", a_worker_that_is_lost_is_replaced),
@@ -69,8 +71,10 @@ fn a_keeper_is_small() {
 fn a_busy_port_is_explained() {
     let stage = Stage::new(Pace::Production);
     let worker = stage.worker();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let holder = std::net::TcpListener::bind(taken).unwrap();
+    // One that would share its port, as another Evergate would.
+    let any = "127.0.0.1:0".parse().unwrap();
+    let holder = listen::tcp(any, Sharing::Shared, 1).unwrap();
+    let taken = holder.local_addr().unwrap();
     let listeners = vec![listener("web", &taken.to_string(), 2), listener("api", "127.0.0.1:0", 1)];
     let desired = Desired { listeners, apps: vec![] };
     let settled = stage.desire(&worker, &desired);
@@ -127,6 +131,24 @@ fn a_worker_without_hope_ends_all_only_at_first() {
     }
     stage.worker();
     assert_eq!(stage.stderr().matches(message).count(), 3);
+}
+
+fn the_last_words_of_a_worker_are_heard() {
+    let mut stage = Stage::new(Pace::Quick);
+    let worker = stage.worker();
+    stage.desire(&worker, &Desired::default());
+    // The keeper finds its exit and all of this at once.
+    let keeper = rustix::process::Pid::from_raw(stage.keeper_pid() as i32).unwrap();
+    rustix::process::kill_process(keeper, rustix::process::Signal::STOP).unwrap();
+    for request in 0..100 {
+        worker.say(&ToKeeper::Open { request, path: "/none".into() });
+    }
+    worker.say(&ToKeeper::Hopeless { message: "last words".into() });
+    worker.exit(0);
+    stage.await_true(|_| (!lives(worker.pid)).then_some(()));
+    rustix::process::kill_process(keeper, rustix::process::Signal::CONT).unwrap();
+    let (status, stderr) = stage.end();
+    assert_eq!((status.code(), stderr.starts_with("last words")), (Some(1), true), "{stderr}");
 }
 
 fn a_program_that_cannot_run_ends_all() {
