@@ -52,6 +52,11 @@ pub enum Name {
 }
 
 impl Name {
+    /// A bit of its own.
+    const fn bit(self) -> u64 {
+        1 << self as u8
+    }
+
     /// The field that `text` names, whatever its case.
     #[inline]
     pub fn parse(text: &[u8]) -> Self {
@@ -131,6 +136,8 @@ pub struct FieldRef<'a> {
 pub struct Fields {
     text: Vec<u8>,
     list: Vec<Field>,
+    /// One bit for each [`Name`] that is there: most questions are about fields that are not.
+    present: u64,
 }
 
 impl Fields {
@@ -138,6 +145,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.text.clear();
         self.list.clear();
+        self.present = 0;
     }
 
     /// Puts `text` in place of what was held; [`Fields::push`] the lines in order afterwards.
@@ -150,6 +158,7 @@ impl Fields {
     pub fn push(&mut self, field: Field) {
         debug_assert!(field.end as usize <= self.text.len(), "a field lies inside the text");
         debug_assert!(self.list.last().is_none_or(|last| last.end <= field.start), "in order");
+        self.present |= field.name.bit();
         self.list.push(field);
     }
 
@@ -161,6 +170,7 @@ impl Fields {
         let value_start = self.text.len();
         self.text.extend_from_slice(value);
         self.text.extend_from_slice(b"\r\n");
+        self.present |= name.bit();
         self.list.push(Field {
             name,
             start: start as u32,
@@ -200,21 +210,25 @@ impl Fields {
 
     /// The value of the first `name` field.
     pub fn get(&self, name: Name) -> Option<&[u8]> {
-        debug_assert!(name != Name::Other, "other names are found by their text");
-        let field = self.list.iter().find(|field| field.name == name)?;
+        let field = self.first(name)?;
         Some(self.resolve(field).value)
+    }
+
+    /// Whether there is a `name` field.
+    pub fn has(&self, name: Name) -> bool {
+        self.present & name.bit() != 0
     }
 
     /// Where the value of the first `name` field lies.
     pub fn range(&self, name: Name) -> Option<Range<u32>> {
-        debug_assert!(name != Name::Other, "other names are found by their text");
-        let field = self.list.iter().find(|field| field.name == name)?;
+        let field = self.first(name)?;
         Some(field.value_start..field.value_start + field.value_len)
     }
 
     /// The values of every `name` field, in order.
     pub fn all(&self, name: Name) -> impl DoubleEndedIterator<Item = &[u8]> {
-        let fields = self.list.iter().filter(move |field| field.name == name);
+        let list = if self.has(name) { self.list.as_slice() } else { &[] };
+        let fields = list.iter().filter(move |field| field.name == name);
         fields.map(|field| self.resolve(field).value)
     }
 
@@ -226,6 +240,14 @@ impl Fields {
     /// The text at `range`, as [`Field`] offsets count.
     pub fn text(&self, range: Range<u32>) -> &[u8] {
         &self.text[range.start as usize..range.end as usize]
+    }
+
+    fn first(&self, name: Name) -> Option<&Field> {
+        debug_assert!(name != Name::Other, "other names are found by their text");
+        if !self.has(name) {
+            return None;
+        }
+        self.list.iter().find(|field| field.name == name)
     }
 
     fn resolve(&self, field: &Field) -> FieldRef<'_> {

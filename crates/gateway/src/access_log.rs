@@ -18,7 +18,7 @@ use evergate_sys::clock;
 use tokio::sync::Notify;
 
 use crate::date::Calendar;
-use crate::http1::forward::push_number;
+use crate::http1::forward::{self, push_number};
 
 /// Size at which a buffer is handed over, in bytes.
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -191,7 +191,7 @@ fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &[u8; 19], millis: u6
     out.push(b'.');
     push_padded(out, micros % 1000);
     out.extend_from_slice(b",\"client\":\"");
-    push_address(out, entry.client);
+    forward::push_address(out, entry.client);
     out.extend_from_slice(b"\",\"route\":\"");
     push_escaped(out, entry.route.as_bytes());
     if let Some((pool, server)) = entry.upstream {
@@ -217,7 +217,7 @@ fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &[u8; 19], millis: u6
 /// The Combined Log Format, with upstream, time in seconds, retries and request id at the end.
 fn write_combined(out: &mut Vec<u8>, entry: &Entry<'_>, seconds: u64) {
     let at = Calendar::of(seconds);
-    push_address(out, entry.client);
+    forward::push_address(out, entry.client);
     let date = format!(
         " - - [{:02}/{}/{:04}:{:02}:{:02}:{:02} +0000] \"",
         at.day,
@@ -264,11 +264,6 @@ fn write_combined(out: &mut Vec<u8>, entry: &Entry<'_>, seconds: u64) {
     out.push(b' ');
     out.extend_from_slice(entry.request_id);
     out.push(b'\n');
-}
-
-fn push_address(out: &mut Vec<u8>, address: IpAddr) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{address}");
 }
 
 /// Three digits.

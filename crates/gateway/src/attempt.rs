@@ -74,6 +74,7 @@ pub(crate) struct Answered {
     pub(crate) head: ResponseHead,
     pub(crate) response: Response,
     pub(crate) sent_at: Instant,
+    pub(crate) answered_at: Instant,
 }
 
 /// The request's body on its way to the server, over all attempts.
@@ -135,7 +136,13 @@ pub(crate) async fn send<C: Client>(
     })
     .await;
     match ended {
-        Ok(response) => Outcome::Answered(Box::new(Answered { upstream, head, response, sent_at })),
+        Ok(response) => Outcome::Answered(Box::new(Answered {
+            upstream,
+            head,
+            response,
+            sent_at,
+            answered_at: clock::now(),
+        })),
         Err(failed) => {
             shard.buffers.give_response(head);
             failed

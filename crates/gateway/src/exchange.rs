@@ -261,7 +261,7 @@ fn again_after_status(
     tried: usize,
 ) -> Option<Duration> {
     let status = answered.head.status;
-    let now = clock::now();
+    let now = answered.answered_at;
     if !matches!(status, 500 | 502 | 503 | 504) {
         attempt.endpoint.shared.succeeded(now, now - answered.sent_at);
         return None;

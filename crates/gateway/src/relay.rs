@@ -47,7 +47,7 @@ pub(crate) async fn respond<C: Client>(
     record: &mut Record,
 ) -> Result<(), Reject> {
     let shard = attempt.shard;
-    let Answered { mut upstream, head, response, sent_at } = *answered;
+    let Answered { mut upstream, head, response, sent_at, answered_at } = *answered;
     record.status = head.status;
     client.begin(&ResponsePlan {
         status: head.status,
@@ -86,8 +86,7 @@ pub(crate) async fn respond<C: Client>(
     relayed?;
     let is_clean = response.keep_alive && upload.done && upstream.incoming.unused().is_empty();
     if is_clean && upstream.incoming.is_done() && upstream.outgoing.unsent.is_empty() {
-        let now = clock::now();
-        attempt.endpoint.give_idle(upstream, now, attempt.pool.pool.keepalive);
+        attempt.endpoint.give_idle(upstream, answered_at, attempt.pool.pool.keepalive);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! (RFC 9110, 7.6.1) stay behind; forwarding fields are always written anew.
 
 use std::io::Write;
+use std::net::IpAddr;
 
 use evergate_core::head::{FieldRef, Fields, Name, ResponseHead, Version};
 use evergate_core::http1::is_named_by_connection;
@@ -245,8 +246,7 @@ fn write_forwarding(out: &mut Vec<u8>, facts: &Facts<'_>) {
         }
     }
     let address_at = out.len();
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{peer}");
+    push_address(out, peer);
     let address = address_at..out.len();
     out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
     out.extend_from_slice(told(Name::XForwardedProto).unwrap_or(b"http"));
@@ -266,7 +266,7 @@ fn write_forwarding(out: &mut Vec<u8>, facts: &Facts<'_>) {
     if facts.client == peer {
         out.extend_from_within(address.clone());
     } else {
-        let _ = write!(out, "{}", facts.client);
+        push_address(out, facts.client);
     }
     out.extend_from_slice(b"\r\nForwarded: ");
     if facts.peer_is_trusted {
@@ -291,6 +291,24 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an address as people write it.
+pub(crate) fn push_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                push_number(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "{address}");
+        }
+    }
 }
 
 /// Appends `number` in decimal.

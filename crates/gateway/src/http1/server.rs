@@ -85,7 +85,9 @@ pub(crate) async fn serve(
         let Some(head) = head else { return };
         requests += 1;
         // A reload takes effect with the next request.
-        if let Some(current) = shard.plan().plan.listeners.get(listener) {
+        if let Some(current) = shard.plan().plan.listeners.get(listener)
+            && !Arc::ptr_eq(current, &settings)
+        {
             settings = Arc::clone(current);
         }
         connection.prepare(&request, &head, &settings, requests);
