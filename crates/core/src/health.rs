@@ -254,6 +254,20 @@ impl Health {
         self.settle(now).then_some(&self.verdict)
     }
 
+    /// Goes by another policy from now on, and keeps what is known: the life, the operator's wish,
+    /// the ejection, and each check's state if there are as many checks as before.
+    pub fn follow(&mut self, now: Instant, policy: Policy) -> Option<&Verdict> {
+        if self.wish.weight == self.policy.weight {
+            self.wish.weight = policy.weight;
+        }
+        if self.checks.len() != policy.checks.len() {
+            // Which is which can no longer be told.
+            self.checks = policy.checks.iter().map(|_| Check::Unchecked).collect();
+        }
+        self.policy = policy;
+        self.settle(now).then_some(&self.verdict)
+    }
+
     /// When [`Health::handle`] wants to hear [`Input::Tick`].
     pub fn deadline(&self) -> Option<Instant> {
         let step = match self.slow_start {

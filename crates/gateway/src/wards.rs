@@ -40,6 +40,8 @@ const CROWDED_WAIT: Duration = Duration::from_millis(50);
 pub(crate) struct Checked {
     uid: u64,
     what: What,
+    /// Which of the endpoint's policies wanted it.
+    policy: u32,
     outcome: Result<(), String>,
 }
 
@@ -65,6 +67,7 @@ pub(crate) struct Wards {
     results: mpsc::Sender<Checked>,
 }
 
+/// The health of one endpoint.
 #[derive(Debug)]
 struct Ward {
     health: Health,
@@ -73,6 +76,8 @@ struct Ward {
     /// `pool.NAME/SERVER`
     subject: String,
     since: Instant,
+    /// Counts the policies it went by, so that a check that another policy wanted is told apart.
+    policies: u32,
 }
 
 impl Wards {
@@ -83,29 +88,35 @@ impl Wards {
         (wards, checked)
     }
 
-    /// Follows a new plan: machines of endpoints that stay under the same policy go on.
+    /// Follows a new plan: machines of endpoints that stay go on with what they know.
     pub(crate) fn sync(&mut self, plan: &Plan, now: Instant, rng: &mut Rng, events: &mut Events) {
         let mut stays = HashMap::new();
         for pool in &plan.pools {
             let total = pool.endpoints.len();
             for (index, endpoint) in pool.endpoints.iter().enumerate() {
                 let policy = policy(pool, index);
-                match self.wards.remove(&endpoint.uid) {
-                    Some(ward) if ward.policy == policy => {
-                        ward.tell(pool);
-                        stays.insert(endpoint.uid, ward);
+                let ward = match self.wards.remove(&endpoint.uid) {
+                    Some(ward) if ward.policy == policy => ward,
+                    Some(mut ward) => {
+                        // The timetable of its old checks must not go on beside the new one.
+                        self.timetable.retain(|(_, uid, _)| *uid != endpoint.uid);
+                        ward.follow(policy, now);
+                        self.schedule_checks(&ward, index, total, now, rng);
+                        self.schedule_look(&ward);
+                        ward
                     }
-                    Some(_) | None => {
+                    None => {
                         let ward = Ward::new(pool, endpoint, policy, now);
-                        self.schedule_first(&ward, index, total, now, rng);
+                        self.schedule_checks(&ward, index, total, now, rng);
                         if endpoint.address.is_none() {
                             let reason = format!("cannot resolve {}", endpoint.authority);
                             events.push(Level::Error, "server_unknown", &ward.subject, &reason);
                         }
-                        ward.tell(pool);
-                        stays.insert(endpoint.uid, ward);
+                        ward
                     }
-                }
+                };
+                ward.tell(pool);
+                stays.insert(endpoint.uid, ward);
             }
         }
         self.wards = stays;
@@ -130,7 +141,7 @@ impl Wards {
                     self.timetable.insert((now + CROWDED_WAIT, uid, what));
                 }
                 What::Check(index) => self.check(plan, uid, index, now, rng),
-                What::Connect => self.connect(uid),
+                What::Connect => self.start(uid, What::Connect, Probe::Tcp, CONNECT_TIMEOUT),
             }
         }
     }
@@ -144,16 +155,18 @@ impl Wards {
         events: &mut Events,
     ) {
         self.probing -= 1;
-        let Checked { uid, what, outcome } = checked;
+        let Checked { uid, what, policy, outcome } = checked;
+        if self.wards.get(&uid).is_none_or(|ward| ward.policies != policy) {
+            // It says nothing about what is wanted now, and the new timetable is made already.
+            return;
+        }
         match (what, outcome) {
             (What::Check(check), outcome) => {
                 self.handle(plan, uid, now, Input::Checked { check, outcome }, events);
             }
             (What::Connect, Ok(())) => self.handle(plan, uid, now, Input::Connected, events),
             (What::Connect, Err(_)) => {
-                if self.wards.contains_key(&uid) {
-                    self.timetable.insert((now + CONNECT_EVERY, uid, What::Connect));
-                }
+                self.timetable.insert((now + CONNECT_EVERY, uid, What::Connect));
             }
             (What::Look, _) => {}
         }
@@ -237,7 +250,13 @@ impl Wards {
         }
     }
 
-    fn schedule_first(
+    fn schedule_look(&mut self, ward: &Ward) {
+        if let Some(at) = ward.health.deadline() {
+            self.timetable.insert((at, ward.endpoint.uid, What::Look));
+        }
+    }
+
+    fn schedule_checks(
         &mut self,
         ward: &Ward,
         index: usize,
@@ -253,7 +272,7 @@ impl Wards {
             let delay = first_check_delay(policy.every, index, total, rng);
             self.timetable.insert((now + delay, uid, What::Check(check)));
         }
-        if ward.policy.origin == Origin::Instance {
+        if ward.health.verdict().state == State::Starting {
             self.timetable.insert((now, uid, What::Connect));
         }
     }
@@ -264,27 +283,21 @@ impl Wards {
         let Some(check) = pool.checks.get(index) else { return };
         let delay = next_check_delay(check.policy.every, ward.health.pace(index), rng);
         self.timetable.insert((now + delay, uid, What::Check(index)));
-        let endpoint = Arc::clone(&ward.endpoint);
         let (probe, timeout) = (check.probe.clone(), check.policy.timeout);
-        self.start(endpoint, What::Check(index), probe, timeout);
-    }
-
-    fn connect(&mut self, uid: u64) {
-        if let Some(ward) = self.wards.get(&uid) {
-            let endpoint = Arc::clone(&ward.endpoint);
-            self.start(endpoint, What::Connect, Probe::Tcp, CONNECT_TIMEOUT);
-        }
+        self.start(uid, What::Check(index), probe, timeout);
     }
 
     /// Starts a probe; its result comes back over the channel, which always has room for it.
-    fn start(&mut self, endpoint: Arc<Endpoint>, what: What, probe: Probe, timeout: Duration) {
-        let Some(address) = endpoint.address else { return };
+    fn start(&mut self, uid: u64, what: What, probe: Probe, timeout: Duration) {
+        let Some(ward) = self.wards.get(&uid) else { return };
+        let Some(address) = ward.endpoint.address else { return };
+        let (endpoint, policy) = (Arc::clone(&ward.endpoint), ward.policies);
         self.probing += 1;
         let results = self.results.clone();
         tokio::spawn(async move {
             let outcome = probe::perform(address, &endpoint.authority, &probe, timeout).await;
             // Nobody hears it when the gateway is gone.
-            let _ = results.send(Checked { uid: endpoint.uid, what, outcome }).await;
+            let _ = results.send(Checked { uid, what, policy, outcome }).await;
         });
     }
 }
@@ -296,7 +309,18 @@ impl Ward {
             health.handle(now, Input::Started);
         }
         let subject = format!("pool.{}/{}", pool.name, endpoint.name);
-        Self { health, policy, endpoint: Arc::clone(endpoint), subject, since: now }
+        Self { health, policy, endpoint: Arc::clone(endpoint), subject, since: now, policies: 1 }
+    }
+
+    /// Goes by another policy and keeps what it knows.
+    fn follow(&mut self, policy: Policy, now: Instant) {
+        let before = self.health.verdict().state;
+        self.health.follow(now, policy.clone());
+        if self.health.verdict().state != before {
+            self.since = now;
+        }
+        self.policy = policy;
+        self.policies += 1;
     }
 
     /// Tells the data plane what share the endpoint gets.
@@ -337,5 +361,78 @@ fn policy(pool: &Pool, index: usize) -> Policy {
         checks: pool.checks.iter().map(|check| check.policy).collect(),
         outlier: pool.outlier,
         slow_start: pool.slow_start,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use evergate_config::{Files, load_with};
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::resolve::Addresses;
+
+    struct Text(String);
+
+    impl Files for Text {
+        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Ok(self.0.clone().into_bytes())
+        }
+
+        fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+            Ok(Vec::new())
+        }
+
+        fn env(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    fn plan(checks: &str, before: Option<&Plan>) -> Plan {
+        let text = format!(
+            "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
+             [route.all]\nmatch = \"/*\"\npool = \"api\"\n\
+             [pool.api]\nservers = {{ a = {{ url = \"http://127.0.0.1:1\" }} }}\n{checks}\n"
+        );
+        let loaded = load_with(Path::new("/evergate.toml"), &Text(text)).unwrap();
+        Plan::compile(&loaded.config, &Addresses::default(), &BTreeMap::new(), before).unwrap()
+    }
+
+    #[test]
+    fn a_new_timetable_takes_the_place_of_the_old_one() {
+        let (mut wards, _checked) = Wards::new();
+        let (mut rng, now) = (Rng::seeded(1), Instant::EPOCH);
+        let mut events = Events::new(broadcast::Sender::new(8), quiet());
+        let slow = plan("check.tcp = { every = \"9s\" }", None);
+        wards.sync(&slow, now, &mut rng, &mut events);
+        assert_eq!(wards.timetable.len(), 1);
+        let fast = plan("check.tcp = { every = \"3s\" }", Some(&slow));
+        let uid = fast.pools[0].endpoints[0].uid;
+        assert_eq!(uid, slow.pools[0].endpoints[0].uid, "the endpoint stays");
+        wards.sync(&fast, now, &mut rng, &mut events);
+        wards.sync(&fast, now, &mut rng, &mut events);
+        assert_eq!(wards.timetable.len(), 1, "one check at a time");
+
+        // A check that the old policy wanted has nothing to say any more, whatever its index.
+        wards.probing = 1;
+        let refused = Err("connection refused".to_owned());
+        let stale = Checked { uid, what: What::Check(0), policy: 1, outcome: refused };
+        wards.hear(stale, &fast, now, &mut events);
+        assert_eq!(wards.wards[&uid].health.verdict().state, State::Up);
+        let none = plan("", Some(&fast));
+        wards.sync(&none, now, &mut rng, &mut events);
+        assert_eq!(wards.timetable.len(), 0);
+    }
+
+    fn quiet() -> evergate_config::Log {
+        evergate_config::Log {
+            level: Level::Error,
+            format: evergate_config::LogFormat::Text,
+            access: evergate_config::AccessLog::Off,
+        }
     }
 }

@@ -310,6 +310,33 @@ fn a_new_process_starts_with_a_clean_record() {
 }
 
 #[test]
+fn another_policy_keeps_what_is_known() {
+    let faster = |origin, checks| Policy { weight: 7, ..policy(origin, checks) };
+    let mut health = Health::new(policy(Origin::Instance, 1), at(0));
+    health.handle(at(0), Input::Started);
+    health.handle(at(1), Input::Connected);
+    health.follow(at(2), faster(Origin::Instance, 1));
+    assert_eq!(health.verdict().state, State::Up, "an instance that runs goes on");
+    assert_eq!(health.verdict().weight, 7);
+    health.handle(at(3), Input::Weight(3));
+    health.follow(at(3), policy(Origin::Instance, 1));
+    assert_eq!(health.verdict().weight, 3, "the operator's weight stands");
+
+    let mut health = configured(1);
+    health.handle(at(0), failed(0, "refused"));
+    health.follow(at(1), faster(Origin::Configured, 1));
+    assert_eq!(health.verdict().state, State::Down, "what fails its check still does");
+    health.follow(at(2), policy(Origin::Configured, 2));
+    assert_eq!(health.verdict().state, State::Up, "other checks know nothing yet");
+
+    health.handle(at(3), Input::Drain);
+    health.follow(at(4), policy(Origin::Configured, 0));
+    assert_eq!(health.verdict().state, State::Draining);
+    health.handle(at(5), Input::Undrain);
+    assert_eq!(health.verdict().state, State::Up);
+}
+
+#[test]
 fn first_checks_are_spread_over_the_interval() {
     let mut rng = Rng::seeded(1);
     let every = 10 * SECOND;
