@@ -36,6 +36,10 @@ impl Files for Helped<'_> {
         Disk.list(directory)
     }
 
+    fn mode(&self, path: &Path) -> Option<u32> {
+        Disk.mode(path)
+    }
+
     fn env(&self, name: &str) -> Option<String> {
         Disk.env(name)
     }
