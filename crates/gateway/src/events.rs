@@ -1,11 +1,10 @@
 //! What changed, in order, for people and for the admin API.
 
 use std::collections::VecDeque;
-use std::io::Write;
 
 use evergate_config::{Level, Log, LogFormat};
 use evergate_control::snapshot::Event;
-use evergate_sys::clock;
+use evergate_sys::{clock, stderr};
 use tokio::sync::broadcast;
 
 /// Events kept for those who ask later; the oldest go first.
@@ -18,12 +17,13 @@ pub struct Events {
     sequence: u64,
     listeners: broadcast::Sender<Event>,
     log: Log,
+    unprinted: u64,
 }
 
 impl Events {
     /// No events yet; each one goes to `listeners`, and to standard error as `log` says.
     pub fn new(listeners: broadcast::Sender<Event>, log: Log) -> Self {
-        Self { kept: VecDeque::new(), sequence: 0, listeners, log }
+        Self { kept: VecDeque::new(), sequence: 0, listeners, log, unprinted: 0 }
     }
 
     /// Follows another configuration of the log.
@@ -42,8 +42,8 @@ impl Events {
             subject: subject.to_owned(),
             reason: reason.to_owned(),
         };
-        if level <= self.log.level {
-            print(&event, self.log.format);
+        if level <= self.log.level && !print(&event, self.log.format) {
+            self.unprinted += 1;
         }
         if self.kept.len() == EVENTS_KEPT_MAX {
             self.kept.pop_front();
@@ -51,6 +51,11 @@ impl Events {
         self.kept.push_back(event.clone());
         // Nobody has to listen.
         let _ = self.listeners.send(event);
+    }
+
+    /// How many standard error did not take, because nobody reads it.
+    pub(crate) fn unprinted(&self) -> u64 {
+        self.unprinted
     }
 
     /// The events kept, oldest first.
@@ -69,8 +74,8 @@ const fn word(level: Level) -> &'static str {
     }
 }
 
-/// Standard error that is gone must not end the service.
-fn print(event: &Event, format: LogFormat) {
+/// Whether standard error took the line.
+fn print(event: &Event, format: LogFormat) -> bool {
     let mut line = match format {
         LogFormat::Json => serde_json::to_string(event).unwrap_or_default(),
         LogFormat::Text => format!(
@@ -82,5 +87,5 @@ fn print(event: &Event, format: LogFormat) {
         ),
     };
     line.push('\n');
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    stderr::print(line.as_bytes())
 }

@@ -13,6 +13,7 @@ use std::{fmt, io};
 
 use evergate_core::supervise::{instance, worker};
 use evergate_sys::privilege::User;
+use evergate_sys::stderr;
 
 mod apps;
 mod files;
@@ -95,9 +96,7 @@ fn report(line: fmt::Arguments<'_>) {
     print(format_args!("evergate: {line}"));
 }
 
-/// Writes to standard error. One that is closed must not end the keeper, as `eprintln` would.
+/// Writes to standard error; one that is closed or full must not stop the keeper.
 fn print(text: fmt::Arguments<'_>) {
-    use std::io::Write;
-
-    let _ = writeln!(io::stderr(), "{text}");
+    stderr::print(format!("{text}\n").as_bytes());
 }

@@ -7,6 +7,7 @@
 pub mod child;
 pub mod clock;
 pub mod cpus;
+pub mod directory;
 pub mod exit;
 pub mod inherited;
 pub mod listen;
@@ -18,4 +19,5 @@ pub mod rlimit;
 pub mod seqpacket;
 pub mod signal;
 pub mod splice;
+pub mod stderr;
 pub mod wait;
