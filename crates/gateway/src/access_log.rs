@@ -9,13 +9,13 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use evergate_config::AccessLog;
 use evergate_core::head::{Name, RequestHead};
 use evergate_sys::clock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::date::Calendar;
 use crate::http1::forward::{self, push_number};
@@ -24,6 +24,8 @@ use crate::http1::forward::{self, push_number};
 const BUFFER_BYTES: usize = 32 * 1024;
 /// Buffers waiting for the writer; past that they are dropped.
 const BUFFERS_QUEUED_MAX: usize = 32;
+/// How long the end waits for room in the queue before it tries again.
+const ROOM_WAIT: Duration = Duration::from_millis(10);
 /// Age at which a buffer is handed over.
 pub(crate) const BUFFER_AGE_MAX: Duration = Duration::from_millis(250);
 
@@ -60,8 +62,16 @@ pub(crate) struct LogBuffer {
 /// The way to the writer thread, and what became of the lines.
 #[derive(Clone, Debug)]
 pub struct LogWriter {
-    queue: SyncSender<Vec<u8>>,
+    queue: SyncSender<Piece>,
     counts: Arc<LogCounts>,
+}
+
+/// What the writer thread is given.
+#[derive(Debug)]
+enum Piece {
+    Lines(Vec<u8>),
+    /// To be dropped when its turn comes.
+    Mark(oneshot::Sender<()>),
 }
 
 /// Lines printed or on their way, and lines dropped.
@@ -84,14 +94,33 @@ impl LogWriter {
         Ok(Self { queue, counts: Arc::default() })
     }
 
+    /// Waits until everything that was handed over has been printed.
+    pub async fn finish(&self) {
+        let (mark, passed) = oneshot::channel();
+        let mut piece = Piece::Mark(mark);
+        while let Err(TrySendError::Full(same)) = self.queue.try_send(piece) {
+            piece = same;
+            tokio::time::sleep(ROOM_WAIT).await;
+        }
+        // That it was dropped is all there is to hear.
+        let _ = passed.await;
+    }
+
     /// What became of the lines so far.
     pub fn counts(&self) -> &LogCounts {
         &self.counts
     }
 }
 
-fn print(buffers: Receiver<Vec<u8>>, mut to: impl Write) {
-    for buffer in buffers {
+fn print(pieces: Receiver<Piece>, mut to: impl Write) {
+    for piece in pieces {
+        let buffer = match piece {
+            Piece::Lines(buffer) => buffer,
+            Piece::Mark(mark) => {
+                drop(mark);
+                continue;
+            }
+        };
         // A log that cannot be written must not end the service; the next line may get through.
         let _ = to.write_all(&buffer).and_then(|()| to.flush());
     }
@@ -137,7 +166,7 @@ impl LogBuffer {
         }
         let full = self.text.replace(Vec::with_capacity(BUFFER_BYTES + 1024));
         let counts = &self.writer.counts;
-        match self.writer.queue.try_send(full) {
+        match self.writer.queue.try_send(Piece::Lines(full)) {
             Ok(()) => counts.written.fetch_add(lines, Relaxed),
             Err(_) => counts.dropped.fetch_add(lines, Relaxed),
         };

@@ -9,13 +9,13 @@ use std::net::TcpListener as StdListener;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread;
 use std::time::Duration;
 
 use evergate_sys::{clock, random};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::access_log::{BUFFER_AGE_MAX, LogBuffer, LogWriter};
 use crate::listener::{self, Gate};
@@ -39,7 +39,7 @@ pub(crate) struct DataPlane {
 #[derive(Debug)]
 struct Thread {
     commands: mpsc::Sender<ToShard>,
-    join: Option<JoinHandle<()>>,
+    join: Option<thread::JoinHandle<()>>,
 }
 
 /// What a thread is told.
@@ -83,13 +83,13 @@ impl DataPlane {
         let start_one = |index: usize| {
             let (commands, inbox) = mpsc::channel(COMMANDS_QUEUED_MAX);
             let (plan, log, reports) = (Arc::clone(plan), log.clone(), reports.clone());
+            // Here, so that a failure is noticed: nobody would accept from a dead thread's sockets.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let Ok(runtime) = runtime else { return };
                 let shard = Shard::new(plan, random::seed(), LogBuffer::new(log), reports);
                 LocalSet::new().block_on(&runtime, serve(Rc::new(shard), inbox));
             };
-            let join = std::thread::Builder::new().name(format!("data-{index}")).spawn(run)?;
+            let join = thread::Builder::new().name(format!("data-{index}")).spawn(run)?;
             Ok(Thread { commands, join: Some(join) })
         };
         Ok(Self { threads: (0..threads).map(start_one).collect::<io::Result<_>>()? })
@@ -141,7 +141,7 @@ impl DataPlane {
         all
     }
 
-    /// Stops accepting, lets requests in flight finish, and ends the threads.
+    /// Accepts who is waiting and no more, lets requests in flight finish, and ends the threads.
     pub(crate) async fn drain(&mut self) {
         let mut waiting = Vec::with_capacity(self.threads.len());
         for thread in &self.threads {
@@ -166,28 +166,25 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
     tokio::task::spawn_local(async move { timers.run().await });
     tokio::task::spawn_local(hand_log_over(Rc::clone(&shard)));
     tokio::task::spawn_local(sweep(Rc::clone(&shard)));
-    let mut accepting: Vec<(SocketKey, AbortHandle)> = Vec::new();
+    let mut accepting: Vec<Accepting> = Vec::new();
     while let Some(command) = inbox.recv().await {
         match command {
             ToShard::Plan(plan) => shard.set_plan(plan),
             ToShard::Accept { key, socket, gate } => {
-                if let Some(task) = accept(&shard, &key, socket, gate) {
-                    accepting.push((key, task));
+                accepting.extend(accept(&shard, key, socket, gate));
+            }
+            ToShard::Close { key } => {
+                for closing in accepting.extract_if(.., |open| open.key == key) {
+                    closing.close().await;
                 }
             }
-            ToShard::Close { key } => accepting.retain(|(open, task)| {
-                if *open == key {
-                    task.abort();
-                }
-                *open != key
-            }),
             ToShard::Count(reply) => {
                 // Whoever asked may have given up.
                 let _ = reply.send(counts(&shard));
             }
             ToShard::Drain(reply) => {
-                for (_, task) in accepting.drain(..) {
-                    task.abort();
+                for open in accepting.drain(..) {
+                    open.close().await;
                 }
                 drain(&shard).await;
                 let _ = reply.send(());
@@ -197,22 +194,40 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
     }
 }
 
+/// A socket that is accepted from.
+#[derive(Debug)]
+struct Accepting {
+    key: SocketKey,
+    closing: Rc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    /// Accepts who is waiting already, and no more.
+    async fn close(self) {
+        self.closing.notify_one();
+        // It only fails if it panicked, and then it accepts no more either.
+        let _ = self.task.await;
+    }
+}
+
 fn accept(
     shard: &Rc<Shard>,
-    key: &SocketKey,
+    key: SocketKey,
     socket: OwnedFd,
     gate: Arc<Gate>,
-) -> Option<AbortHandle> {
+) -> Option<Accepting> {
     let listening = StdListener::from(socket);
     let socket = listening.set_nonblocking(true).and_then(|()| TcpListener::from_std(listening));
     match socket {
         Ok(socket) => {
             let name = Rc::from(key.0.as_str());
-            let run = listener::run(Rc::clone(shard), name, gate, socket);
-            Some(tokio::task::spawn_local(run).abort_handle())
+            let closing = Rc::new(Notify::new());
+            let run = listener::run(Rc::clone(shard), name, gate, socket, Rc::clone(&closing));
+            Some(Accepting { key, closing, task: tokio::task::spawn_local(run) })
         }
         Err(error) => {
-            let report = Report::AcceptFailed { listener: key.0.clone(), error: error.to_string() };
+            let report = Report::AcceptFailed { listener: key.0, error: error.to_string() };
             let _ = shard.reports.try_send(report);
             None
         }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use evergate_sys::listen::BACKLOG;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::http1::server;
 use crate::plan::Listener;
@@ -50,19 +52,53 @@ struct Admission {
     address: IpAddr,
 }
 
-/// Accepts on `socket` and serves every connection, until it is aborted.
-pub(crate) async fn run(shard: Rc<Shard>, name: Rc<str>, gate: Arc<Gate>, socket: TcpListener) {
+/// Accepts on `socket` and serves every connection, until it is told of `closing`; whoever has
+/// connected by then is served too.
+pub(crate) async fn run(
+    shard: Rc<Shard>,
+    name: Rc<str>,
+    gate: Arc<Gate>,
+    socket: TcpListener,
+    closing: Rc<Notify>,
+) {
+    let mut failing = false;
     loop {
-        match socket.accept().await {
-            Ok((tcp, peer)) => admit(&shard, &name, &gate, tcp, peer),
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = closing.notified() => return accept_rest(&shard, &name, &gate, socket),
+        };
+        match accepted {
+            Ok((tcp, peer)) => {
+                failing = false;
+                admit(&shard, &name, &gate, tcp, peer);
+            }
             Err(error) if is_of_connection(&error) => {}
             Err(error) => {
-                let report =
-                    Report::AcceptFailed { listener: name.to_string(), error: error.to_string() };
-                // Reported again in a moment if it goes on.
-                let _ = shard.reports.try_send(report);
+                // Told once, however long it lasts; a report that finds no room is tried again.
+                if !failing {
+                    let (listener, error) = (name.to_string(), error.to_string());
+                    let report = Report::AcceptFailed { listener, error };
+                    failing = shard.reports.try_send(report).is_ok();
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Accepts who is waiting. The runtime may not have heard of them yet, so it is not asked.
+fn accept_rest(shard: &Rc<Shard>, name: &Rc<str>, gate: &Arc<Gate>, socket: TcpListener) {
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        match socket.accept() {
+            Ok((tcp, peer)) => {
+                let tcp = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp));
+                if let Ok(tcp) = tcp {
+                    admit(shard, name, gate, tcp, peer);
+                }
+            }
+            Err(error) if is_of_connection(&error) => {}
+            Err(_) => return,
         }
     }
 }

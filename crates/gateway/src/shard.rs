@@ -125,7 +125,7 @@ impl Shard {
         *self.plan.borrow_mut() = Rc::new(next);
     }
 
-    /// Ends idle connections now and busy ones after their response.
+    /// Ends idle connections in a moment and busy ones after their response.
     pub(crate) fn drain(&self) {
         self.draining.set(true);
         self.timers.fire_all();

@@ -13,6 +13,17 @@ pub(crate) fn of_port(port: u16) -> Option<String> {
             .lines()
             .find_map(|line| listener(line, port).map(str::to_owned))
     })?;
+    of_socket(&inode)
+}
+
+/// The same for the Unix socket at `path`.
+pub(crate) fn of_path(path: &str) -> Option<String> {
+    let table = fs::read_to_string("/proc/net/unix").ok()?;
+    let inode = table.lines().find_map(|line| unix_listener(line, path))?;
+    of_socket(inode)
+}
+
+fn of_socket(inode: &str) -> Option<String> {
     let socket = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
     processes.map(|process| process.path()).find_map(|process| {
@@ -31,6 +42,15 @@ fn listener(line: &str, port: u16) -> Option<&str> {
     let listens = fields.nth(1)? == "0A";
     let same = u16::from_str_radix(local_port, 16) == Ok(port);
     (listens && same).then(|| fields.nth(5))?
+}
+
+/// The inode of the socket in a line of `/proc/net/unix`, if it listens at `path`.
+fn unix_listener<'l>(line: &'l str, path: &str) -> Option<&'l str> {
+    let mut fields = line.split_ascii_whitespace();
+    // __SO_ACCEPTCON
+    let listens = fields.nth(3)? == "00010000";
+    let inode = fields.nth(2)?;
+    (listens && line.ends_with(&format!(" {path}"))).then_some(inode)
 }
 
 fn describe(process: &Path) -> Option<String> {
@@ -55,6 +75,17 @@ mod tests {
             drop(listener);
             assert_eq!(of_port(port), None);
         }
+    }
+
+    #[test]
+    fn the_holder_of_a_path_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let holder = of_path(path.to_str().unwrap()).unwrap();
+        assert!(holder.ends_with(&format!(" (process {})", std::process::id())), "{holder}");
+        drop(listener);
+        assert_eq!(of_path(path.to_str().unwrap()), None);
     }
 
     #[test]

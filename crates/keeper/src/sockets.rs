@@ -14,6 +14,8 @@ use evergate_control::link::{Address, FDS_MAX, Listener, Outcome};
 use evergate_core::reconcile::{Step, reconcile, sockets_missing};
 use evergate_sys::listen::{self, BACKLOG, Sharing};
 
+use rustix::io::Errno;
+
 use crate::holder;
 
 /// Every listening socket.
@@ -202,13 +204,22 @@ fn explain_tcp(address: SocketAddr, error: &io::Error) -> String {
 
 fn explain_unix(path: &str, error: &io::Error) -> String {
     let why = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program listens on it, or it is no socket; stop that, remove the file, or \
-             choose another path"
-                .to_owned()
+        io::ErrorKind::AddrInUse => match holder::of_path(path) {
+            Some(holder) => {
+                format!("{holder} listens on it already; stop that, or choose another node.run_dir")
+            }
+            None => "it exists already and is no socket of ours; remove it, or choose another \
+                     node.run_dir"
+                .to_owned(),
+        },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "not allowed; choose a node.run_dir that this user may write to".to_owned()
         }
-        io::ErrorKind::PermissionDenied => {
-            "not allowed; choose a path in a directory that this user may write to".to_owned()
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "its directory cannot be made; choose another node.run_dir".to_owned()
+        }
+        _ if error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => {
+            "the path is too long for a socket; choose a shorter node.run_dir".to_owned()
         }
         _ => error.to_string(),
     };

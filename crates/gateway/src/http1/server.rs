@@ -27,6 +27,9 @@ use crate::shard::Shard;
 use crate::timers::Timer;
 use crate::wire::{Unsent, Wire};
 
+/// When all ends, how long a connection on which no request has begun is kept for one more: a client
+/// that is just sending one gets an answer, and with it the word that the connection ends.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a connection that we closed is read on, so that the client gets our last response
 /// instead of a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -149,6 +152,9 @@ impl Connection {
             (None, false) => now + limits.idle_timeout,
             (Some(_), _) | (None, true) => now + limits.header_timeout,
         };
+        if started.is_none() && self.shard.draining.get() {
+            deadline = deadline.min(now + FAREWELL);
+        }
         self.timer.set(deadline);
         self.begun = false;
         if started.is_some() {
@@ -182,8 +188,19 @@ impl Connection {
                     Poll::Pending => {}
                 }
                 ready!(self.timer.poll_elapsed(cx));
-                let Some(begin) = started else { return Poll::Ready(Arrival::Over) };
-                if clock::now() >= deadline {
+                let late = clock::now();
+                let Some(begin) = started else {
+                    if late >= deadline {
+                        return Poll::Ready(Arrival::Over);
+                    }
+                    // It elapsed because all ends.
+                    if self.shard.draining.get() {
+                        deadline = deadline.min(late + FAREWELL);
+                    }
+                    self.timer.set(deadline);
+                    continue;
+                };
+                if late >= deadline {
                     let reject = Reject::Client(ClientFault::HeaderTimeout);
                     return Poll::Ready(Arrival::Refused(reject, begin));
                 }
