@@ -43,7 +43,7 @@ pub enum ToKeeper {
     #[n(3)]
     Remember,
     /// Opens a file for reading; the worker may lack the right. The keeper allows it only for
-    /// regular files below the directory of the configuration file.
+    /// regular files and directories below that of the configuration file.
     #[n(4)]
     Open {
         /// Chosen by the worker, repeated in the answer.

@@ -4,7 +4,9 @@
 //! and carries the configuration's changes out until the keeper tells it to stop. Everything here
 //! runs on one thread; requests are served by the gateway's own.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +28,7 @@ mod watch;
 use control_plane::ControlPlane;
 use files::Helped;
 use link::Link;
+use watch::Look;
 
 /// Most bytes of a remembered configuration.
 const REMEMBERED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -46,6 +49,8 @@ struct Start {
     loaded: Loaded,
     /// Why it is the remembered one: what is wrong with the file.
     file_errors: Option<String>,
+    /// Every file it was read from, or should have been.
+    seen: BTreeMap<PathBuf, Look>,
 }
 
 /// Serves traffic for the keeper that started it.
@@ -115,14 +120,15 @@ fn welcome(link: &mut Link) -> anyhow::Result<(Birth, Option<Vec<u8>>)> {
 /// The configuration in the file; or, if that is bad, the one an earlier worker applied, so that a
 /// crash never makes a bad edit matter.
 fn load(file: &Path, remembered: Option<Vec<u8>>, link: &mut Link) -> Result<Start, String> {
-    match load_with(file, &Helped::new(link)) {
-        Ok(loaded) => Ok(Start { file: file.to_owned(), loaded, file_errors: None }),
+    let files = Helped::new(link);
+    let outcome = load_with(file, &files);
+    let (seen, file) = (files.into_asked(), file.to_owned());
+    match outcome {
+        Ok(loaded) => Ok(Start { file, loaded, file_errors: None, seen }),
         Err(errors) => {
             let errors = render(&errors, false);
             match remembered.map(|blob| recall(&blob)) {
-                Some(Ok(loaded)) => {
-                    Ok(Start { file: file.to_owned(), loaded, file_errors: Some(errors) })
-                }
+                Some(Ok(loaded)) => Ok(Start { file, loaded, file_errors: Some(errors), seen }),
                 Some(Err(_)) | None => Err(errors),
             }
         }
@@ -138,9 +144,12 @@ fn hopeless(link: &Link, message: String) -> anyhow::Result<ExitCode> {
 /// Becomes `user` if we are root, and gives up every way to gain rights again.
 fn drop_rights(user: &str) -> anyhow::Result<()> {
     if privilege::is_root() {
-        let user_ids = privilege::user(user).with_context(|| {
-            format!("node.user: there is no user `{user}` on this machine; name one that exists")
-        })?;
+        let user_ids = match privilege::user(user) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bail!("node.user: there is no user `{user}` in /etc/passwd; name one that exists")
+            }
+            other => other.with_context(|| format!("cannot look up the user `{user}`"))?,
+        };
         privilege::become_user(&user_ids)
             .with_context(|| format!("cannot become the user `{user}`"))?;
         privilege::set_dumpable(Dumpable::No).context("cannot forbid core dumps")?;

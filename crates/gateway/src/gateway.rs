@@ -4,7 +4,7 @@
 //! One owner, no locks: whoever runs the control plane calls these methods from one task, and
 //! awaits [`Gateway::turn`] in between, which does whatever is due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use crate::explain;
 use crate::histogram::Histogram;
 use crate::listener::Gate;
 use crate::plan::{Member, Plan, RouteAction};
+use crate::pool_local::RouteCounters;
 use crate::resolve::Addresses;
 use crate::shard::{REPORTS_QUEUED_MAX, Report};
 use crate::wards::{Checked, Wards};
@@ -50,6 +51,14 @@ pub struct Gateway {
     reports: mpsc::Receiver<Report>,
     checked: mpsc::Receiver<Checked>,
     rng: Rng,
+}
+
+/// A configuration that was compiled and can be put in force.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    addresses: Addresses,
+    plan: Plan,
 }
 
 impl Gateway {
@@ -106,19 +115,24 @@ impl Gateway {
         &mut self.events
     }
 
-    /// Puts `config` in force: compiles it whole, then swaps. Nothing changes if it cannot be
-    /// compiled.
+    /// Compiles `config` whole, without changing anything; [`Gateway::enforce`] puts it in force.
     ///
     /// # Errors
     /// Says why it cannot be compiled.
-    pub async fn apply(&mut self, config: Config, addresses: Addresses) -> Result<(), String> {
+    pub fn prepare(&self, config: Config, addresses: Addresses) -> Result<Prepared, String> {
         let before = Some(&*self.plan);
         let plan = Plan::compile(&config, &addresses, &self.instances, before)?;
+        Ok(Prepared { config, addresses, plan })
+    }
+
+    /// Puts a configuration in force. Nothing else may have changed since it was prepared.
+    pub async fn enforce(&mut self, prepared: Prepared) {
+        let Prepared { config, addresses, plan } = prepared;
+        debug_assert!(plan.generation == self.plan.generation + 1, "prepared from this plan");
         self.events.set_log(config.log);
         self.config = config;
         self.addresses = addresses;
         self.swap(plan).await;
-        Ok(())
     }
 
     /// What would change if `config` were applied.
@@ -246,16 +260,16 @@ impl Gateway {
     /// The state of every route, in order of name.
     pub async fn routes(&self) -> Vec<RouteStatus> {
         let counts = self.data.counts().await;
-        let routes = self.plan.routes.iter().map(|route| {
-            let shards = counts.iter().flat_map(|shard| &shard.routes);
-            let statuses = shards
-                .filter(|(name, _)| *name == route.name)
-                .flat_map(|(_, counters)| counters.statuses.iter().copied());
-            let (mut requests, mut errors) = (0, 0);
-            for (status, count) in statuses {
-                requests += count;
-                errors += if status >= 500 { count } else { 0 };
+        let mut by_name: HashMap<&str, (u64, u64)> = HashMap::new();
+        for (name, counters) in counts.iter().flat_map(|shard| &shard.routes) {
+            let (requests, errors) = by_name.entry(name).or_default();
+            for (status, count) in &counters.statuses {
+                *requests += count;
+                *errors += if *status >= 500 { *count } else { 0 };
             }
+        }
+        let routes = self.plan.routes.iter().map(|route| {
+            let (requests, errors) = by_name.get(route.name.as_str()).copied().unwrap_or_default();
             RouteStatus {
                 name: route.name.clone(),
                 pattern: route.pattern.clone(),
@@ -283,15 +297,20 @@ impl Gateway {
             pools: self.pool_stats(&counts),
             rejects: rejects.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             log_lines: log.written.load(Relaxed),
-            log_dropped: log.dropped.load(Relaxed),
+            log_dropped: log.dropped.load(Relaxed) + self.events.unprinted(),
             panics: counts.iter().map(|shard| shard.panics).sum(),
             ..Stats::default()
         }
     }
 
-    /// Stops accepting, lets requests in flight finish, and ends the threads.
+    /// Serves who is waiting to be accepted, lets requests in flight finish, and ends the threads.
     pub async fn drain(&mut self) {
         self.data.drain().await;
+    }
+
+    /// Waits until every line of the access log was printed.
+    pub async fn finish_log(&self) {
+        self.log.finish().await;
     }
 
     async fn recompile(&mut self) {
@@ -355,12 +374,15 @@ impl Gateway {
             };
             (route.name.as_str(), pool)
         });
+        let mut by_name: HashMap<&str, Vec<&RouteCounters>> = HashMap::new();
+        for (name, counters) in counts.iter().flat_map(|shard| &shard.routes) {
+            by_name.entry(name).or_default().push(counters);
+        }
         let stats = names.chain([("-", "")]).map(|(name, pool)| {
             let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
             let mut duration = Histogram::default();
             let (mut received, mut sent) = (0, 0);
-            let shards = counts.iter().flat_map(|shard| &shard.routes);
-            for (_, counters) in shards.filter(|(route, _)| route == name) {
+            for counters in by_name.get(name).into_iter().flatten() {
                 for (status, count) in &counters.statuses {
                     *statuses.entry(*status).or_default() += count;
                 }

@@ -42,5 +42,5 @@ mod wire;
 
 pub use access_log::{LogCounts, LogWriter};
 pub use events::Events;
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Prepared};
 pub use resolve::Addresses;

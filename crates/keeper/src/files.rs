@@ -1,6 +1,6 @@
 //! Opening files for a worker that may not: certificates and keys, mostly.
 //!
-//! The worker faces the network, so it is not believed: only plain files below the directory of the
+//! The worker faces the network, so it is not believed: only plain files and directories below that of the
 //! configuration file, wherever links lead.
 
 use std::fs::{self, OpenOptions};
@@ -29,8 +29,9 @@ pub(crate) fn open(directory: &Path, path: &str) -> Result<OwnedFd, String> {
         .custom_flags(flags.bits() as i32)
         .open(found)
         .map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(format!("cannot open {path}: not a regular file"));
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() && !found.is_dir() {
+        return Err(format!("cannot open {path}: neither a regular file nor a directory"));
     }
     Ok(file.into())
 }
@@ -64,13 +65,14 @@ mod tests {
             ("config/bad", "outside"),
             ("config/../outside", "outside"),
             ("config-other", "outside"),
-            ("config/tls", "not a regular file"),
             ("config/none", "No such file"),
         ];
         for (name, reason) in bad {
             let error = open(&inside, &path(name)).unwrap_err();
             assert!(error.contains(reason), "{name}: {error}");
         }
+        let directory = fs::File::from(open(&inside, &path("config/tls")).unwrap());
+        assert!(directory.metadata().unwrap().is_dir());
         assert!(open(&inside, "good").unwrap_err().contains("absolute"));
         assert!(open(Path::new("/dev"), "/dev/null").unwrap_err().contains("regular"));
     }

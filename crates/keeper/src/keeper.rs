@@ -227,13 +227,14 @@ impl Keeper {
     fn handle_worker_exit(&mut self, now: Instant, pid: u32, exit: Exit) {
         self.close_link();
         self.worker.pid = None;
-        if self.stopping == Stopping::No {
-            report(format_args!("the worker (process {pid}) ended: {exit}"));
-        }
         let fate = match exit {
             Exit::Status(HOPELESS_STATUS) => Fate::Hopeless,
             Exit::Status(_) | Exit::Signal { .. } => Fate::Crashed,
         };
+        // One without hope has said why.
+        if self.stopping == Stopping::No && fate == Fate::Crashed {
+            report(format_args!("the worker (process {pid}) ended: {exit}"));
+        }
         self.feed(now, Input::Exited(fate));
     }
 
@@ -301,6 +302,9 @@ impl Keeper {
                 Output::AskToStop => {
                     let grace_ms = self.options.worker_policy.grace.as_millis() as u32;
                     self.send(now, &ToWorker::Stop { grace_ms }, vec![]);
+                    // The worker serves who has come so far. Who comes now had better be refused
+                    // at once than wait for somebody who will not come.
+                    self.sockets.close_all();
                 }
                 Output::Kill(reason) => {
                     let pid = self.worker.pid.expect("only a worker with a process is killed");

@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admin::AdminServers;
-use super::files::Helped;
+use super::files::{self, Helped};
 use super::link::{Link, LinkEvents, Packet};
 use super::sockets::{self, ADMIN, Bound, Key};
 use super::watch::{LOOK_EVERY, Watch};
@@ -28,6 +28,9 @@ use super::{Birth, Start};
 
 /// How often names of servers are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the last lines of the access log may take to be printed when all ends.
+const LOG_GRACE: Duration = Duration::from_millis(500);
 
 /// The control plane of one worker.
 #[derive(Debug)]
@@ -83,7 +86,7 @@ impl ControlPlane {
         birth: Birth,
         start: Start,
     ) -> anyhow::Result<Result<Self, Refused>> {
-        let Start { file, loaded, file_errors } = start;
+        let Start { file, loaded, file_errors, seen } = start;
         let config = &loaded.config;
         let threads = config.node.threads.map_or_else(|| cpus::available().get(), usize::from);
         let (sender, commands) = mpsc::channel(COMMANDS_QUEUED_MAX);
@@ -108,11 +111,13 @@ impl ControlPlane {
             commands,
             watch: Watch::default(),
         };
+        control_plane.watch.set(seen);
         let mut bound = control_plane.settle(&desired)?;
         let failures = sockets::failures(&bound);
         // Whoever starts it for the first time can mend it; later it is better to serve the rest.
         if !failures.is_empty() && control_plane.birth.generation == 1 {
-            let message = failures.join("\n");
+            let lines: Vec<_> = failures.iter().map(|why| format!("evergate: {why}")).collect();
+            let message = lines.join("\n");
             return Ok(Err(Refused { link: control_plane.link, message }));
         }
         for failure in failures {
@@ -127,6 +132,7 @@ impl ControlPlane {
             control_plane.reloads.failure = Some(errors);
         }
         control_plane.link.send(&ToKeeper::Ready, &[])?;
+        control_plane.tell_ready();
         Ok(Ok(control_plane))
     }
 
@@ -142,9 +148,7 @@ impl ControlPlane {
                 () = self.gateway.turn() => {}
                 () = readable(self.link_events.as_ref(), waiting) => {}
                 Some(command) = self.commands.recv() => self.answer(command).await,
-                _ = look.tick() => if self.watch.has_changed() {
-                    self.reload_and_tell().await;
-                },
+                _ = look.tick() => self.look_at_files().await,
                 _ = resolve.tick() => self.resolve_again().await,
             }
             if let Next::Stop { grace } = self.hear_keeper().await {
@@ -156,8 +160,7 @@ impl ControlPlane {
     /// Reads the configuration again and applies it, or says everything that is wrong with it. With
     /// `dry_run` it only says what would change.
     pub(super) async fn reload(&mut self, dry_run: bool) -> Result<PlanChange, String> {
-        let loaded = load_with(&self.file, &Helped::new(&mut self.link));
-        let loaded = loaded.map_err(|errors| render(&errors, false))?;
+        let loaded = self.load(dry_run)?;
         let mut change = self.gateway.difference(&loaded.config);
         change.warnings =
             loaded.warnings.iter().map(|one| render(std::slice::from_ref(one), false)).collect();
@@ -166,6 +169,32 @@ impl ControlPlane {
             self.applied(&loaded);
         }
         Ok(change)
+    }
+
+    /// Reads the configuration; watches what it was read from, unless this is only a question.
+    fn load(&mut self, dry_run: bool) -> Result<Loaded, String> {
+        let files = Helped::new(&mut self.link);
+        let loaded = load_with(&self.file, &files);
+        let seen = files.into_asked();
+        if !dry_run {
+            self.watch.set(seen);
+        }
+        loaded.map_err(|errors| render(&errors, false))
+    }
+
+    /// Reloads if a file changed. A change that amounts to nothing is not worth an event.
+    async fn look_at_files(&mut self) {
+        let link = &mut self.link;
+        if !self.watch.has_changed(|path| files::metadata(link, path)) {
+            return;
+        }
+        let is_known = match self.load(false) {
+            Ok(loaded) => self.reloads.failure.is_none() && loaded.config == *self.gateway.config(),
+            Err(errors) => self.reloads.failure == Some(errors),
+        };
+        if !is_known {
+            self.reload_and_tell().await;
+        }
     }
 
     /// A reload that nobody waits for: its outcome is an event.
@@ -218,8 +247,10 @@ impl ControlPlane {
         let threads = u16::try_from(self.gateway.threads()).unwrap_or(u16::MAX);
         let wanted = sockets::desired(&config, threads);
         let addresses = self.resolve(&config).await;
+        let next = self.gateway.prepare(config, addresses)?;
         if wanted == self.desired {
-            return self.gateway.apply(config, addresses).await;
+            self.gateway.enforce(next).await;
+            return Ok(());
         }
         let gone = |error: io::Error| format!("the keeper does not answer: {error}");
         let mut bound = self.settle(&sockets::union(&wanted, &self.desired)).map_err(gone)?;
@@ -229,15 +260,31 @@ impl ControlPlane {
             self.settle(&before).map_err(gone)?;
             return Err(failures.join("\n"));
         }
-        self.gateway.apply(config, addresses).await?;
+        // The keeper lets go first, so that whoever is still waiting on a socket that goes is
+        // accepted below; apps change only once no request needs those of before.
+        let sockets_only =
+            Desired { apps: self.desired.apps.clone(), listeners: wanted.listeners.clone() };
+        self.settle(&sockets_only).map_err(gone)?;
+        self.forget_sockets(&wanted).await;
+        self.gateway.enforce(next).await;
         bound.retain(|(name, address), _| {
             wanted.listeners.iter().any(|one| one.name == *name && one.address == *address)
         });
-        self.forget_sockets(&wanted).await;
         self.take_sockets(&mut bound).await;
         self.settle(&wanted).map_err(gone)?;
         self.desired = wanted;
         Ok(())
+    }
+
+    /// One event that says that, where and for whom we serve.
+    fn tell_ready(&mut self) {
+        let listeners = self.gateway.listeners().into_iter().flat_map(|listener| {
+            let name = listener.name;
+            listener.addresses.into_iter().map(move |address| format!("{name} on {address}"))
+        });
+        let admin = self.admin.addresses().into_iter().map(|address| format!("admin on {address}"));
+        let places: Vec<_> = listeners.chain(admin).collect();
+        self.event(Level::Info, "ready", "worker", &places.join(", "));
     }
 
     /// Everything that follows from having applied a configuration.
@@ -245,7 +292,6 @@ impl ControlPlane {
         self.reloads.generation += 1;
         self.reloads.applied_at = clock::unix_seconds();
         self.reloads.failure = None;
-        self.watch.set(&loaded.config.files);
         self.admin.set_access(&loaded.config.admin);
         for warning in &loaded.warnings {
             let text = render(std::slice::from_ref(warning), false);
@@ -404,6 +450,9 @@ impl ControlPlane {
         self.event(Level::Info, "stopping", "worker", "requests in flight are finished");
         if timeout(grace, self.gateway.drain()).await.is_err() {
             self.event(Level::Warn, "drain_cut", "worker", "the grace is over; the rest is cut");
+        }
+        if timeout(LOG_GRACE, self.gateway.finish_log()).await.is_err() {
+            self.event(Level::Warn, "log_cut", "worker", "nobody reads standard output");
         }
         // A keeper that is gone need not be told.
         let _ = self.link.send(&ToKeeper::Drained, &[]);

@@ -1,43 +1,74 @@
 //! Reading the configuration as somebody without rights: what we may not open, the keeper opens.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use evergate_config::{Disk, Files};
+use evergate_sys::directory;
 
 use super::link::Link;
+use super::watch::{Look, look};
 
 /// The disk, with the keeper's help.
 #[derive(Debug)]
 pub(super) struct Helped<'a> {
     link: RefCell<&'a mut Link>,
+    asked: RefCell<BTreeMap<PathBuf, Look>>,
 }
 
 impl<'a> Helped<'a> {
     /// Asks over `link` where the disk refuses.
     pub(super) fn new(link: &'a mut Link) -> Self {
-        Self { link: RefCell::new(link) }
+        Self { link: RefCell::new(link), asked: RefCell::default() }
+    }
+
+    /// Every file and directory that was asked for, found or not, and what it looked like before it
+    /// was read: what has to change before another attempt can end differently.
+    pub(super) fn into_asked(self) -> BTreeMap<PathBuf, Look> {
+        self.asked.into_inner()
+    }
+
+    fn note(&self, path: &Path) {
+        let seen = look(metadata(&mut self.link.borrow_mut(), path));
+        self.asked.borrow_mut().entry(path.to_owned()).or_insert(seen);
+    }
+}
+
+/// What is known of a file or directory, asked over `link` if it lies where we may not look.
+pub(super) fn metadata(link: &mut Link, path: &Path) -> io::Result<Metadata> {
+    helped(std::fs::metadata(path), || File::from(link.open(path)?).metadata())
+}
+
+/// The first outcome, or the second where the first is a refusal. If the keeper will not either,
+/// the first reason is the one to tell.
+fn helped<T>(tried: io::Result<T>, help: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => help().map_err(|_| error),
+        other => other,
     }
 }
 
 impl Files for Helped<'_> {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        match Disk.read(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                // If the keeper will not either, the first reason is the one to tell.
-                self.link.borrow_mut().read_file(path).map_err(|_| error)
-            }
-            other => other,
-        }
+        self.note(path);
+        helped(Disk.read(path), || self.link.borrow_mut().read_file(path))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        Disk.list(directory)
+        self.note(directory);
+        helped(Disk.list(directory), || {
+            let names = directory::names(self.link.borrow_mut().open(directory)?)?;
+            Ok(names.into_iter().map(|name| directory.join(name)).collect())
+        })
     }
 
     fn mode(&self, path: &Path) -> Option<u32> {
-        Disk.mode(path)
+        let found = metadata(&mut self.link.borrow_mut(), path).ok()?;
+        Some(found.permissions().mode() & 0o7777)
     }
 
     fn env(&self, name: &str) -> Option<String> {

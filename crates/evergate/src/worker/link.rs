@@ -90,6 +90,14 @@ impl Link {
 
     /// Reads a file that the keeper may open and we may not.
     pub(super) fn read_file(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let most = evergate_config::FILE_BYTES_MAX as u64 + 1;
+        File::from(self.open(path)?).take(most).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Has the keeper open a file or a directory that we may not.
+    pub(super) fn open(&mut self, path: &Path) -> io::Result<OwnedFd> {
         self.requests += 1;
         let request = self.requests;
         let Some(text) = path.to_str() else { return Err(io::ErrorKind::InvalidInput.into()) };
@@ -101,13 +109,7 @@ impl Link {
                     if let Some(error) = error {
                         return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
                     }
-                    let file = fds.into_iter().next();
-                    let file = file.ok_or(io::ErrorKind::InvalidData)?;
-                    let mut bytes = Vec::new();
-                    File::from(file)
-                        .take(evergate_config::FILE_BYTES_MAX as u64 + 1)
-                        .read_to_end(&mut bytes)?;
-                    return Ok(bytes);
+                    return Ok(fds.into_iter().next().ok_or(io::ErrorKind::InvalidData)?);
                 }
                 other => self.backlog.push_back((other, fds)),
             }

@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often the files are looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a file looked like: inode, size, and time of the last change in nanoseconds.
-type Look = Option<(u64, u64, i128)>;
+pub(super) type Look = Option<(u64, u64, i128)>;
 
-/// Files, and what they looked like.
+/// Files and directories, and what they looked like.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     seen: BTreeMap<PathBuf, Look>,
@@ -24,17 +25,21 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `files` and the directories they are in from now on.
-    pub(super) fn set(&mut self, files: &[PathBuf]) {
-        self.seen = files.iter().map(|file| (file.clone(), look(file))).collect();
+    /// Watches these from now on, for changes since they looked like that.
+    pub(super) fn set(&mut self, seen: BTreeMap<PathBuf, Look>) {
+        self.seen = seen;
         self.pending = false;
     }
 
-    /// Looks once. Says whether something changed before the last look and nothing since.
-    pub(super) fn has_changed(&mut self) -> bool {
+    /// Looks once, at each by `metadata`. Says whether something changed before the last look and
+    /// nothing since.
+    pub(super) fn has_changed(
+        &mut self,
+        mut metadata: impl FnMut(&Path) -> io::Result<Metadata>,
+    ) -> bool {
         let mut moved = false;
         for (file, seen) in &mut self.seen {
-            let now = look(file);
+            let now = look(metadata(file));
             moved |= now != *seen;
             *seen = now;
         }
@@ -46,12 +51,13 @@ impl Watch {
     }
 }
 
-fn look(file: &PathBuf) -> Look {
+/// What there is to see in `found`.
+pub(super) fn look(found: io::Result<Metadata>) -> Look {
     let facts = |data: Metadata| {
         let changed = i128::from(data.mtime()) * 1_000_000_000 + i128::from(data.mtime_nsec());
         (data.ino(), data.len(), changed)
     };
-    std::fs::metadata(file).ok().map(facts)
+    found.ok().map(facts)
 }
 
 #[cfg(test)]
@@ -64,16 +70,22 @@ mod tests {
         let file = folder.path().join("evergate.toml");
         std::fs::write(&file, "a").unwrap();
         let mut watch = Watch::default();
-        watch.set(std::slice::from_ref(&file));
-        assert!(!watch.has_changed());
+        let metadata = |path: &Path| std::fs::metadata(path);
+        let seen = [file.clone(), folder.path().to_owned()];
+        watch.set(seen.map(|path| (path.clone(), look(metadata(&path)))).into());
+        let mut has_changed = || watch.has_changed(metadata);
+        assert!(!has_changed());
         std::fs::write(&file, "ab").unwrap();
-        assert!(!watch.has_changed(), "it may still be being written");
+        assert!(!has_changed(), "it may still be being written");
         std::fs::write(&file, "abc").unwrap();
-        assert!(!watch.has_changed());
-        assert!(watch.has_changed());
-        assert!(!watch.has_changed());
+        assert!(!has_changed());
+        assert!(has_changed());
+        assert!(!has_changed());
         std::fs::remove_file(&file).unwrap();
-        assert!(!watch.has_changed());
-        assert!(watch.has_changed(), "a file that is gone is a change too");
+        assert!(!has_changed());
+        assert!(has_changed(), "a file that is gone is a change too");
+        std::fs::write(folder.path().join("other.toml"), "").unwrap();
+        assert!(!has_changed());
+        assert!(has_changed(), "a directory that has another file changed");
     }
 }
