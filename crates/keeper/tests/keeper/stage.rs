@@ -28,8 +28,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Pace {
     /// The default policies.
     Production,
-    /// A worker is always replaced at once, and killed early; an app too.
+    /// A worker is always replaced at once; one that must go is killed early, and so is an app.
     Quick,
+    /// The same, and a worker must be ready at once.
+    Impatient,
 }
 
 /// The part of the test binary that is the keeper.
@@ -37,9 +39,11 @@ pub(crate) fn run_keeper(arguments: &[String]) -> ExitCode {
     let [pace, program, directory] = arguments else { panic!("{arguments:?}") };
     let (mut worker_policy, mut app_policy) =
         (worker::Policy::default(), instance::Policy::default());
-    if pace == "quick" {
-        worker_policy.stable_after = Duration::ZERO;
+    if pace == "impatient" {
         worker_policy.ready_within = Duration::from_millis(300);
+    }
+    if pace != "production" {
+        worker_policy.stable_after = Duration::ZERO;
         worker_policy.margin = Duration::from_millis(100);
         worker_policy.cap = Duration::from_millis(50);
         app_policy.stop_timeout = Duration::from_millis(200);
@@ -85,6 +89,7 @@ impl Stage {
             .arg(match pace {
                 Pace::Production => "production",
                 Pace::Quick => "quick",
+                Pace::Impatient => "impatient",
             })
             .arg(program)
             .arg(directory.path())
@@ -115,11 +120,11 @@ impl Stage {
 
     /// The next worker, greeted.
     pub(crate) fn worker(&self) -> Worker {
-        self.await_event(&self.entrance, PATIENCE);
+        self.await_event(&self.entrance);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::accept_with(&self.entrance, flags).unwrap();
         let mut worker = Worker { socket, pid: 0, generation: 0, remembered: None };
-        let (pid, _) = self.packet(&worker, PATIENCE);
+        let (pid, _) = self.packet(&worker);
         worker.pid = String::from_utf8(pid).unwrap().parse().unwrap();
         let (welcome, mut fds) = self.hear(&worker);
         let ToWorker::Welcome { protocol: PROTOCOL, generation, remembered, keeper_pid, .. } =
@@ -136,15 +141,7 @@ impl Stage {
 
     /// The next message of the keeper.
     pub(crate) fn hear(&self, worker: &Worker) -> (ToWorker, Vec<OwnedFd>) {
-        self.hear_within(worker, PATIENCE)
-    }
-
-    pub(crate) fn hear_within(
-        &self,
-        worker: &Worker,
-        patience: Duration,
-    ) -> (ToWorker, Vec<OwnedFd>) {
-        let (packet, fds) = self.packet(worker, patience);
+        let (packet, fds) = self.packet(worker);
         (link::decode(&packet).unwrap(), fds)
     }
 
@@ -203,8 +200,8 @@ impl Stage {
         }
     }
 
-    fn packet(&self, worker: &Worker, patience: Duration) -> (Vec<u8>, Vec<OwnedFd>) {
-        self.await_event(&worker.socket, patience);
+    fn packet(&self, worker: &Worker) -> (Vec<u8>, Vec<OwnedFd>) {
+        self.await_event(&worker.socket);
         let (mut buffer, mut fds) = (vec![0; 256 * 1024], Vec::new());
         match seqpacket::recv(&worker.socket, &mut buffer, &mut fds).unwrap() {
             Received::Packet(length) => (buffer[..length].to_vec(), fds),
@@ -212,10 +209,10 @@ impl Stage {
         }
     }
 
-    fn await_event(&self, fd: impl AsFd, patience: Duration) {
+    fn await_event(&self, fd: impl AsFd) {
         let mut waiting = [PollFd::new(&fd, PollFlags::IN)];
-        let count = poll(&mut waiting, Some(&patience.try_into().unwrap())).unwrap();
-        assert!(count > 0, "nothing within {patience:?}; the keeper said: {}", self.stderr());
+        let count = poll(&mut waiting, Some(&PATIENCE.try_into().unwrap())).unwrap();
+        assert!(count > 0, "nothing within {PATIENCE:?}; the keeper said: {}", self.stderr());
     }
 }
 
