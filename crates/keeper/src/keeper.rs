@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use evergate_control::link::{Desired, PROTOCOL, ToKeeper, ToWorker};
+use evergate_control::link::{Desired, Outcome as Bind, PROTOCOL, ToKeeper, ToWorker};
 use evergate_core::rng::Rng;
 use evergate_core::supervise::worker::{End, Fate, Input, Output};
 use evergate_core::time::Instant;
@@ -169,7 +169,9 @@ impl Keeper {
                 self.send(now, &ToWorker::Opened { request, error }, fds);
             }
             ToKeeper::Hopeless { message } => {
-                print(format_args!("{message}"));
+                if self.stopping == Stopping::No {
+                    print(format_args!("{message}"));
+                }
                 self.feed(now, Input::Hopeless);
             }
             // It exits next, and that is what counts.
@@ -179,14 +181,19 @@ impl Keeper {
     }
 
     fn make(&mut self, now: Instant, desired: &Desired) {
-        let answers = self.sockets.apply(&desired.listeners);
+        // Once all is to end, a worker that does not know yet must not begin anything.
+        let answers = if self.stopping == Stopping::No {
+            // Listeners first, or an app might get the port of one.
+            let answers = self.sockets.apply(&desired.listeners);
+            self.apps.apply(now, &desired.apps);
+            answers
+        } else {
+            let refused = || (Bind::Failed("the node is stopping".to_owned()), vec![]);
+            desired.listeners.iter().map(|_| refused()).collect()
+        };
         for (listener, (outcome, fds)) in desired.listeners.iter().zip(answers) {
             let (listener, address) = (listener.name.clone(), listener.address.clone());
             self.send(now, &ToWorker::Listening { listener, address, outcome }, fds);
-        }
-        // Once all is to end, a worker that does not know yet must not start anything.
-        if self.stopping == Stopping::No {
-            self.apps.apply(now, &desired.apps);
         }
         self.tell(now);
         self.send(now, &ToWorker::Settled, vec![]);
@@ -300,11 +307,11 @@ impl Keeper {
                     }
                 }
                 Output::AskToStop => {
-                    let grace_ms = self.options.worker_policy.grace.as_millis() as u32;
-                    self.send(now, &ToWorker::Stop { grace_ms }, vec![]);
                     // The worker serves who has come so far. Who comes now had better be refused
                     // at once than wait for somebody who will not come.
                     self.sockets.close_all();
+                    let grace_ms = self.options.worker_policy.grace.as_millis() as u32;
+                    self.send(now, &ToWorker::Stop { grace_ms }, vec![]);
                 }
                 Output::Kill(reason) => {
                     let pid = self.worker.pid.expect("only a worker with a process is killed");

@@ -1,45 +1,61 @@
-//! Descriptors that a parent process left open for us, known by number only.
+//! The link that a parent process left open for us, known by number only.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fd::BorrowedFd;
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
 
-/// Owns the descriptor with that number, and keeps our own children from inheriting it.
+/// Owns the `SOCK_SEQPACKET` socket that this process was started with under `number`, and keeps
+/// our own children from inheriting it.
 ///
-/// Call it once for a number, before anything else could own it. `BadFd` if it is not open;
-/// `InvalidInput` for the standard streams and negative numbers.
+/// Call it first thing in `main`, before the process makes a socket of its own that could get that
+/// number. Only the first success counts: after that it is `AlreadyExists`. `EBADF` if it is not
+/// open; `InvalidInput` for the standard streams, negative numbers and other kinds of socket.
+#[expect(unsafe_code, reason = "what a process is started with is known by number only")]
 pub fn take(number: i32) -> io::Result<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
     if number <= 2 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // SAFETY: the number is not negative, and the descriptor is only asked for its flags; if it is
-    // not open that fails with EBADF.
-    #[expect(unsafe_code, reason = "a number from the environment is all there is")]
+    // SAFETY: not negative, and borrowed only for calls that refuse a number that is not open.
     let open = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl_getfd(open)?;
+    if socket_type(open)? != SocketType::SEQPACKET {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     fcntl_setfd(open, FdFlags::CLOEXEC)?;
-    // SAFETY: it is open, and by the contract of this function nothing else owns it.
-    #[expect(unsafe_code, reason = "ownership comes with the number")]
-    let owned = unsafe { OwnedFd::from_raw_fd(number) };
-    Ok(owned)
+    // SAFETY: open, as the calls above showed. The parent opened it for this process, and nothing
+    // else here owns it: it is taken once, before this process made a socket of its own.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::IntoRawFd;
+    use std::io::ErrorKind;
+    use std::os::fd::{AsRawFd, IntoRawFd};
 
     use super::*;
+    use crate::seqpacket::{pair, send};
 
     #[test]
-    fn an_open_descriptor_is_taken_and_a_closed_one_refused() {
-        let (near, far) = crate::seqpacket::pair().unwrap();
-        let taken = take(near.into_raw_fd()).unwrap();
-        crate::seqpacket::send(&taken, b"x", &[]).unwrap();
-        drop(far);
-        assert!(take(1).is_err(), "the standard streams are not ours to own");
-        assert!(take(-1).is_err());
-        assert!(take(9_999).is_err());
+    fn an_inherited_link_is_taken_once_and_nothing_else_is() {
+        let kind = |number| take(number).unwrap_err().kind();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let stream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for number in [-1, 0, 1, 2, stream.as_raw_fd()] {
+            assert_eq!(kind(number), ErrorKind::InvalidInput, "{number}");
+        }
+        assert!(take(file.as_raw_fd()).is_err(), "no socket");
+        assert!(take(1_000_000).is_err(), "not open");
+        let (near, _far) = pair().unwrap();
+        let number = near.into_raw_fd();
+        let taken = take(number).unwrap();
+        send(&taken, b"x", &[]).unwrap();
+        assert_eq!(kind(number), ErrorKind::AlreadyExists);
     }
 }

@@ -5,8 +5,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use rustix::net::{
@@ -38,32 +37,6 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         set_socket_recv_buffer_size(socket, BUFFER_BYTES)?;
     }
     Ok((one, other))
-}
-
-/// The end of a pair that this process was started with under `number`, from now on nonblocking and
-/// closed on exec.
-///
-/// Call it first thing in `main`, before the process opens anything that could get that number. Only
-/// the first call of a process succeeds, and only if `number` is a `SOCK_SEQPACKET` socket.
-#[expect(unsafe_code, reason = "what a process is started with is known by number only")]
-pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
-    static INHERITED: AtomicBool = AtomicBool::new(false);
-    if number < 0 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: not -1, and borrowed only for calls that refuse a number that is not open.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    if rustix::net::sockopt::socket_type(borrowed)? != SocketType::SEQPACKET {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(borrowed, true)?;
-    if INHERITED.swap(true, Ordering::Relaxed) {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    // SAFETY: open, as the calls above showed. The parent opened it for this process, and nobody
-    // else here has it: it is claimed once, before this process made a socket of its own.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Sends one packet, whole or not at all.
@@ -125,7 +98,6 @@ pub fn recv(socket: impl AsFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io:
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::os::fd::{AsRawFd, IntoRawFd};
 
     use super::*;
 
@@ -170,20 +142,6 @@ mod tests {
         fds.clear();
         assert_eq!(recv(&b, &mut buffer, &mut fds).unwrap(), Received::Closed);
         assert_eq!(kind(send(&b, b"x", &[])), ErrorKind::BrokenPipe);
-    }
-
-    #[test]
-    fn an_inherited_end_is_claimed_once() {
-        let (a, b) = pair().unwrap();
-        assert_eq!(kind(inherit(-1)), ErrorKind::InvalidInput);
-        assert!(inherit(1_000_000).is_err(), "not open");
-        let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(inherit(file.as_raw_fd()).is_err(), "no socket");
-        let number = a.into_raw_fd();
-        let claimed = inherit(number).unwrap();
-        assert_eq!(kind(inherit(number)), ErrorKind::AlreadyExists);
-        send(&claimed, b"x", &[]).unwrap();
-        assert_eq!(recv(&b, &mut [0; 4], &mut Vec::new()).unwrap(), Received::Packet(1));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use evergate_control::link::{Address, Desired, InstanceState, Listener, ToKeeper, ToWorker};
+use evergate_control::link::{
+    Address, Desired, InstanceState, Listener, Outcome, ToKeeper, ToWorker,
+};
 use evergate_sys::signal::{self, Signal};
 
 use crate::stage::{Pace, Stage, app, listener, lives};
@@ -57,7 +59,10 @@ fn the_worker_drains_before_the_apps_end() {
         // But nothing new begins.
         let mut more = everything(&stage, &["sleep", "1000"]);
         more.apps.push(app("late", &["sleep", "1000"], 1));
-        assert_eq!(stage.desire(&worker, &more).instances, [], "no change to hear of");
+        let late = stage.desire(&worker, &more);
+        assert_eq!(late.instances, [], "no change to hear of");
+        let refused = Outcome::Failed("the node is stopping".into());
+        assert!(late.listening.iter().all(|(outcome, _)| *outcome == refused), "{late:?}");
         worker.say(&ToKeeper::Drained);
         worker.exit(0);
         let path = stage.path("admin.sock");

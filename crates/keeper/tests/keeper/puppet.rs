@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
+use evergate_sys::inherited;
 use evergate_sys::seqpacket::{self, Received};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -19,7 +20,7 @@ pub(crate) const LET_GO: u8 = b'-';
 pub(crate) fn run(path: &str) -> ExitCode {
     let number = std::env::var(evergate_keeper::LINK_VARIABLE).unwrap();
     assert_eq!(number.parse(), Ok(evergate_keeper::LINK_FD));
-    let mut link = Some(seqpacket::inherit(evergate_keeper::LINK_FD).unwrap());
+    let mut link = Some(inherited::take(evergate_keeper::LINK_FD).unwrap());
     let test = connect(Path::new(path));
     seqpacket::send(&test, std::process::id().to_string().as_bytes(), &[]).unwrap();
     let (mut buffer, mut fds) = (vec![0; 256 * 1024], Vec::new());
