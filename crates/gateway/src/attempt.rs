@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -416,9 +416,11 @@ fn poll_deadline(cx: &Context<'_>, timer: &Timer, until: Instant) -> Poll<()> {
 #[derive(Debug)]
 pub(crate) struct Panicked;
 
-/// Runs `future`; a panic in it ends this exchange and no other.
-pub(crate) async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut future = pin!(future);
+/// Runs `future`; a panic in it ends this exchange and no other. (Pinned by the caller: a future
+/// that is handed over takes its room twice.)
+pub(crate) async fn catch_panic<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Panicked> {
     poll_fn(|cx| {
         // What the future owned is dropped with it; what it borrowed is only closed afterwards.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));

@@ -4,6 +4,7 @@
 //! transports: whoever asked is a [`Client`], and every protocol comes through here.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -70,7 +71,10 @@ pub(crate) async fn run<C: Client>(
 ) -> bool {
     let plan = shard.plan();
     let mut record = Record::new(shard, &plan, request.peer);
-    let served = attempt::catch_panic(serve(shard, &plan, client, &request, &mut record)).await;
+    let served = {
+        let serving = pin!(serve(shard, &plan, client, &request, &mut record));
+        attempt::catch_panic(serving).await
+    };
     let goes_on = match served {
         Ok(Ok(())) => true,
         Ok(Err(reject)) => {

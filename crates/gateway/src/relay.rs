@@ -67,7 +67,8 @@ pub(crate) async fn respond<C: Client>(
     shard.buffers.give_response(head);
     if response.upgrade {
         let idle_max = request.listener.limits.idle_timeout;
-        let moved = tunnel::run(shard, client, upstream, idle_max).await;
+        // Rare and large: it must not take room in the future of every exchange.
+        let moved = Box::pin(tunnel::run(shard, client, upstream, idle_max)).await;
         (record.received, record.sent) = (moved.from_client, moved.to_client);
         return Ok(());
     }
