@@ -22,8 +22,15 @@ pub(crate) fn check(reader: &Reader<'_>, config: &Config) {
 
 /// Warns of what cannot have been meant.
 pub(crate) fn warn(reader: &Reader<'_>, config: &Config) {
+    // Only routes of one host and path can stand in each other's way.
+    let mut together: BTreeMap<(&Host, &str), Vec<(&str, &Route)>> = BTreeMap::new();
     for (name, route) in &config.routes {
-        warn_if_unreachable(reader, config, name, route);
+        together.entry((&route.host, &route.path)).or_default().push((name, route));
+    }
+    for routes in together.values() {
+        for (name, route) in routes {
+            warn_if_unreachable(reader, config, name, route, routes);
+        }
     }
     warn_open_admin(reader, config);
 }
@@ -120,7 +127,13 @@ fn report_conflict(reader: &Reader<'_>, one: (&str, Place), other: (&str, Place)
 }
 
 /// A route whose every request is refused before it, or taken by a route that goes first.
-fn warn_if_unreachable(reader: &Reader<'_>, config: &Config, name: &str, route: &Route) {
+fn warn_if_unreachable(
+    reader: &Reader<'_>,
+    config: &Config,
+    name: &str,
+    route: &Route,
+    together: &[(&str, &Route)],
+) {
     let Some(here) = place(reader, Noun::Route, name) else { return };
     let warning = |why: String| {
         Diagnostic::warning("unreachable-route", format!("`route.{name}` can never win: {why}"))
@@ -133,7 +146,7 @@ fn warn_if_unreachable(reader: &Reader<'_>, config: &Config, name: &str, route: 
         reader.report(warning(why).help("mend its `methods`, or remove it"));
         return;
     }
-    let first = config.routes.iter().find(|(other, first)| {
+    let first = together.iter().find(|(other, first)| {
         *other != name && is_covered(route, first, config) && rank(first) > rank(route)
     });
     let Some((first, _)) = first else { return };
@@ -145,7 +158,7 @@ fn warn_if_unreachable(reader: &Reader<'_>, config: &Config, name: &str, route: 
     });
 }
 
-/// Whether `first` takes every request that `route` would.
+/// Whether `first`, of the same host and path, takes every request that `route` would.
 fn is_covered(route: &Route, first: &Route, config: &Config) -> bool {
     let all = config.listeners.keys().collect::<Vec<_>>();
     let serves = |r: &Route, name: &String| r.listeners.is_empty() || r.listeners.contains(name);
@@ -153,9 +166,8 @@ fn is_covered(route: &Route, first: &Route, config: &Config) -> bool {
         first.methods.contains(method)
             || (method == "HEAD" && first.methods.iter().any(|method| method == "GET"))
     };
-    first.host == route.host
-        && first.path == route.path
-        && first.headers.iter().all(|header| route.headers.contains(header))
+    debug_assert!((&first.host, &first.path) == (&route.host, &route.path), "kept together");
+    first.headers.iter().all(|header| route.headers.contains(header))
         && all.into_iter().all(|name| !serves(route, name) || serves(first, name))
         && (first.methods.is_empty()
             || (!route.methods.is_empty() && route.methods.iter().all(takes)))

@@ -39,6 +39,7 @@ const ORDER: [&str; 12] = [
 /// Refuses what is not TOML; keys are not checked. The diagnostics name no file.
 pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
     let source = Text {
+        line_starts: Default::default(),
         name: String::new(),
         directory: std::path::PathBuf::new(),
         text: text.to_owned(),

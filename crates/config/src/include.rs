@@ -59,7 +59,8 @@ fn read_text(path: &Path, files: &dyn Files) -> Result<Text, (String, &'static s
     let text = String::from_utf8(bytes)
         .map_err(|_| ("it is not UTF-8 text".to_owned(), "save it as UTF-8"))?;
     let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-    Ok(Text { name: path.display().to_string(), directory, shown: blot(&text), text })
+    let (name, shown) = (path.display().to_string(), blot(&text));
+    Ok(Text { name, directory, shown, text, line_starts: Default::default() })
 }
 
 /// The files that `include` of the main file names, and where it does.

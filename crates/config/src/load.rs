@@ -208,6 +208,7 @@ fn refuse_idle(reader: &Reader<'_>) {
 #[cfg(test)]
 pub(crate) fn decode_for_test(text: &str) -> std::collections::BTreeSet<String> {
     let texts = [crate::reader::Text {
+        line_starts: Default::default(),
         name: "evergate.toml".to_owned(),
         directory: PathBuf::new(),
         text: text.to_owned(),

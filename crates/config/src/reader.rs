@@ -4,7 +4,7 @@
 //! is a bug and panics. Each question has an answer even when the file is wrong: the error goes
 //! to the [`Reader`] and the default goes to the caller, so that decoding never stops early.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -39,6 +39,8 @@ pub(crate) struct Text {
     pub(crate) text: String,
     /// With secrets blotted out, byte for byte as long as `text`.
     pub(crate) shown: Arc<str>,
+    /// Found when the first place is told.
+    pub(crate) line_starts: OnceCell<Vec<usize>>,
 }
 
 /// Why a value was refused: `complaint` continues "`VALUE` …" and never quotes the value.
@@ -141,9 +143,9 @@ impl<'r> Reader<'r> {
 /// A part of `text`, ready to be shown.
 pub(crate) fn locate(text: &Text, span: std::ops::Range<usize>) -> Location {
     let start = floor(&text.text, span.start);
-    let before = &text.text[..start];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = before.matches('\n').count() + 1;
+    let starts = text.line_starts.get_or_init(|| line_starts(&text.text));
+    let line = starts.partition_point(|&line_start| line_start <= start);
+    let line_start = starts[line - 1];
     let column = text.text[line_start..start].chars().count() + 1;
     let end = floor(&text.text, span.end.max(start));
     Location {
@@ -151,6 +153,12 @@ pub(crate) fn locate(text: &Text, span: std::ops::Range<usize>) -> Location {
         line_column: (line, column),
         excerpt: Excerpt { text: Arc::clone(&text.shown), span: start..end },
     }
+}
+
+/// Where each line begins; the first at 0.
+fn line_starts(text: &str) -> Vec<usize> {
+    let after = text.match_indices('\n').map(|(newline, _)| newline + 1);
+    std::iter::once(0).chain(after).collect()
 }
 
 /// The character boundary at or before `at`.
