@@ -38,8 +38,12 @@ impl AdminServers {
         self.running.values().map(|(actual, _)| sockets::text(actual)).collect()
     }
 
-    /// Serves on `socket`, which is bound to `actual`, in place of an earlier one for the same
-    /// address.
+    /// Whether there is a server for `address`.
+    pub(super) fn is_served(&self, address: &Address) -> bool {
+        self.running.contains_key(address)
+    }
+
+    /// Serves on `socket`, which is bound to `actual`.
     pub(super) fn serve(
         &mut self,
         address: &Address,
@@ -60,9 +64,7 @@ impl AdminServers {
         };
         let router = router(self.control.clone(), self.access.subscribe());
         let server = tokio::spawn(serve(listening, router, std::future::pending()));
-        if let Some((_, before)) = self.running.insert(address.clone(), (actual, server)) {
-            before.abort();
-        }
+        self.running.insert(address.clone(), (actual, server));
         Ok(())
     }
 

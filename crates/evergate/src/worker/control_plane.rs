@@ -334,6 +334,8 @@ impl ControlPlane {
                     let actual = sockets::text(&actual);
                     self.gateway.listen(&name, &key.1, &actual, bound.sockets).await;
                 }
+            } else if self.admin.is_served(&address) {
+                // The server goes on: whoever asked for this may be waiting for its answer there.
             } else if let Some(socket) = bound.sockets.into_iter().next() {
                 let served = self.admin.serve(&address, actual, socket);
                 if let Err(error) = served {
