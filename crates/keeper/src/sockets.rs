@@ -215,7 +215,7 @@ fn explain_unix(path: &str, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "not allowed; choose a node.run_dir that this user may write to".to_owned()
         }
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "its directory cannot be made; choose another node.run_dir".to_owned()
         }
         _ if error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => {
