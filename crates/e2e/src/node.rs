@@ -13,12 +13,10 @@ use std::time::{Duration, Instant};
 use evergate_sys::signal::{self, Signal};
 use serde_json::Value;
 
-use crate::{PATIENCE, binary};
+use crate::{LOOK_EVERY, PATIENCE, binary};
 
 /// The name of every node, as `Via` shows it.
 pub const NAME: &str = "edge-e2e";
-/// How often something is looked at that no event tells.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long a node may take to end before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -28,6 +26,22 @@ pub struct Setup {
     threads: u16,
     env: Vec<(String, String)>,
     files: Vec<(String, String)>,
+    private_files: Vec<(String, String)>,
+    include: Vec<String>,
+    outputs: Outputs,
+}
+
+/// Where standard output and error of a node go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outputs {
+    /// Into [`Node::stdout`] and [`Node::stderr`].
+    Kept,
+    /// Into pipes that nobody reads.
+    Unread,
+    /// Into pipes that are closed.
+    Closed,
+    /// Onto a disk that is full.
+    Full,
 }
 
 /// A running node; it ends with this value.
@@ -35,7 +49,8 @@ pub struct Setup {
 pub struct Node {
     keeper: Child,
     directory: tempfile::TempDir,
-    threads: u16,
+    /// What stands in every configuration before that of the test.
+    head: String,
     notified: UnixDatagram,
     /// What it printed: access log lines.
     pub stdout: Lines,
@@ -51,7 +66,14 @@ pub struct Lines {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { threads: 1, env: Vec::new(), files: Vec::new() }
+        Self {
+            threads: 1,
+            env: Vec::new(),
+            files: Vec::new(),
+            private_files: Vec::new(),
+            include: Vec::new(),
+            outputs: Outputs::Kept,
+        }
     }
 }
 
@@ -79,6 +101,24 @@ impl Setup {
         self
     }
 
+    /// With a pattern of files that the configuration includes.
+    pub fn include(mut self, pattern: &str) -> Self {
+        self.include.push(pattern.to_owned());
+        self
+    }
+
+    /// With another file beside the configuration, which only its owner may read.
+    pub fn private_file(mut self, name: &str, text: &str) -> Self {
+        self.private_files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// With its standard output and error going there.
+    pub fn outputs(mut self, outputs: Outputs) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
     /// Starts a node with `config`, all but `[node]`, and waits until it serves.
     ///
     /// # Panics
@@ -87,6 +127,16 @@ impl Setup {
         let mut node = self.launch(config);
         node.wait_until_ready();
         node
+    }
+
+    /// What every node needs in its configuration.
+    fn head(&self, directory: &Path) -> String {
+        let (run, state) = (directory.join("run"), directory.join("state"));
+        let (include, threads) = (&self.include, self.threads);
+        format!(
+            "include = {include:?}\n\n[node]\nname = \"{NAME}\"\nrun_dir = {run:?}\n\
+             state_dir = {state:?}\nthreads = {threads}\n\n"
+        )
     }
 
     /// Starts a node and does not wait.
@@ -100,31 +150,41 @@ impl Setup {
         for (name, text) in &self.files {
             write(&file(name), text);
         }
-        write(&file("evergate.toml"), &whole(directory.path(), self.threads, config));
+        for (name, text) in &self.private_files {
+            write(&file(name), text);
+            let permissions = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(file(name), permissions).expect("it is ours");
+        }
+        let head = self.head(directory.path());
+        write(&file("evergate.toml"), &format!("{head}{config}"));
         let notified = UnixDatagram::bind(file("notify.sock")).expect("a new directory");
         notified.set_read_timeout(Some(LOOK_EVERY)).expect("not zero");
         let mut command = Command::new(binary::path());
         command.args(["run", "--config"]).arg(file("evergate.toml"));
         command.env("NOTIFY_SOCKET", file("notify.sock"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = || match self.outputs {
+            Outputs::Kept | Outputs::Unread | Outputs::Closed => Stdio::piped(),
+            Outputs::Full => std::fs::File::create("/dev/full").expect("Linux has it").into(),
+        };
+        command.stdin(Stdio::null()).stdout(output()).stderr(output());
         let mut keeper = command.spawn().expect("the binary is there");
-        let stdout = Lines::of(keeper.stdout.take().expect("it is piped"));
-        let stderr = Lines::of(keeper.stderr.take().expect("it is piped"));
-        Node { keeper, directory, threads: self.threads, notified, stdout, stderr }
+        let (mut stdout, mut stderr) = (Lines::default(), Lines::default());
+        match self.outputs {
+            Outputs::Kept => {
+                stdout = Lines::of(keeper.stdout.take().expect("it is piped"));
+                stderr = Lines::of(keeper.stderr.take().expect("it is piped"));
+            }
+            Outputs::Closed => drop((keeper.stdout.take(), keeper.stderr.take())),
+            Outputs::Unread | Outputs::Full => {}
+        }
+        Node { keeper, directory, head, notified, stdout, stderr }
     }
 }
 
-/// `config` with what every node needs.
-fn whole(directory: &Path, threads: u16, config: &str) -> String {
-    let (run, state) = (directory.join("run"), directory.join("state"));
-    format!(
-        "[node]\nname = \"{NAME}\"\nrun_dir = {run:?}\nstate_dir = {state:?}\n\
-         threads = {threads}\n\n{config}"
-    )
-}
-
 fn write(path: &Path, text: &str) {
+    let directory = path.parent().expect("it lies in the node's directory");
+    std::fs::create_dir_all(directory).expect("it is ours");
     std::fs::write(path, text).expect("a new directory has room");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
 }
@@ -241,10 +301,14 @@ impl Node {
         self.api("POST", "/api/v1/reload", None)
     }
 
+    /// Writes a file of the node's directory; its own directory is made if need be.
+    pub fn write(&self, name: &str, text: &str) {
+        write(&self.path(name), text);
+    }
+
     /// Writes another configuration.
     pub fn rewrite(&self, config: &str) {
-        let whole = whole(self.directory.path(), self.threads, config);
-        write(&self.path("evergate.toml"), &whole);
+        self.write("evergate.toml", &format!("{}{config}", self.head));
     }
 
     /// Sends a signal to the keeper.

@@ -3,3 +3,15 @@
 
 #[path = "e2e/relay.rs"]
 mod relay;
+
+#[path = "e2e/processes.rs"]
+mod processes;
+
+#[path = "e2e/reloads.rs"]
+mod reloads;
+
+#[path = "e2e/starts.rs"]
+mod starts;
+
+#[path = "e2e/traffic.rs"]
+mod traffic;
