@@ -6,20 +6,41 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
 
+/// The target of this machine, with the C library that can be linked statically.
+const STATIC_TARGET: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-gnu"
+} else {
+    "x86_64-unknown-linux-gnu"
+};
+
 /// Runs `evergate-bench` with `arguments`; returns only if that is impossible.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> anyhow::Result<ExitCode> {
     let mut build = Command::new(crate::check::cargo());
     build.current_dir(root).args(["build", "--release", "-p", "evergate-bench"]);
+    run_to_success(&mut build)?;
+    let target = crate::check::target_dir(root)?;
+    let mut bench = Command::new(target.join("release/evergate-bench"));
+    bench.current_dir(root).args(arguments);
     if needs_evergate(arguments) {
-        build.args(["-p", "evergate"]);
+        // What is shipped is what is measured: one static binary.
+        let mut build = Command::new(crate::check::cargo());
+        build.current_dir(root).env("RUSTFLAGS", "-C target-feature=+crt-static");
+        // Without a target named, the flag would reach proc macros, which cannot be static.
+        build.args(["build", "--release", "-p", "evergate", "--target", STATIC_TARGET]);
+        run_to_success(&mut build)?;
+        let shipped = target.join(STATIC_TARGET).join("release/evergate");
+        bench.arg("--evergate").arg(shipped);
     }
+    // Becoming it leaves no parent in between that a signal could end alone.
+    let error = bench.exec();
+    Err(error).context("cannot start evergate-bench")
+}
+
+fn run_to_success(build: &mut Command) -> anyhow::Result<()> {
     if !build.status().context("cannot start cargo")?.success() {
         bail!("the release build failed");
     }
-    let binary = crate::check::target_dir(root)?.join("release/evergate-bench");
-    // Becoming it leaves no parent in between that a signal could end alone.
-    let error = Command::new(binary).current_dir(root).args(arguments).exec();
-    Err(error).context("cannot start evergate-bench")
+    Ok(())
 }
 
 /// Whether Evergate takes part: it does unless a list of contenders leaves it out.
