@@ -12,6 +12,7 @@ use evergate_core::time::Instant;
 use evergate_sys::child::{self, Spec};
 use evergate_sys::exit::Exit;
 use evergate_sys::listen;
+use evergate_sys::privilege::User;
 use evergate_sys::signal::{self, Signal};
 
 use crate::ports::Ports;
@@ -33,6 +34,8 @@ pub(crate) struct Apps {
     ports: Ports,
     rng: Rng,
     files_max: u64,
+    /// Who instances are; whoever the keeper is if none.
+    user: Option<User>,
     changed: bool,
 }
 
@@ -57,7 +60,15 @@ impl Apps {
     /// No app yet. Children get `files_max` as their limit on open files.
     pub(crate) fn new(policy: Policy, mut rng: Rng, files_max: u64) -> Self {
         let ports = Ports::new(Rng::seeded(rng.next_u64()));
-        Self { policy, instances: BTreeMap::new(), ports, rng, files_max, changed: false }
+        Self {
+            policy,
+            instances: BTreeMap::new(),
+            ports,
+            rng,
+            files_max,
+            user: None,
+            changed: false,
+        }
     }
 
     /// Runs what is desired and nothing else. Instances whose app did not change stay untouched;
@@ -105,6 +116,11 @@ impl Apps {
         }
         // Whoever said this wants to know, changed or not.
         self.changed = true;
+    }
+
+    /// Has instances started from now on be `user`.
+    pub(crate) fn set_user(&mut self, user: Option<User>) {
+        self.user = user;
     }
 
     /// Takes in that a child exited; whether it was one of these. What is left of its group dies.
@@ -198,14 +214,17 @@ impl Apps {
         let mut output = slot.machine.handle(now, input);
         while let Some(todo) = output.take() {
             match (todo, slot.process) {
-                (Output::Spawn, _) => match spawn(now, id, slot, &mut self.ports, self.files_max) {
-                    Ok(process) => slot.process = Some(process),
-                    Err(sentence) => {
-                        report(format_args!("{}/{}: {sentence}", id.0, id.1));
-                        slot.last_exit = Some(sentence);
-                        output = slot.machine.handle(now, Input::Exited);
+                (Output::Spawn, _) => {
+                    match spawn(now, id, slot, &mut self.ports, self.files_max, self.user.as_ref())
+                    {
+                        Ok(process) => slot.process = Some(process),
+                        Err(sentence) => {
+                            report(format_args!("{}/{}: {sentence}", id.0, id.1));
+                            slot.last_exit = Some(sentence);
+                            output = slot.machine.handle(now, Input::Exited);
+                        }
                     }
-                },
+                }
                 // Gone already is as good.
                 (Output::Terminate, Some(Process { pid, .. })) => {
                     let _ = signal::send_group(pid, Signal::Terminate);
@@ -238,6 +257,7 @@ fn spawn(
     slot: &Slot,
     ports: &mut Ports,
     files_max: u64,
+    user: Option<&User>,
 ) -> Result<Process, String> {
     let app = &slot.app;
     let Some((program, args)) = app.run.split_first() else {
@@ -263,6 +283,8 @@ fn spawn(
         env: given.chain(own).chain(withheld).collect(),
         cwd: app.cwd.as_ref().map(Into::into),
         files_max: Some(files_max),
+        user: user.cloned(),
+        no_new_privileges: true,
         ..Spec::default()
     };
     match child::spawn(&spec) {

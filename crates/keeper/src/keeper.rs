@@ -13,6 +13,8 @@ use evergate_core::rng::Rng;
 use evergate_core::supervise::worker::{End, Fate, Input, Output};
 use evergate_core::time::Instant;
 use evergate_sys::exit::{self, Exit};
+use evergate_sys::privilege::{self, User};
+use evergate_sys::process as usage;
 use evergate_sys::signal::{self, Signal, Signals};
 use evergate_sys::{clock, random, rlimit};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -185,7 +187,14 @@ impl Keeper {
         let answers = if self.stopping == Stopping::No {
             // Listeners first, or an app might get the port of one.
             let answers = self.sockets.apply(&desired.listeners);
-            self.apps.apply(now, &desired.apps);
+            match self.user_of_apps() {
+                Ok(user) => {
+                    self.apps.set_user(user);
+                    self.apps.apply(now, &desired.apps);
+                }
+                // Then it has ended, and the next one says the same.
+                Err(error) => report(format_args!("cannot tell who the worker is: {error}")),
+            }
             answers
         } else {
             let refused = || (Bind::Failed("the node is stopping".to_owned()), vec![]);
@@ -197,6 +206,15 @@ impl Keeper {
         }
         self.tell(now);
         self.send(now, &ToWorker::Settled, vec![]);
+    }
+
+    /// Who apps are when we are root: whoever the worker became. It says what to run, so what it
+    /// runs must not gain rights that it gave away.
+    fn user_of_apps(&self) -> io::Result<Option<User>> {
+        match self.worker.pid {
+            Some(pid) if privilege::is_root() => usage::user(pid).map(Some),
+            Some(_) | None => Ok(None),
+        }
     }
 
     fn handle_signals(&mut self, now: Instant) -> Result<(), Error> {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 use std::{fs, io};
 
+use crate::privilege::User;
+
 /// What a process uses now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Usage {
@@ -35,6 +37,23 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
     Ok(usage)
 }
 
+/// Who the process `pid` is, by its effective ids.
+pub fn user(pid: u32) -> io::Result<User> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    parse_user(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Reads the ids in proc_pid_status(5): real, effective, saved and file system's.
+fn parse_user(status: &str) -> Option<User> {
+    let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let effective = |name| line(name)?.split_ascii_whitespace().nth(1)?.parse().ok();
+    let (uid, gid) = (effective("Uid:")?, effective("Gid:")?);
+    let listed = line("Groups:")?.split_ascii_whitespace().filter_map(|id| id.parse::<u32>().ok());
+    let mut groups = vec![gid];
+    groups.extend(listed.filter(|id| *id != gid));
+    Some(User { uid, gid, groups })
+}
+
 /// Reads proc_pid_stat(5); descriptors are not in it.
 fn parse(stat: &str) -> Option<Usage> {
     // The name in parentheses may hold anything, more parentheses too.
@@ -56,6 +75,15 @@ fn parse(stat: &str) -> Option<Usage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_who_it_acts_as() {
+        let status = "Name:\tx\nUid:\t0\t65534\t0\t0\nGid:\t0\t7\t0\t0\nGroups:\t7 9 \n";
+        let user = User { uid: 65534, gid: 7, groups: vec![7, 9] };
+        assert_eq!(parse_user(status), Some(user));
+        assert_eq!(parse_user("Name:\tx\n"), None);
+        assert_eq!(super::user(std::process::id()).unwrap().uid == 0, crate::privilege::is_root());
+    }
 
     #[test]
     fn memory_and_descriptors_in_use_are_counted() {

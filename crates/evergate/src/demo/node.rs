@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -61,7 +61,8 @@ impl Node {
         let (run_dir, state_dir) = (folder.path().join("run"), folder.path().join("state"));
         prepare(folder.path(), &run_dir, &state_dir).context("cannot prepare the folder")?;
         let file = folder.path().join("evergate.toml");
-        fs::write(&file, config(&program, &run_dir, &state_dir)?)?;
+        let app = program_for_apps(&program, folder.path())?;
+        fs::write(&file, config(&app, &run_dir, &state_dir)?)?;
         fs::set_permissions(&file, Permissions::from_mode(0o644))?;
         let log = File::create(folder.path().join("log"))?;
         let child = Command::new(&program)
@@ -173,6 +174,18 @@ fn prepare(folder: &Path, run_dir: &Path, state_dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where the app instances find the program. Those of a root keeper are another user, to whom the
+/// folder it was built in may be closed.
+fn program_for_apps(program: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    if !privilege::is_root() {
+        return Ok(program.to_owned());
+    }
+    let copy = folder.join("demo-app");
+    fs::copy(program, &copy).context("cannot copy the program into the temporary folder")?;
+    fs::set_permissions(&copy, Permissions::from_mode(0o755))?;
+    Ok(copy)
 }
 
 fn config(program: &Path, run_dir: &Path, state_dir: &Path) -> anyhow::Result<String> {
