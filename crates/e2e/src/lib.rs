@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 pub mod binary;
 pub mod client;
-pub mod load;
 pub mod message;
 pub mod node;
 pub mod origin;
 pub mod place;
 
 pub use client::Client;
-pub use load::Traffic;
 pub use message::{Broken, Response};
 pub use node::{Node, Outputs, Setup};
 pub use origin::{Origin, Served, Signal};

@@ -4,6 +4,9 @@
 #[path = "e2e/relay.rs"]
 mod relay;
 
+#[path = "e2e/load.rs"]
+mod load;
+
 #[path = "e2e/processes.rs"]
 mod processes;
 

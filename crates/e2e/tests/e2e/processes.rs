@@ -5,10 +5,11 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use evergate_e2e::load::{CONNECTIONS, Failure, Traffic};
 use evergate_e2e::{Client, Node, Origin, Setup, Signal as Hint, binary, wait_until};
 use evergate_sys::process;
 use evergate_sys::signal::{self, Signal};
+
+use crate::load::{CONNECTIONS, Failure, Traffic};
 
 /// A node that answers by itself.
 pub(crate) const HELLO: &str = r#"

@@ -4,9 +4,10 @@
 
 use std::net::TcpStream;
 
-use evergate_e2e::{Client, Node, Origin, Setup, Traffic, wait_until};
+use evergate_e2e::{Client, Node, Origin, Setup, wait_until};
 use evergate_sys::signal::Signal;
 
+use crate::load::Traffic;
 use crate::processes::kill_worker;
 
 /// A node that forwards, and what a reload changes about it.

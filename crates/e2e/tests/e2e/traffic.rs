@@ -7,10 +7,11 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use evergate_e2e::{Client, Node, Origin, Outputs, Setup, Traffic, skip, wait_until};
+use evergate_e2e::{Client, Node, Origin, Outputs, Setup, skip, wait_until};
 use evergate_sys::signal::Signal;
 use evergate_sys::{process, rlimit};
 
+use crate::load::Traffic;
 use crate::processes::{Backend, HELLO, free_port, kill_worker, pid};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -32,7 +33,10 @@ fn a_thousand_connections_are_served_and_leave_nothing_behind() {
     rlimit::raise_files().unwrap();
     let backend = Backend::start(free_port());
     let config = HELLO.replace("respond = { body = \"hello\" }", "pool = \"api\"")
-        + &format!("[pool.api]\nservers = {{ a = {{ url = \"http://{}\" }} }}\n", backend.address);
+        + &format!(
+            "[pool.api]\nservers = {{ a = {{ url = \"http://{}\" }} }}\nconnect_timeout = \"20s\"\n",
+            backend.address
+        );
     let node = Setup::new().threads(2).start(&config);
     Client::ask(node.web(), GET);
     let (fds, before) = (worker_fds(&node), resident(&node));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use evergate_config::Limits;
 use evergate_core::head::{Method, RequestHead, ResponseHead, Version};
 use evergate_core::http1::{self, Body};
 use evergate_core::time::Instant;
@@ -146,15 +147,8 @@ impl Connection {
     ) -> Arrival {
         let now = clock::now();
         let limits = &settings.limits;
-        // The clock of a head runs from its first byte; that of the first one from the connection.
         let mut started = (!self.incoming.unused().is_empty()).then_some(now);
-        let mut deadline = match (started, first) {
-            (None, false) => now + limits.idle_timeout,
-            (Some(_), _) | (None, true) => now + limits.header_timeout,
-        };
-        if started.is_none() && self.shard.draining.get() {
-            deadline = deadline.min(now + FAREWELL);
-        }
+        let mut deadline = now + self.patience(limits, started.is_some(), first);
         self.timer.set(deadline);
         self.begun = false;
         if started.is_some() {
@@ -208,6 +202,13 @@ impl Connection {
             }
         })
         .await
+    }
+
+    /// How long to wait for a head, or for more of one that has begun.
+    fn patience(&self, limits: &Limits, begun: bool, first: bool) -> Duration {
+        // The clock of a head runs from its first byte; that of the first one from the connection.
+        let patience = if begun || first { limits.header_timeout } else { limits.idle_timeout };
+        if !begun && self.shard.draining.get() { patience.min(FAREWELL) } else { patience }
     }
 
     /// Reads once. `Ok(None)` with nothing started means that the client left; otherwise that the

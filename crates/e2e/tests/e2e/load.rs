@@ -9,31 +9,30 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evergate_bench::background::Background;
-pub use evergate_bench::load::Failure;
+pub(crate) use evergate_bench::load::Failure;
 use evergate_bench::load::{Load, Outcome, Pace, Reuse};
-
-use crate::{PATIENCE, wait_until};
+use evergate_e2e::{PATIENCE, wait_until};
 
 /// Connections of each kind, at most.
-pub const CONNECTIONS: u32 = 32;
+pub(crate) const CONNECTIONS: u32 = 32;
 
 /// Requests in the background. Finish it before the node ends; dropped, it ends uncounted.
 #[derive(Debug)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     kept: Background,
     fresh: Background,
 }
 
 /// What came of all requests.
 #[derive(Debug)]
-pub struct Report {
+pub(crate) struct Report {
     kept: Outcome,
     fresh: Outcome,
 }
 
 impl Traffic {
     /// Begins to send `GET path` to `address`, that many a second.
-    pub fn start(address: SocketAddr, path: &str, per_second: u32) -> Self {
+    pub(crate) fn start(address: SocketAddr, path: &str, per_second: u32) -> Self {
         let load = |reuse| Load {
             reuse,
             pace: Pace::Open { per_second: per_second / 2 },
@@ -48,7 +47,7 @@ impl Traffic {
     }
 
     /// Waits until this many more have been answered over connections of each kind.
-    pub fn wait_for(&self, more: u64) {
+    pub(crate) fn wait_for(&self, more: u64) {
         for background in [&self.kept, &self.fresh] {
             let enough = background.completed() + more / 2;
             wait_until("requests are answered", || background.completed() >= enough);
@@ -56,7 +55,7 @@ impl Traffic {
     }
 
     /// Sends nothing new, waits for what is under way, and says what came of it all.
-    pub fn finish(self) -> Report {
+    pub(crate) fn finish(self) -> Report {
         let outcome = |load: Background| load.finish().expect("the load needs a few descriptors");
         Report { kept: outcome(self.kept), fresh: outcome(self.fresh) }
     }
@@ -64,24 +63,24 @@ impl Traffic {
 
 impl Report {
     /// Requests that got 200.
-    pub fn completed(&self) -> u64 {
+    pub(crate) fn completed(&self) -> u64 {
         self.kept.completed + self.fresh.completed
     }
 
     /// Requests that did not.
-    pub fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.kept.failures() + self.fresh.failures()
     }
 
     /// Requests that failed like that.
-    pub fn failed(&self, how: Failure) -> u64 {
+    pub(crate) fn failed(&self, how: Failure) -> u64 {
         let count = |outcome: &Outcome| outcome.failed.get(&how).copied().unwrap_or_default();
         count(&self.kept) + count(&self.fresh)
     }
 
     /// # Panics
     /// If any failed.
-    pub fn expect_no_failure(&self) {
+    pub(crate) fn expect_no_failure(&self) {
         assert_eq!(self.failures(), 0, "{self}");
         assert!(self.completed() > 0, "nothing was sent");
     }
