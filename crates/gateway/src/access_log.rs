@@ -365,4 +365,27 @@ mod tests {
         assert!(dropped >= 8, "{dropped} dropped");
         drop(release);
     }
+
+    #[tokio::test]
+    async fn the_end_waits_until_the_last_line_is_printed() {
+        struct Held(Receiver<()>);
+        impl Write for Held {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (release, held) = sync_channel(1);
+        let writer = LogWriter::start(Held(held)).unwrap();
+        writer.queue.try_send(Piece::Lines(b"last\n".to_vec())).unwrap();
+        let mut finish = std::pin::pin!(writer.finish());
+        let waker = std::task::Waker::noop();
+        let first = finish.as_mut().poll(&mut std::task::Context::from_waker(waker));
+        assert!(first.is_pending(), "the line is not out yet");
+        release.send(()).unwrap();
+        finish.await;
+    }
 }
