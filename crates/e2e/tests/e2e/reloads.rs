@@ -174,3 +174,15 @@ fn a_new_file_in_an_included_directory_is_noticed() {
     node.write("conf.d/three.toml", &route("three", "3"));
     wait_until("the mended file is applied", || ask("three") == "3");
 }
+
+#[test]
+fn a_key_that_needs_a_new_start_says_so() {
+    let origin = Origin::saying("hello");
+    let node = Node::start(&config(&origin, 1, ""));
+    let text = std::fs::read_to_string(node.path("evergate.toml")).unwrap();
+    node.write("evergate.toml", &text.replace("threads = 1", "threads = 2"));
+    let (code, answer) = node.api("POST", "/api/v1/reload", None);
+    assert_eq!(code, 200);
+    assert!(answer["change"]["warnings"].to_string().contains("node.threads"), "{answer}");
+    node.stderr.wait_for(1, "started anew");
+}

@@ -29,6 +29,8 @@ use super::{Birth, Start};
 /// How often names of servers are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 
+/// What is said of a key that a running worker cannot follow.
+const LATE: &str = "takes effect when Evergate is started anew";
 /// How long the last lines of the access log may take to be printed when all ends.
 const LOG_GRACE: Duration = Duration::from_millis(500);
 
@@ -164,11 +166,26 @@ impl ControlPlane {
         let mut change = self.gateway.difference(&loaded.config);
         change.warnings =
             loaded.warnings.iter().map(|one| render(std::slice::from_ref(one), false)).collect();
+        let late = self.late_keys(&loaded.config);
         if !dry_run {
             self.apply(&loaded).await?;
             self.applied(&loaded);
+            for key in &late {
+                self.event(Level::Warn, "config_warning", key, LATE);
+            }
         }
+        change.warnings.extend(late.iter().map(|key| format!("{key}: {LATE}")));
         Ok(change)
+    }
+
+    /// Keys that a running worker cannot follow and that `config` changes.
+    fn late_keys(&self, config: &Config) -> Vec<&'static str> {
+        let (before, after) = (&self.gateway.config().node, &config.node);
+        let changed = [
+            ("node.threads", before.threads != after.threads),
+            ("node.user", before.user != after.user),
+        ];
+        changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
     }
 
     /// Reads the configuration; watches what it was read from, unless this is only a question.
