@@ -60,9 +60,12 @@ impl Buffers {
     }
 
     /// Takes a request head back.
-    pub(crate) fn give_request(&self, head: RequestHead) {
+    pub(crate) fn give_request(&self, mut head: RequestHead) {
         let mut requests = self.requests.borrow_mut();
         if requests.len() < HEADS_KEPT_MAX {
+            // A head that is refused halfway must not show parts of the one before.
+            head.fields.clear();
+            (head.method_at, head.target_at, head.authority_at) = (0..0, 0..0, 0..0);
             requests.push(head);
         }
     }
@@ -101,6 +104,17 @@ mod tests {
             buffers.give(Vec::with_capacity(16));
         }
         assert_eq!(buffers.spare.borrow().len(), BUFFERS_KEPT_MAX);
+    }
+
+    #[test]
+    fn a_request_head_comes_back_empty() {
+        let buffers = Buffers::new();
+        let mut head = buffers.take_request();
+        head.fields.reset(b"GET /secret HTTP/1.1\r\n");
+        (head.method_at, head.target_at) = (0..3, 4..11);
+        buffers.give_request(head);
+        let head = buffers.take_request();
+        assert_eq!((head.method_text(), head.target(), head.fields.len()), (&b""[..], &b""[..], 0));
     }
 
     #[test]
