@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use evergate_core::head::Method;
 use evergate_core::http1::Body;
 use evergate_sys::clock;
 
@@ -17,20 +18,17 @@ use crate::reject::{ClientFault, Reject, UpstreamFault};
 /// How long a client may take to read an answer of ours.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Answers with a status and fields, without a body.
-pub(crate) async fn empty<C: Client>(
-    client: &mut C,
-    request: &Request<'_>,
+/// An answer of ours.
+struct Answer<'a> {
     status: u16,
-    changes: &Changes<'_>,
-    record: &mut Record,
-) {
-    let length = if status == 204 { Length::Absent } else { Length::Sized(0) };
-    let close = !discard_body(client, request).await;
-    send(client, status, length, close, b"", changes, record).await;
+    body: &'a [u8],
+    close: bool,
+    /// Whether only the head of it goes out, because HEAD asked for it.
+    head_only: bool,
+    changes: &'a Changes<'a>,
 }
 
-/// Answers with a status, fields and a body.
+/// Answers with a status, fields and a body, which may be empty.
 pub(crate) async fn whole<C: Client>(
     client: &mut C,
     request: &Request<'_>,
@@ -40,7 +38,8 @@ pub(crate) async fn whole<C: Client>(
     record: &mut Record,
 ) {
     let close = !discard_body(client, request).await;
-    send(client, status, Length::Sized(body.len() as u64), close, body, changes, record).await;
+    let head_only = request.head.method == Method::Head;
+    send(client, &Answer { status, body, close, head_only, changes }, record).await;
 }
 
 /// Answers a refused request, if no response has begun. Says whether the connection may go on.
@@ -58,7 +57,8 @@ pub(crate) async fn reject<C: Client>(
         return false;
     }
     let close = reject.closes() || !discard_body(client, request).await;
-    explain(client, reject, close, record).await;
+    let head_only = request.head.method == Method::Head;
+    explain(client, reject, close, head_only, record).await;
     !close
 }
 
@@ -68,11 +68,17 @@ pub(crate) async fn malformed<C: Client>(client: &mut C, reject: Reject, record:
         record.status = reject.status();
         return;
     }
-    explain(client, reject, true, record).await;
+    explain(client, reject, true, false, record).await;
 }
 
 /// Says what was wrong, in one line of text.
-async fn explain<C: Client>(client: &mut C, reject: Reject, close: bool, record: &mut Record) {
+async fn explain<C: Client>(
+    client: &mut C,
+    reject: Reject,
+    close: bool,
+    head_only: bool,
+    record: &mut Record,
+) {
     let status = reject.status();
     let body = format!("{status} {}: {reject}\n", reason_phrase(status));
     let mut changes = Changes::default();
@@ -86,32 +92,27 @@ async fn explain<C: Client>(client: &mut C, reject: Reject, close: bool, record:
         }
         Reject::Client(_) | Reject::Upstream(_) | Reject::Bug => {}
     }
-    let length = Length::Sized(body.len() as u64);
-    send(client, status, length, close, body.as_bytes(), &changes, record).await;
+    let body = body.as_bytes();
+    send(client, &Answer { status, body, close, head_only, changes: &changes }, record).await;
 }
 
-async fn send<C: Client>(
-    client: &mut C,
-    status: u16,
-    length: Length,
-    close: bool,
-    body: &[u8],
-    changes: &Changes<'_>,
-    record: &mut Record,
-) {
-    record.status = status;
-    record.sent = body.len() as u64;
+async fn send<C: Client>(client: &mut C, answer: &Answer<'_>, record: &mut Record) {
+    // These end with their head, whatever is said about a length (RFC 9112, 6.3), so nothing is.
+    let never_has_body = matches!(answer.status, 204 | 304);
+    let length = answer.body.len() as u64;
+    record.status = answer.status;
+    record.sent = if never_has_body || answer.head_only { 0 } else { length };
     client.begin(&ResponsePlan {
-        status,
+        status: answer.status,
         head: None,
         connection_names: false,
-        length,
-        bodyless: false,
+        length: if never_has_body { Length::Absent } else { Length::Sized(length) },
+        bodyless: answer.head_only,
         upgrade: false,
-        close,
-        changes,
+        close: answer.close,
+        changes: answer.changes,
     });
-    client.push(body);
+    client.push(answer.body);
     client.finish(b"");
     let until = clock::now() + FLUSH_TIMEOUT;
     client.timer().set(until);

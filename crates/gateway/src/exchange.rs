@@ -165,7 +165,7 @@ async fn serve<C: Client>(
             Verdict::Pass => {}
             Verdict::Refuse(reject) => return Err(reject),
             Verdict::Answer(status) => {
-                answer::empty(client, request, status, &edits.response, record).await;
+                answer::whole(client, request, status, b"", &edits.response, record).await;
                 return Ok(());
             }
         }
@@ -329,7 +329,7 @@ async fn respond_locally<C: Client>(
             crate::template::render(to, facts, &mut location);
             location.retain(u8::is_ascii_graphic);
             edits.response.set("Location", location);
-            answer::empty(client, request, *status, &edits.response, record).await;
+            answer::whole(client, request, *status, b"", &edits.response, record).await;
         }
         Action::Respond { status, body, content_type } => {
             edits.response.set("Content-Type", content_type.clone().into_bytes());
