@@ -161,7 +161,9 @@ pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
     out.push(b' ');
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
-    copy_runs(out, &head.fields, |field| !is_of_connection(field.id));
+    copy_runs(out, &head.fields, |field| {
+        !is_of_connection(field.id) && !is_named_by_connection(&head.fields, field.name)
+    });
     out.extend_from_slice(b"\r\n");
 }
 
