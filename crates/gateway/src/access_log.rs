@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use evergate_config::AccessLog;
-use evergate_core::head::{Name, RequestHead};
+use evergate_core::head::{Name, RequestHead, Version};
 use evergate_sys::clock;
 use tokio::sync::{Notify, oneshot};
 
@@ -261,7 +261,11 @@ fn write_combined(out: &mut Vec<u8>, entry: &Entry<'_>, seconds: u64) {
         push_escaped(out, head.method_text());
         out.push(b' ');
         push_escaped(out, head.target());
-        out.extend_from_slice(b" HTTP/1.1");
+        out.extend_from_slice(match head.version {
+            Version::Http10 => b" HTTP/1.0",
+            Version::Http11 => b" HTTP/1.1",
+            Version::Http2 => b" HTTP/2.0",
+        });
     } else {
         out.push(b'-');
     }
