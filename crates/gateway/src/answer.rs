@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evergate_core::head::Method;
-use evergate_core::http1::Body;
+use evergate_core::http1::{Body, RequestError};
 use evergate_sys::clock;
 
 use crate::client::Client;
@@ -17,6 +17,8 @@ use crate::reject::{ClientFault, Reject, UpstreamFault};
 
 /// How long a client may take to read an answer of ours.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a gateway lets through, for whoever asks for something else (RFC 9110, 15.5.6).
+const METHODS: &[u8] = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY";
 
 /// An answer of ours.
 struct Answer<'a> {
@@ -42,11 +44,14 @@ pub(crate) async fn whole<C: Client>(
     send(client, &Answer { status, body, close, head_only, changes }, record).await;
 }
 
-/// Answers a refused request, if no response has begun. Says whether the connection may go on.
+/// Answers a refused request, if no response has begun. What filters add to responses is added to
+/// this one, or a script of another origin could not read it. Says whether the connection may go
+/// on.
 pub(crate) async fn reject<C: Client>(
     client: &mut C,
     request: &Request<'_>,
     reject: Reject,
+    edits: &Changes<'_>,
     record: &mut Record,
 ) -> bool {
     if client.has_begun() || reject == Reject::Client(ClientFault::Gone) {
@@ -58,7 +63,7 @@ pub(crate) async fn reject<C: Client>(
     }
     let close = reject.closes() || !discard_body(client, request).await;
     let head_only = request.head.method == Method::Head;
-    explain(client, reject, close, head_only, record).await;
+    explain(client, reject, close, head_only, edits, record).await;
     !close
 }
 
@@ -68,7 +73,7 @@ pub(crate) async fn malformed<C: Client>(client: &mut C, reject: Reject, record:
         record.status = reject.status();
         return;
     }
-    explain(client, reject, true, false, record).await;
+    explain(client, reject, true, false, &Changes::default(), record).await;
 }
 
 /// Says what was wrong, in one line of text.
@@ -77,6 +82,7 @@ async fn explain<C: Client>(
     reject: Reject,
     close: bool,
     head_only: bool,
+    edits: &Changes<'_>,
     record: &mut Record,
 ) {
     let status = reject.status();
@@ -90,7 +96,16 @@ async fn explain<C: Client>(
         Reject::Upstream(UpstreamFault::NoServer) => {
             changes.add.push(("Retry-After", b"1".to_vec()));
         }
+        Reject::Client(ClientFault::Malformed(RequestError::MethodRefused)) => {
+            changes.add.push(("Allow", METHODS.to_vec()));
+        }
         Reject::Client(_) | Reject::Upstream(_) | Reject::Bug => {}
+    }
+    let ours = changes.add.len();
+    for (name, value) in &edits.add {
+        if !changes.add[..ours].iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
+            changes.add.push((name, value.clone()));
+        }
     }
     let body = body.as_bytes();
     send(client, &Answer { status, body, close, head_only, changes: &changes }, record).await;

@@ -71,21 +71,22 @@ pub(crate) async fn run<C: Client>(
 ) -> bool {
     let plan = shard.plan();
     let mut record = Record::new(shard, &plan, request.peer);
+    let mut edits = Edits::default();
     let served = {
-        let serving = pin!(serve(shard, &plan, client, &request, &mut record));
+        let serving = pin!(serve(shard, &plan, client, &request, &mut edits, &mut record));
         attempt::catch_panic(serving).await
     };
     let goes_on = match served {
         Ok(Ok(())) => true,
         Ok(Err(reject)) => {
             record.reject(shard, reject);
-            answer::reject(client, &request, reject, &mut record).await
+            answer::reject(client, &request, reject, &edits.response, &mut record).await
         }
         Err(attempt::Panicked) => {
             shard.counters.panics.set(shard.counters.panics.get() + 1);
             let _ = shard.reports.try_send(Report::Panicked { route: record.route.name.clone() });
             record.reject(shard, Reject::Bug);
-            answer::reject(client, &request, Reject::Bug, &mut record).await
+            answer::reject(client, &request, Reject::Bug, &edits.response, &mut record).await
         }
     };
     record.write(shard, &plan, Some(request.head), request.started);
@@ -110,11 +111,12 @@ pub(crate) async fn refuse<C: Client>(
     record.write(shard, &plan, head, started);
 }
 
-async fn serve<C: Client>(
+async fn serve<'p, C: Client>(
     shard: &Rc<Shard>,
-    local: &ThreadPlan,
+    local: &'p ThreadPlan,
     client: &mut C,
     request: &Request<'_>,
+    edits: &mut Edits<'p>,
     record: &mut Record,
 ) -> Result<(), Reject> {
     let plan = &*local.plan;
@@ -142,7 +144,10 @@ async fn serve<C: Client>(
     let accepts = |id| plan.route(id).accepts(&head.fields, &request.listener.name);
     let (id, params) = match plan.table.find(head.authority(), &path, head.method_text(), accepts) {
         Found::Route { id, params } => (id, params),
-        Found::MethodNotAllowed { .. } => return Err(Reject::Client(ClientFault::Method)),
+        Found::MethodNotAllowed { allowed } => {
+            edits.response.set("Allow", allowed.join(", ").into_bytes());
+            return Err(Reject::Client(ClientFault::Method));
+        }
         Found::NotFound => return Err(Reject::Client(ClientFault::NoRoute)),
     };
     let route = plan.route(id);
@@ -159,9 +164,8 @@ async fn serve<C: Client>(
     };
 
     // May it pass?
-    let mut edits = Edits::default();
     for filter in &route.filters {
-        match filter.judge(&facts, &mut edits) {
+        match filter.judge(&facts, edits) {
             Verdict::Pass => {}
             Verdict::Refuse(reject) => return Err(reject),
             Verdict::Answer(status) => {
@@ -177,7 +181,7 @@ async fn serve<C: Client>(
         }
         RouteAction::Pool(pool) => {
             let pool = &local.pools[pool.index()];
-            forward(shard, plan, route, pool, client, request, &facts, &edits, record).await
+            forward(shard, plan, route, pool, client, request, &facts, edits, record).await
         }
     }
 }
@@ -320,7 +324,7 @@ async fn respond_locally<C: Client>(
     request: &Request<'_>,
     action: &Action,
     facts: &Facts<'_>,
-    mut edits: Edits<'_>,
+    edits: &mut Edits<'_>,
     record: &mut Record,
 ) -> Result<(), Reject> {
     match action {
