@@ -88,12 +88,14 @@ pub(crate) fn write_request(out: &mut Vec<u8>, plan: &RequestPlan<'_>) {
     } else if takes_trailers(&head.fields) {
         out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
+    let ours_at = out.len();
     write_forwarding(out, plan.facts);
     out.extend_from_slice(b"X-Request-Id: ");
     out.extend_from_slice(&plan.facts.request_id);
     out.extend_from_slice(b"\r\nVia: 1.1 ");
     out.extend_from_slice(plan.node.as_bytes());
     out.extend_from_slice(b"\r\n");
+    take_back(out, ours_at, plan.changes);
     for (name, value) in &plan.changes.add {
         line(out, name.as_bytes(), value);
     }
@@ -127,7 +129,7 @@ pub(crate) fn write_response(
                 && plan.changes.keeps(field.name)
         });
     }
-    if !dated {
+    if !dated && plan.changes.keeps(b"date") {
         line(out, b"Date", &date());
     }
     match plan.length {
@@ -286,6 +288,20 @@ fn write_forwarding(out: &mut Vec<u8>, facts: &Facts<'_>) {
     // The codec let only characters of a host and port through: none needs escaping.
     out.extend_from_slice(facts.head.authority());
     out.extend_from_slice(b"\"\r\n");
+}
+
+/// Takes back those of our own lines, from `start` on, that a filter removes or says itself.
+fn take_back(out: &mut Vec<u8>, start: usize, changes: &Changes<'_>) {
+    if changes.remove.is_empty() {
+        return;
+    }
+    let lines = out.split_off(start);
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        let name_len = memchr::memchr(b':', line).unwrap_or(line.len());
+        if changes.keeps(&line[..name_len]) {
+            out.extend_from_slice(line);
+        }
+    }
 }
 
 fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
