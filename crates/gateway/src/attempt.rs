@@ -232,6 +232,9 @@ fn poll_response<C: Client>(
         ready!(client.timer().poll_elapsed(cx));
         let now = clock::now();
         if now >= attempt.deadline {
+            if upload.waits_for_client(upstream) {
+                return Poll::Ready(Err(Outcome::ClientFailed(ClientFault::BodyTimeout)));
+            }
             return failed(Failure::Timeout, UpstreamFault::Timeout);
         }
         if let Err(fault) = upload.tick(now, client, upstream) {
@@ -335,7 +338,8 @@ impl Upload {
 
     /// Whether bytes are wanted from the client and do not come.
     fn waits_for_client(&self, upstream: &Upstream) -> bool {
-        !self.done && !self.broken && upstream.outgoing.unsent.is_empty()
+        let is_open = !self.done && !self.broken && self.held_until.is_none();
+        is_open && upstream.outgoing.unsent.is_empty()
     }
 
     fn hear_interim<C: Client>(&mut self, client: &mut C, head: &ResponseHead) {

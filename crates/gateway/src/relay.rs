@@ -32,6 +32,8 @@ struct Download {
     /// Silence of the server for this long is the end.
     silence_max: Duration,
     heard_at: Instant,
+    /// Whether the timer ticks; a response that is passed on at once needs none.
+    is_timed: bool,
     sent_at_tick: u64,
     splice: Option<Splice>,
 }
@@ -47,7 +49,7 @@ pub(crate) async fn respond<C: Client>(
     record: &mut Record,
 ) -> Result<(), Reject> {
     let shard = attempt.shard;
-    let Answered { mut upstream, head, response, sent_at, answered_at } = *answered;
+    let Answered { mut upstream, head, response, sent_at: _, answered_at } = *answered;
     record.status = head.status;
     client.begin(&ResponsePlan {
         status: head.status,
@@ -77,7 +79,8 @@ pub(crate) async fn respond<C: Client>(
         sent: 0,
         pace: Pace::new(&request.listener.limits),
         silence_max: attempt.deadline - request.started,
-        heard_at: sent_at,
+        heard_at: answered_at,
+        is_timed: false,
         sent_at_tick: 0,
         splice: None,
     };
@@ -111,6 +114,9 @@ impl Download {
             let moved = self.move_on(cx, attempt, client, upstream);
             if let Poll::Ready(moved) = moved {
                 return Poll::Ready(moved);
+            }
+            if !std::mem::replace(&mut self.is_timed, true) {
+                client.timer().set(clock::now() + TICK.min(self.silence_max));
             }
             ready!(client.timer().poll_elapsed(cx));
             self.tick(clock::now(), client)?;
