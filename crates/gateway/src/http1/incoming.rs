@@ -74,6 +74,8 @@ impl Incoming {
         if self.leftover.capacity() == 0 {
             self.leftover = buffers.take();
         }
+        // A client that always sends the start of one more request would make it grow for ever.
+        self.leftover.drain(..std::mem::take(&mut self.used));
         self.leftover.extend_from_slice(bytes);
     }
 
@@ -156,4 +158,22 @@ fn decode(
         }
     }
     Ok((used, Progress::Data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_is_not_kept() {
+        let buffers = Buffers::new();
+        let mut incoming = Incoming::default();
+        incoming.keep(&buffers, b"0123456789");
+        for _ in 0..1000 {
+            incoming.consume(&buffers, 8);
+            incoming.keep(&buffers, b"01234567");
+        }
+        assert_eq!(incoming.unused().len(), 10);
+        assert_eq!(incoming.leftover.len(), 10);
+    }
 }
