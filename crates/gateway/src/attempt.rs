@@ -317,7 +317,11 @@ impl Upload {
                         self.done = true;
                         starved = true;
                     }
-                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                    Poll::Ready(Err(fault)) => {
+                        // Where the body goes on is not known: nothing more of it may go out.
+                        self.broken = true;
+                        return Poll::Ready(Err(fault));
+                    }
                     Poll::Pending => starved = true,
                 }
             }
