@@ -106,7 +106,7 @@ impl Download {
         upstream: &mut Upstream,
     ) -> Poll<Result<(), Reject>> {
         loop {
-            if !upload.done {
+            if !upload.done || !upstream.outgoing.unsent.is_empty() {
                 // A body that breaks off now cannot be answered any more; the response still can
                 // be passed on.
                 let _ = upload.poll(cx, attempt.shard, client, upstream);
