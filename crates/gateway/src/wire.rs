@@ -65,6 +65,12 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    /// Makes the connection end with a reset when it is dropped, whatever is still on its way.
+    pub(crate) fn reset(&self) {
+        // One that is gone already needs none.
+        let _ = self.tcp.set_zero_linger();
+    }
+
     /// Whether the peer is silent and still there, as an idle connection must be.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());

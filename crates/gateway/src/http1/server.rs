@@ -49,6 +49,8 @@ struct Connection {
     /// Whether another request may follow the one being served.
     keep_alive: bool,
     begun: bool,
+    /// Whether the end of the connection would look like the end of a response that it is not.
+    ends_open: bool,
     bodyless: bool,
     /// Bytes of the request's body so far.
     received: u64,
@@ -111,6 +113,9 @@ pub(crate) async fn serve(
         )
         .await;
         shard.buffers.give_request(head);
+        if connection.ends_open {
+            return connection.wire.reset();
+        }
         if !goes_on || !connection.keep_alive {
             if connection.incoming.is_done() && connection.incoming.unused().is_empty() {
                 return;
@@ -132,6 +137,7 @@ impl Connection {
             version: Version::Http11,
             keep_alive: true,
             begun: false,
+            ends_open: false,
             bodyless: false,
             received: 0,
             received_max: 0,
@@ -367,6 +373,7 @@ impl Client for Connection {
             Length::Unknown if self.version != Version::Http10 => Framing::Chunked,
             Length::Unknown | Length::Sized(_) => Framing::Identity,
         };
+        self.ends_open = ends_by_closing && framing == Framing::Identity;
         let shard = &self.shard;
         let out = self.outgoing.begin(&shard.buffers, framing);
         forward::write_response(out, plan, self.version, self.keep_alive, || shard.date.now());
@@ -378,6 +385,7 @@ impl Client for Connection {
 
     fn finish(&mut self, trailers: &[u8]) {
         self.outgoing.finish(trailers);
+        self.ends_open = false;
     }
 
     fn has_begun(&self) -> bool {
