@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::PATIENCE;
-use crate::message::{Broken, Ending, Response, ending, head_len, parse_chunked, split_head};
+use crate::message::{Body, Broken, Ending, Response, ending, head_len, split_head};
 
 /// A connection to a listener.
 #[derive(Debug)]
@@ -88,41 +88,38 @@ impl Client {
             100..=199 | 204 | 304 => Ending::Empty,
             _ => ending(&response.fields, Ending::Close),
         };
-        let broken = |reset, response: &Response, body: &[u8]| Broken {
-            reset,
-            raw: [response.head.as_bytes(), body].concat(),
-        };
+        let mut body = Body::default();
         loop {
-            let (len, data, trailers) = match ending {
-                Ending::Empty => (0, Vec::new(), String::new()),
-                Ending::Sized(length) if self.kept.len() >= length => {
-                    (length, self.kept[..length].to_vec(), String::new())
-                }
-                Ending::Chunked if self.kept.ends_with(b"\r\n") => {
-                    match parse_chunked(&self.kept) {
-                        Some(body) => (body.len, body.data, body.trailers),
-                        None => (usize::MAX, Vec::new(), String::new()),
+            let is_whole = match ending {
+                Ending::Empty => true,
+                Ending::Sized(length) => match self.kept.get(..length) {
+                    Some(data) => {
+                        body = Body::plain(data);
+                        true
                     }
-                }
-                Ending::Sized(_) | Ending::Chunked | Ending::Close => {
-                    (usize::MAX, Vec::new(), String::new())
-                }
+                    None => false,
+                },
+                Ending::Chunked => body.follow_chunks(&self.kept),
+                Ending::Close => false,
             };
-            if len != usize::MAX {
-                response.raw_body = self.kept.drain(..len).collect();
-                (response.body, response.trailers) = (data, trailers);
-                return Ok(response);
+            if is_whole {
+                break;
             }
             match self.read_more() {
                 Ok(()) => {}
                 Err(End::Closed) if ending == Ending::Close => {
-                    response.raw_body = std::mem::take(&mut self.kept);
-                    response.body.clone_from(&response.raw_body);
-                    return Ok(response);
+                    body = Body::plain(&self.kept);
+                    break;
                 }
-                Err(end) => return Err(broken(end == End::Reset, &response, &self.kept)),
+                Err(end) => {
+                    let raw = [response.head.as_bytes(), &self.kept].concat();
+                    return Err(Broken { reset: end == End::Reset, raw });
+                }
             }
         }
+        response.raw_body = self.kept.drain(..body.len).collect();
+        (response.body, response.trailers) = (body.data, body.trailers);
+        Ok(response)
     }
 
     /// Reads the head of a response; no body follows, or it is left for later.

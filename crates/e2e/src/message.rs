@@ -135,43 +135,54 @@ pub fn ending(fields: &[(String, String)], otherwise: Ending) -> Ending {
     }
 }
 
-/// A body read so far.
+/// A body as it arrives.
 #[derive(Clone, Debug, Default)]
 pub struct Body {
     /// Without framing.
     pub data: Vec<u8>,
     /// Trailer lines.
     pub trailers: String,
-    /// Bytes of the input that belong to it.
+    /// Bytes of the input that were dealt with.
     pub len: usize,
+    /// After the last chunk.
+    in_trailers: bool,
 }
 
-/// Takes a whole chunked body apart; none if more must come. Strict: no extensions, and a size is
-/// written as we write it.
-pub fn parse_chunked(bytes: &[u8]) -> Option<Body> {
-    let mut body = Body::default();
-    loop {
-        let line_end = body.len + find(&bytes[body.len..], b"\r\n")?;
-        let line = std::str::from_utf8(&bytes[body.len..line_end]).expect("a size is text");
-        let size = usize::from_str_radix(line, 16).unwrap_or_else(|_| panic!("no size: {line:?}"));
-        body.len = line_end + 2;
-        if size == 0 {
-            break;
-        }
-        let data = bytes.get(body.len..body.len + size)?;
-        let end = bytes.get(body.len + size..body.len + size + 2)?;
-        assert_eq!(end, b"\r\n", "a chunk is longer than its size");
-        body.data.extend_from_slice(data);
-        body.len += size + 2;
+impl Body {
+    /// A body without framing: all of `data`.
+    pub fn plain(data: &[u8]) -> Self {
+        Self { data: data.to_vec(), len: data.len(), ..Default::default() }
     }
-    loop {
-        let line_len = find(&bytes[body.len..], b"\r\n")? + 2;
-        let line = &bytes[body.len..body.len + line_len];
-        body.len += line_len;
-        if line_len == 2 {
-            return Some(body);
+
+    /// Goes on through a chunked body, of which `bytes` have come so far; says whether it is
+    /// whole. Strict, but for extensions.
+    pub fn follow_chunks(&mut self, bytes: &[u8]) -> bool {
+        while !self.in_trailers {
+            let Some(line_len) = find(&bytes[self.len..], b"\r\n") else { return false };
+            let start = self.len + line_len + 2;
+            let line = std::str::from_utf8(&bytes[self.len..start - 2]).expect("a size is text");
+            let size = usize::from_str_radix(line.split(';').next().unwrap_or_default(), 16);
+            let size = size.unwrap_or_else(|_| panic!("no size: {line:?}"));
+            if size == 0 {
+                self.len = start;
+                self.in_trailers = true;
+            } else {
+                let Some(chunk) = bytes.get(start..start + size + 2) else { return false };
+                let (data, end) = chunk.split_at(size);
+                assert_eq!(end, b"\r\n", "a chunk is longer than its size");
+                self.data.extend_from_slice(data);
+                self.len = start + size + 2;
+            }
         }
-        body.trailers.push_str(std::str::from_utf8(line).expect("trailers are text"));
+        loop {
+            let Some(line_len) = find(&bytes[self.len..], b"\r\n") else { return false };
+            let line = &bytes[self.len..self.len + line_len + 2];
+            self.len += line.len();
+            if line_len == 0 {
+                return true;
+            }
+            self.trailers.push_str(std::str::from_utf8(line).expect("trailers are text"));
+        }
     }
 }
 
@@ -194,10 +205,11 @@ mod tests {
     #[test]
     fn a_chunked_body_is_whole_only_with_its_last_line() {
         let whole = b"2\r\nab\r\n10\r\n0123456789abcdef\r\n0\r\nX: y\r\n\r\nrest";
+        let mut body = Body::default();
         for end in 0..whole.len() - 4 {
-            assert!(parse_chunked(&whole[..end]).is_none(), "{end}");
+            assert!(!body.follow_chunks(&whole[..end]), "{end}");
         }
-        let body = parse_chunked(whole).unwrap();
+        assert!(body.follow_chunks(whole));
         assert_eq!(body.data, b"ab0123456789abcdef");
         assert_eq!((body.trailers.as_str(), body.len), ("X: y\r\n", whole.len() - 4));
     }

@@ -1,7 +1,7 @@
 //! A server that does exactly what a test tells it to, and keeps every byte that reaches it.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
-use crate::message::{Body, Ending, Request, ending, head_len, parse_chunked, split_head};
+use crate::message::{Body, Ending, Request, ending, head_len, split_head};
 
 /// A scripted server on a port of its own.
 pub struct Origin {
@@ -217,23 +217,24 @@ impl Served {
     pub fn read_request(&mut self) -> Option<Request> {
         let mut request = self.read_head()?;
         let ends = ending(&request.fields, Ending::Empty);
-        let body = loop {
-            let body = match ends {
-                Ending::Empty | Ending::Close => Some(Body::default()),
-                Ending::Sized(length) => (self.kept.len() >= length).then(|| Body {
-                    data: self.kept[..length].to_vec(),
-                    len: length,
-                    ..Default::default()
-                }),
-                Ending::Chunked => {
-                    self.kept.ends_with(b"\r\n").then(|| parse_chunked(&self.kept)).flatten()
-                }
+        let mut body = Body::default();
+        loop {
+            let is_whole = match ends {
+                Ending::Empty | Ending::Close => true,
+                Ending::Sized(length) => match self.kept.get(..length) {
+                    Some(data) => {
+                        body = Body::plain(data);
+                        true
+                    }
+                    None => false,
+                },
+                Ending::Chunked => body.follow_chunks(&self.kept),
             };
-            match body {
-                Some(body) => break body,
-                None => self.read_more()?,
+            if is_whole {
+                break;
             }
-        };
+            self.read_more()?;
+        }
         request.raw_body = self.kept.drain(..body.len).collect();
         (request.body, request.trailers) = (body.data, body.trailers);
         self.record(request.clone());
@@ -279,7 +280,12 @@ impl Served {
 
     /// Sends `bytes`. If the other side has gone, that shows in the next read.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(bytes.as_ref());
+        let _ = self.try_write(bytes);
+    }
+
+    /// Sends `bytes`, or says why not.
+    pub fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
     }
 
     /// Ends our half of the connection.
@@ -294,6 +300,11 @@ impl Served {
         self.is_reset = true;
         // The handle kept for the end of the test would keep the connection open.
         self.record.lock().streams[self.number] = None;
+    }
+
+    /// Makes the socket hold little that is not read yet.
+    pub fn receive_little(&self) {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, 4096).expect("a socket");
     }
 
     /// Waits until the other side has ended the connection, whatever it sends before.

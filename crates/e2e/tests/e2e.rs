@@ -1,20 +1,43 @@
 //! The end-to-end tests, in one binary: the node under test is built once, and tests run beside
 //! each other.
 
-#[path = "e2e/relay.rs"]
-mod relay;
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "e2e/access_log.rs"]
+mod access_log;
+#[path = "e2e/balance.rs"]
+mod balance;
+#[path = "e2e/bodies.rs"]
+mod bodies;
+#[path = "e2e/filters.rs"]
+mod filters;
+#[path = "e2e/forwarding.rs"]
+mod forwarding;
+#[path = "e2e/framing.rs"]
+mod framing;
+#[path = "e2e/interim.rs"]
+mod interim;
+#[path = "e2e/limits.rs"]
+mod limits;
 #[path = "e2e/load.rs"]
 mod load;
-
+#[path = "e2e/policy.rs"]
+mod policy;
 #[path = "e2e/processes.rs"]
 mod processes;
-
 #[path = "e2e/reloads.rs"]
 mod reloads;
-
+#[path = "e2e/retries.rs"]
+mod retries;
+#[path = "e2e/routing.rs"]
+mod routing;
+#[path = "e2e/scene.rs"]
+mod scene;
 #[path = "e2e/starts.rs"]
 mod starts;
-
+#[path = "e2e/target.rs"]
+mod target;
 #[path = "e2e/traffic.rs"]
 mod traffic;
+#[path = "e2e/upstream.rs"]
+mod upstream;
