@@ -32,6 +32,9 @@ use crate::rewrite;
 use crate::shard::{Report, Shard, ThreadPlan};
 use crate::trust;
 
+#[cfg(test)]
+mod tests;
+
 /// A request as it arrived.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
