@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evergate_config::Action;
+use evergate_core::balance::Ask;
 use evergate_core::head::{Name, RequestHead};
 use evergate_core::http1::Body;
 use evergate_core::id::EndpointId;
@@ -126,21 +127,9 @@ async fn serve<'p, C: Client>(
     let head = request.head;
     client.timer().set(request.started + request.listener.limits.idle_timeout);
 
-    // Who asks, and for what?
-    let peer_is_trusted = trust::is_trusted(request.peer.ip(), &request.listener.trusted_proxies);
-    if peer_is_trusted {
-        let trusted = &request.listener.trusted_proxies;
-        record.client = trust::client(&head.fields, request.peer.ip(), trusted);
-        record.adopt_request_id(head);
-    }
-    if let Body::Sized(length) = request.body
-        && length > request.listener.limits.body
-    {
-        return Err(Reject::Client(ClientFault::BodyTooLarge));
-    }
-    if is_our_own(head, &plan.node) {
-        return Err(Reject::Client(ClientFault::Loop));
-    }
+    // Who asks?
+    let peer_is_trusted = record.identify(request);
+    refuse_at_once(request, &plan.node)?;
 
     // Which route?
     let path = route::normalise(head.path()).map_err(|_| Reject::Client(ClientFault::Path))?;
@@ -189,6 +178,17 @@ async fn serve<'p, C: Client>(
     }
 }
 
+/// What needs no route to be refused.
+fn refuse_at_once(request: &Request<'_>, node: &str) -> Result<(), Reject> {
+    match request.body {
+        Body::Sized(length) if length > request.listener.limits.body => {
+            Err(Reject::Client(ClientFault::BodyTooLarge))
+        }
+        _ if is_our_own(request.head, node) => Err(Reject::Client(ClientFault::Loop)),
+        Body::Empty | Body::Sized(_) | Body::Chunked | Body::UntilClose => Ok(()),
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "the parts of one exchange, each named once")]
 async fn forward<C: Client>(
     shard: &Rc<Shard>,
@@ -220,11 +220,9 @@ async fn forward<C: Client>(
     let mut tried: Vec<EndpointId> = Vec::new();
     loop {
         // Who gets it?
-        let Some((id, endpoint)) = pool.pick(
-            &evergate_core::balance::Ask { key, tried: &tried },
-            request.started,
-            &mut shard.rng.borrow_mut(),
-        ) else {
+        let ask = Ask { key, tried: &tried };
+        let picked = pool.pick(&ask, request.started, &mut shard.rng.borrow_mut());
+        let Some((id, endpoint)) = picked else {
             pool.counters.no_server.set(pool.counters.no_server.get() + 1);
             return Err(Reject::Upstream(UpstreamFault::NoServer));
         };
@@ -256,8 +254,7 @@ async fn forward<C: Client>(
 
         // Once more, elsewhere if possible.
         tried.push(id);
-        record.retries += 1;
-        pool.counters.retries.set(pool.counters.retries.get() + 1);
+        record.count_retry(pool);
         upload.rewind();
         attempt::pause(client, wait, deadline).await;
     }
@@ -376,6 +373,23 @@ impl Record {
             received: 0,
             reason: None,
         }
+    }
+
+    /// Notes who the client is, as far as it is trusted to be told; says whether the peer is a
+    /// trusted proxy.
+    fn identify(&mut self, request: &Request<'_>) -> bool {
+        let (peer, trusted) = (request.peer.ip(), &request.listener.trusted_proxies);
+        let is_trusted = trust::is_trusted(peer, trusted);
+        if is_trusted {
+            self.client = trust::client(&request.head.fields, peer, trusted);
+            self.adopt_request_id(request.head);
+        }
+        is_trusted
+    }
+
+    fn count_retry(&mut self, pool: &PoolLocal) {
+        self.retries += 1;
+        pool.counters.retries.set(pool.counters.retries.get() + 1);
     }
 
     /// A trusted proxy's id goes on, if it looks like one of ours.
