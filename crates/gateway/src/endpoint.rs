@@ -26,13 +26,17 @@ pub(crate) struct Endpoint {
     pub key: u64,
     /// Weight in percent-points (weight x 100 when wholly in); 0 takes it out.
     share: AtomicU32,
-    in_flight: AtomicU32,
+    /// Attempts sent so far, and in the low bits those in flight: one write for both.
+    attempts: AtomicU64,
     latency_nanos: AtomicU64,
     latency_at: AtomicU64,
     failures_in_a_row: AtomicU32,
-    requests: AtomicU64,
     failures: AtomicU64,
 }
+
+/// Room for attempts in flight; sixteen million exceed every limit on connections.
+const IN_FLIGHT_BITS: u32 = 24;
+const IN_FLIGHT_MASK: u64 = (1 << IN_FLIGHT_BITS) - 1;
 
 impl Endpoint {
     /// An endpoint that gets no requests until [`Endpoint::set_share`].
@@ -49,11 +53,10 @@ impl Endpoint {
             address,
             key: balance::hash_bytes(format!("{pool}/{name}").as_bytes()),
             share: AtomicU32::new(0),
-            in_flight: AtomicU32::new(0),
+            attempts: AtomicU64::new(0),
             latency_nanos: AtomicU64::new(0),
             latency_at: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
-            requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }
     }
@@ -70,7 +73,7 @@ impl Endpoint {
 
     /// Requests in flight over all threads.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        (self.attempts.load(Relaxed) & IN_FLIGHT_MASK) as u32
     }
 
     /// Load at `now`, for the balancer.
@@ -78,20 +81,23 @@ impl Endpoint {
         Load { in_flight: self.in_flight(), latency_nanos: self.latency_nanos(now) }
     }
 
-    /// Peak EWMA of the time to the response head, decayed to `now`.
+    /// Peak EWMA of the time to the response head, decayed to `now`. Before the first it is the
+    /// balancer's seed: at zero an endpoint would look free and draw every request.
     pub(crate) fn latency_nanos(&self, now: Instant) -> u64 {
-        balance::ewma_now(self.latency(), now)
+        match self.latency() {
+            (_, 0) => balance::SEED.as_nanos() as u64,
+            latency => balance::ewma_now(latency, now),
+        }
     }
 
     /// Attempts sent and attempts failed.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        (self.requests.load(Relaxed), self.failures.load(Relaxed))
+        (self.attempts.load(Relaxed) >> IN_FLIGHT_BITS, self.failures.load(Relaxed))
     }
 
     /// Counts an attempt in flight until the guard is dropped.
     pub(crate) fn enter(&self) -> InFlight<'_> {
-        self.in_flight.fetch_add(1, Relaxed);
-        self.requests.fetch_add(1, Relaxed);
+        self.attempts.fetch_add((1 << IN_FLIGHT_BITS) + 1, Relaxed);
         InFlight { endpoint: self }
     }
 
@@ -139,6 +145,31 @@ pub(crate) struct InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.endpoint.in_flight.fetch_sub(1, Relaxed);
+        self.endpoint.attempts.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_counted_and_leave_when_they_end() {
+        let endpoint = Endpoint::new("pool", "a", "127.0.0.1:1", None);
+        let first = endpoint.enter();
+        let second = endpoint.enter();
+        assert_eq!((endpoint.in_flight(), endpoint.totals()), (2, (2, 0)));
+        drop(first);
+        drop(second);
+        assert_eq!((endpoint.in_flight(), endpoint.totals()), (0, (2, 0)));
+    }
+
+    #[test]
+    fn a_new_endpoint_does_not_look_free() {
+        let endpoint = Endpoint::new("pool", "a", "127.0.0.1:1", None);
+        let now = Instant::from_nanos(1);
+        assert_eq!(endpoint.latency_nanos(now), balance::SEED.as_nanos() as u64);
+        endpoint.succeeded(now, std::time::Duration::from_micros(300));
+        assert_eq!(endpoint.latency_nanos(now), 300_000, "what was seen replaces the guess");
     }
 }

@@ -348,7 +348,11 @@ impl Ward {
             in_flight: self.endpoint.in_flight(),
             requests,
             failures,
-            latency_seconds: self.endpoint.latency_nanos(now) as f64 / 1e9,
+            // Before the first attempt there is only the balancer's guess.
+            latency_seconds: match requests {
+                0 => 0.0,
+                _ => self.endpoint.latency_nanos(now) as f64 / 1e9,
+            },
         }
     }
 }
