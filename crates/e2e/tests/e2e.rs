@@ -9,6 +9,8 @@ mod access_log;
 mod balance;
 #[path = "e2e/bodies.rs"]
 mod bodies;
+#[path = "e2e/examples.rs"]
+mod examples;
 #[path = "e2e/filters.rs"]
 mod filters;
 #[path = "e2e/forwarding.rs"]
