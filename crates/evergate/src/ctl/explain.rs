@@ -14,7 +14,7 @@ use super::table::{Table, plain};
 pub(crate) struct Explain {
     /// Method, such as GET.
     method: String,
-    /// The URL, as in http://shop.example/v1/orders?page=2
+    /// Scheme, host and path, such as `http://shop.example/v1/orders`.
     url: String,
     /// Header field, as often as wanted.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
