@@ -16,7 +16,7 @@ use evergate_sys::exit::{self, Exit};
 use evergate_sys::privilege::{self, User};
 use evergate_sys::process as usage;
 use evergate_sys::signal::{self, Signal, Signals};
-use evergate_sys::{clock, random, rlimit};
+use evergate_sys::{clock, code, random, rlimit};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::apps::Apps;
@@ -44,6 +44,8 @@ pub(crate) struct Keeper {
     worker: Worker,
     remembered: Option<Rc<OwnedFd>>,
     stopping: Stopping,
+    /// Whether any worker has been ready.
+    is_settled: bool,
     end: Option<End>,
 }
 
@@ -75,6 +77,7 @@ impl Keeper {
             events,
             signals,
             notify: Notify::from_env(),
+            is_settled: false,
             sockets: Sockets::default(),
             apps: Apps::new(options.app_policy, Rng::seeded(random::seed()), files_before),
             worker: Worker::new(options.worker_policy, clock::unix_seconds()),
@@ -158,6 +161,10 @@ impl Keeper {
             ToKeeper::Ready => {
                 self.feed(now, Input::Ready);
                 self.notify.send("READY=1");
+                if !std::mem::replace(&mut self.is_settled, true) {
+                    // The start is over; where it cannot be given back it is only memory.
+                    let _ = code::release();
+                }
             }
             ToKeeper::Remember => match fds.pop() {
                 Some(file) => self.remembered = Some(Rc::new(file)),

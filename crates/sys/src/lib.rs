@@ -6,6 +6,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod code;
 pub mod cpus;
 pub mod directory;
 pub mod exit;

@@ -15,7 +15,7 @@ use evergate_control::command::{COMMANDS_QUEUED_MAX, Command, Control, EVENTS_QU
 use evergate_control::link::{Desired, Instance, Outcome, ToKeeper, ToWorker};
 use evergate_control::snapshot::PlanChange;
 use evergate_gateway::{Addresses, Gateway, LogWriter};
-use evergate_sys::{clock, cpus, memfd};
+use evergate_sys::{clock, code, cpus, memfd};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -135,6 +135,8 @@ impl ControlPlane {
         }
         control_plane.link.send(&ToKeeper::Ready, &[])?;
         control_plane.tell_ready();
+        // The start is over; where its code cannot be given back it is only memory.
+        let _ = code::release();
         Ok(Ok(control_plane))
     }
 

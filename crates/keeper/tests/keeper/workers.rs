@@ -41,6 +41,8 @@ fn sockets_outlive_twenty_killed_workers() {
     let first = stage.desire(&worker, &desired);
     assert_eq!((first.listening[0].1.len(), first.listening[1].1.len()), (3, 1));
     worker.say(&ToKeeper::Ready);
+    // Once it answers, all that follows from that is done.
+    stage.desire(&worker, &desired);
     let fds = process::usage(stage.keeper_pid()).unwrap().fds;
     for round in 1..=20 {
         worker.crash();
