@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use crate::diagnostic::Diagnostic;
-use crate::files::Files;
+use crate::files::{Disk, Files};
 use crate::keys::{Kind, ROOT, find};
 use crate::mask::blot;
 use crate::reader::{Place, Reader, Text, locate};
 use crate::substitute::{mend_io, os_reason};
 use crate::value::Value;
 
+/// Quotes that look like quotes and are letters to TOML.
+const CURLY: [char; 6] = ['“', '”', '„', '‘', '’', '«'];
 /// Files of one configuration.
 pub const FILES_MAX: usize = 256;
 /// Bytes of one file.
@@ -20,10 +22,7 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Reads the main file and all that it includes; the main file comes first.
 pub(crate) fn read(main: &Path, files: &dyn Files) -> Result<Vec<Text>, Vec<Diagnostic>> {
-    let text = read_text(main, files).map_err(|why| {
-        let message = format!("the configuration {} cannot be read: {}", main.display(), why.0);
-        vec![Diagnostic::error("unreadable-file", message).help(why.1)]
-    })?;
+    let text = read_main(main, files).map_err(|unreadable| vec![*unreadable])?;
     let mut texts = vec![text];
     let mut diagnostics = Vec::new();
     for (place, path) in wanted(&texts, files, &mut diagnostics) {
@@ -49,6 +48,18 @@ pub(crate) fn read(main: &Path, files: &dyn Files) -> Result<Vec<Text>, Vec<Diag
     }
     diagnostics.extend(texts.iter().flat_map(syntax_errors));
     if diagnostics.is_empty() { Ok(texts) } else { Err(diagnostics) }
+}
+
+/// The text of a configuration's main file alone, or why it cannot be read.
+pub fn read_file(main: &Path) -> Result<String, Box<Diagnostic>> {
+    read_main(main, &Disk).map(|text| text.text)
+}
+
+fn read_main(main: &Path, files: &dyn Files) -> Result<Text, Box<Diagnostic>> {
+    read_text(main, files).map_err(|(why, help)| {
+        let message = format!("the configuration {} cannot be read: {why}", main.display());
+        Box::new(Diagnostic::error("unreadable-file", message).help(help))
+    })
 }
 
 fn read_text(path: &Path, files: &dyn Files) -> Result<Text, (String, &'static str)> {
@@ -197,6 +208,15 @@ fn explain(
     if is_bare && word.is_empty() {
         return plain("there is no value behind the `=`", "write the value, text in quotes");
     }
+    if let (true, Some(flag)) = (is_bare, flag_meant(word)) {
+        return (format!("`{word}` is no value"), Some(format!("write `{flag}`")));
+    }
+    if is_bare && word.starts_with(CURLY) {
+        return plain(
+            "these quotes are not the plain ones",
+            "write \"…\" with the plain quote sign; word processors turn it into others",
+        );
+    }
     if is_bare {
         let word = if found.starts_with(word) { found.trim_end() } else { word };
         let message = format!("`{word}` must be in quotes: it is no number, `true` or `false`");
@@ -239,6 +259,15 @@ fn explain(
         );
     }
     (message.to_owned(), None)
+}
+
+/// `true` and `false` as other formats write them.
+fn flag_meant(word: &str) -> Option<&'static str> {
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Some("true"),
+        "false" | "no" | "off" => Some("false"),
+        _ => None,
+    }
 }
 
 /// The word around a byte, as far as a value without quotes would go.

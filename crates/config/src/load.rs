@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::files::{Disk, Files, Record, Recorder};
@@ -55,6 +55,19 @@ impl std::fmt::Debug for Loaded {
 /// Errors and warnings come together, in the order of the files and their lines.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     load_with(path, &Disk)
+}
+
+/// The `node.run_dir` of a configuration that may have errors, for those who ask its node about
+/// them; `None` if it cannot be told for sure.
+pub fn run_dir(text: &str) -> Option<PathBuf> {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let node = tree.get_ref().get("node").and_then(|node| node.get_ref().as_table());
+    match node.and_then(|node| node.get("run_dir")).map(Spanned::get_ref) {
+        Some(DeValue::String(path)) => path.starts_with('/').then(|| PathBuf::from(&**path)),
+        // It may stand where the errors are, or in another file.
+        _ if text.contains("run_dir") || text.contains("include") => None,
+        _ => Some(PathBuf::from(node::RUN_DIR_DEFAULT)),
+    }
 }
 
 /// Loads a configuration from `files`.
@@ -218,4 +231,24 @@ pub(crate) fn decode_for_test(text: &str) -> std::collections::BTreeSet<String> 
     let reader = Reader::new(&texts, &Disk);
     decode(&reader, &trees);
     reader.asked.take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_broken_configuration_is_told_if_it_is_sure() {
+        let cases = [
+            ("[node]\nrun_dir = \"/x\"\n[pool.a]\nserver = 5\n", Some("/x")),
+            ("[pool.a\n[node]\nrun_dir = \"/x\"\nname =\n", Some("/x")),
+            ("[pool.a]\nserver = 5\n", Some("/run/evergate")),
+            ("include = [\"conf.d/*\"]\n[pool.a]\nserver = 5\n", None),
+            ("[node]\nrun_dir = \"${env:X}\"\n", None),
+            ("[node]\nrun_dir =\n", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(run_dir(text), expected.map(PathBuf::from), "{text}");
+        }
+    }
 }

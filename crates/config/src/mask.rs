@@ -22,6 +22,9 @@ const HARMLESS: &str = "proxy_pass";
 /// Names behind which they are known, if the file cannot be parsed.
 const KNOWN: [&str; 2] = ["operator", "viewer"];
 
+/// What is never a secret: `credentials` of CORS is one of these.
+const SWITCHES: [&str; 6] = ["true", "false", "yes", "no", "on", "off"];
+
 /// The text without its secrets.
 pub(crate) fn blot(text: &str) -> Arc<str> {
     let (tree, errors) = DeTable::parse_recoverable(text);
@@ -144,6 +147,9 @@ fn suspect_value(line: &str, everywhere: bool) -> Option<usize> {
 
 /// What stands in quotes, or would have to.
 fn quoted(value: &str, offset: usize, spans: &mut Vec<Range<usize>>) {
+    if SWITCHES.contains(&value.trim()) {
+        return;
+    }
     let mut quote = None;
     for (at, c) in value.char_indices() {
         match (quote, c) {
@@ -193,6 +199,8 @@ mod tests {
             assert!(!blotted.contains("hush"), "{blotted}");
             assert_eq!(blotted.len(), text.len());
         }
-        assert!(blot("[pool.a\nservers = \"seen\"\n").contains("seen"));
+        for text in ["[pool.a\nservers = \"seen\"\n", "credentials = yes\n"] {
+            assert_eq!(&*blot(text), text);
+        }
     }
 }

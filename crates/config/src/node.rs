@@ -10,6 +10,9 @@ use crate::reader::{Fault, Section};
 /// Bytes of a token or key; longer ones are files named by mistake.
 const SECRET_BYTES_MAX: usize = 4096;
 
+/// Where the admin socket is, unless the configuration says otherwise.
+pub(crate) const RUN_DIR_DEFAULT: &str = "/run/evergate";
+
 /// `[node]`
 pub(crate) static NODE: &[Key] = &[
     key(
@@ -23,12 +26,12 @@ pub(crate) static NODE: &[Key] = &[
         "state_dir",
         Kind::Path,
         Absent::Is("/var/lib/evergate"),
-        "What must outlive a restart of the machine; made if it is missing.",
+        "What must outlive a restart of the machine; nothing is kept there in this version.",
     ),
     key(
         "run_dir",
         Kind::Path,
-        Absent::Is("/run/evergate"),
+        Absent::Is(RUN_DIR_DEFAULT),
         "What need not: `admin.sock`; made if it is missing.",
     ),
     key(

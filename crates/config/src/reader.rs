@@ -242,11 +242,14 @@ impl<'r> Section<'r> {
 
     fn refuse_unknown(&self, key: &Spanned<std::borrow::Cow<'_, str>>) {
         let word: &str = key.get_ref();
-        let ready = || self.keys.iter().filter(|key| key.is_ready()).map(|key| key.name);
-        let help = match nearest(word, ready()).or_else(|| foreign(word, ready())) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("it can have {}", ready().collect::<Vec<_>>().join(", ")),
+        let help = match self.meant(word) {
+            Some(meant) => format!("did you mean `{}`?", meant.name),
+            None => format!("it can have {}", self.ready().collect::<Vec<_>>().join(", ")),
         };
+        if let Some(Key { kind: Kind::Named(noun, _), .. }) = self.meant(word) {
+            // What is in there is not known either, so nothing that is missing is worth a word.
+            self.reader.unnamed.borrow_mut().insert(*noun);
+        }
         let message = if self.path.is_empty() {
             format!("unknown section `{word}`")
         } else {
@@ -258,6 +261,16 @@ impl<'r> Section<'r> {
                 .about(join(&self.path, word))
                 .help(help),
         );
+    }
+
+    /// The keys that may stand here.
+    fn ready(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().filter(|key| key.is_ready()).map(|key| key.name)
+    }
+
+    /// The key that was probably meant by one that is not described.
+    fn meant(&self, word: &str) -> Option<&'static Key> {
+        find(self.keys, nearest(word, self.ready()).or_else(|| foreign(word, self.ready()))?)
     }
 
     /// The description of a key. Panics if there is none: then decoder and description differ.
@@ -283,6 +296,14 @@ impl<'r> Section<'r> {
     }
 
     fn report_missing(&self, key: &Key) {
+        let is_slip = |word: &str| {
+            find(self.keys, word).is_none()
+                && self.meant(word).is_some_and(|meant| meant.name == key.name)
+        };
+        // It is there, but under a wrong name, which is reported.
+        if self.table.iter().any(|(word, _)| is_slip(word.get_ref())) {
+            return;
+        }
         let message = format!("`{}` needs `{}`", self.path, key.name);
         self.reader.report(
             Diagnostic::error("missing-key", message)

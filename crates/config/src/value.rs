@@ -105,7 +105,8 @@ impl<'r> Value<'r> {
                 matches!(&**text, "true" | "false").then(|| format!("{text} without quotes"))
             }
             (Kind::List(Kind::Secret), _, _) => Some("brackets around it".to_owned()),
-            (Kind::List(_), None, DeValue::String(text)) => Some(format!("[{:?}]", &**text)),
+            (Kind::List(_), None, DeValue::String(text)) => listed(text),
+            (Kind::List(Kind::Address), Some(port), _) => Some(format!("[\"0.0.0.0:{port}\"]")),
             (Kind::List(_), Some(number), _) => Some(format!("[\"{number}\"]")),
             (Kind::Table(keys), _, _) => keys
                 .iter()
@@ -407,4 +408,10 @@ impl<'r> Value<'r> {
         });
         Some(name)
     }
+}
+
+/// Words in one text as the list that was meant; `None` if quotes say that spaces mean nothing.
+fn listed(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_end_matches(',')).collect();
+    (!text.contains(['"', '\''])).then(|| format!("{words:?}"))
 }
