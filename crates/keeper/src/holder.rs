@@ -16,11 +16,11 @@ pub(crate) fn of_port(port: u16) -> Option<String> {
     of_socket(&inode)
 }
 
-/// The same for the Unix socket at `path`.
+/// The same for the Unix socket at `path`; one of another user is named as that.
 pub(crate) fn of_path(path: &str) -> Option<String> {
     let table = fs::read_to_string("/proc/net/unix").ok()?;
     let inode = table.lines().find_map(|line| unix_listener(line, path))?;
-    of_socket(inode)
+    Some(of_socket(inode).unwrap_or_else(|| "a process of another user".to_owned()))
 }
 
 fn of_socket(inode: &str) -> Option<String> {

@@ -179,7 +179,7 @@ impl Keeper {
             }
             ToKeeper::Hopeless { message } => {
                 if self.stopping == Stopping::No {
-                    print(format_args!("{message}"));
+                    print(format_args!("{}", message.trim_end()));
                 }
                 self.feed(now, Input::Hopeless);
             }
