@@ -268,9 +268,12 @@ fn events(f: &mut fmt::Formatter<'_>, events: &[Event]) -> fmt::Result {
             "warn" => "warn",
             _ => "dim",
         };
+        // What was wrong with a configuration comes with its lines and a caret below them.
+        let shape = if event.reason.contains('\n') { "mono pre" } else { "pre" };
         writeln!(
             f,
-            "<tr><td class=\"mono dim\">{}</td><td class=\"{class}\">{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td class=\"mono dim k\">{}</td><td class=\"{class}\">{}</td><td>{}</td>\
+             <td class=\"{shape}\">{}</td></tr>",
             when::utc(event.at_ms),
             Text(&event.kind),
             Text(&event.subject),

@@ -19,9 +19,9 @@ pub fn span(seconds: u64) -> String {
     }
 }
 
-/// `0.8ms`, `12ms` or `1.2s`; `-` for zero, which stands for "not known yet".
+/// `0.8ms`, `12ms` or `1.2s`; `-` for what would be `0.0ms`: not known yet, or long forgotten.
 pub fn latency(seconds: f64) -> String {
-    if seconds <= 0.0 {
+    if seconds < 0.000_05 {
         "-".into()
     } else if seconds < 0.01 {
         format!("{:.1}ms", seconds * 1e3)
@@ -76,6 +76,7 @@ mod tests {
             assert_eq!(span(seconds), expected);
         }
         assert_eq!(latency(0.0), "-");
+        assert_eq!(latency(0.000_049), "-");
         assert_eq!(latency(0.0008), "0.8ms");
         assert_eq!(latency(0.0123), "12ms");
         assert_eq!(latency(1.25), "1.2s");

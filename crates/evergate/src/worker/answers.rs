@@ -99,7 +99,7 @@ impl ControlPlane {
         }
         if self.reloads.failure.is_some() {
             health = health.max(Health::Degraded);
-            reasons.push("the last reload was refused: see config.failed_reload".to_owned());
+            reasons.push("the last reload was refused".to_owned());
         }
         if self.keeper_is_gone() {
             health = health.max(Health::Degraded);
