@@ -18,9 +18,10 @@ pub(crate) mod table;
 pub(crate) mod top;
 pub(crate) mod weight;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, bail};
 use client::{Client, Failure};
 
 /// Where the admin socket is, unless the command line says otherwise.
@@ -30,13 +31,45 @@ const FILES_DEFAULT: [&str; 2] = ["/etc/evergate/evergate.toml", "evergate.toml"
 /// Exit code of a command whose node does not answer, the same as `status` gives when it is down.
 const EXIT_DOWN: u8 = 3;
 
+/// Which configuration file is meant, for commands about files.
+#[derive(clap::Args)]
+pub(crate) struct ConfigFile {
+    /// Configuration file [default: /etc/evergate/evergate.toml, then ./evergate.toml].
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The same, without `-c`.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The file as given, or the first default that exists.
+    pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
+        match self.config.as_ref().or(self.file.as_ref()) {
+            Some(given) => Ok(given.clone()),
+            None => default_file().with_context(|| {
+                format!(
+                    "there is no {}\n  help: name your configuration with -c FILE",
+                    FILES_DEFAULT.join(" and no ./")
+                )
+            }),
+        }
+    }
+}
+
+/// The first default that exists.
+fn default_file() -> Option<PathBuf> {
+    FILES_DEFAULT.iter().map(PathBuf::from).find(|file| file.exists())
+}
+
 /// Which node to ask, and how to show the answer.
 #[derive(clap::Args)]
 pub(crate) struct Node {
-    /// Admin socket of the node [default: of the file, then /run/evergate/admin.sock].
+    /// Admin socket of the node [default: that of the file].
     #[arg(long, value_name = "PATH", help_heading = "Node")]
     socket: Option<PathBuf>,
-    /// Configuration file whose `run_dir` holds the socket.
+    /// Configuration file of the node, whose `run_dir` holds the socket
+    /// [default: /etc/evergate/evergate.toml, then ./evergate.toml].
     #[arg(short, long, value_name = "FILE", help_heading = "Node")]
     config: Option<PathBuf>,
     /// Show the answer as JSON.
@@ -45,30 +78,39 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn client(&self) -> Client {
-        Client::new(self.socket())
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(self.socket()?))
     }
 
-    fn socket(&self) -> PathBuf {
+    fn socket(&self) -> anyhow::Result<PathBuf> {
         if let Some(socket) = &self.socket {
-            return socket.clone();
+            return Ok(socket.clone());
         }
-        // A file with errors still runs as it was before them, so it does not stop this command.
-        let loaded = self.config.as_deref().and_then(|file| evergate_config::load(file).ok());
-        match loaded {
-            Some(loaded) => loaded.config.node.run_dir.join("admin.sock"),
-            None => PathBuf::from(SOCKET_DEFAULT),
-        }
+        let Some(file) = self.config.clone().or_else(default_file) else {
+            return Ok(PathBuf::from(SOCKET_DEFAULT));
+        };
+        // A node goes on as it was before its file had errors, so they do not stop this command.
+        // But another node must never be asked in its place.
+        let run_dir = match evergate_config::load(&file) {
+            Ok(loaded) => Some(loaded.config.node.run_dir),
+            Err(_) => match evergate_config::read_file(&file) {
+                Ok(text) => evergate_config::run_dir(&text),
+                Err(_) if self.config.is_none() => return Ok(PathBuf::from(SOCKET_DEFAULT)),
+                Err(found) => bail!("{}{}", found.message, help(&found)),
+            },
+        };
+        run_dir.map(|directory| directory.join("admin.sock")).with_context(|| {
+            format!(
+                "{0} has errors, so where its node's socket is cannot be told\n  help: see \
+                 `evergate check -c {0}`, or name the socket with --socket",
+                file.display()
+            )
+        })
     }
 }
 
-/// The configuration file to use: as given, or the first default that exists, or the first default.
-pub(crate) fn config_file(given: Option<&Path>) -> PathBuf {
-    if let Some(given) = given {
-        return given.to_path_buf();
-    }
-    let found = FILES_DEFAULT.iter().find(|file| Path::new(file).exists());
-    PathBuf::from(found.unwrap_or(&FILES_DEFAULT[0]))
+fn help(found: &evergate_config::Diagnostic) -> String {
+    found.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default()
 }
 
 /// The exit code for an error that ended a command.

@@ -49,7 +49,7 @@ pub(crate) struct Demo {
     #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = parse_time)]
     time: Duration,
     /// Requests a second.
-    #[arg(long, value_name = "N", default_value_t = 1500,
+    #[arg(long, value_name = "N", default_value_t = 1500, allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     rate: u32,
     /// Show only the verdict, as JSON.

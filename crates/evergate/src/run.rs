@@ -1,22 +1,23 @@
 //! `evergate run`: the keeper, in the foreground.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use evergate_keeper::{Options, Outcome};
 
+use crate::ctl::ConfigFile;
+
 /// Runs the node in the foreground, until SIGTERM or SIGINT.
 #[derive(clap::Args)]
 pub(crate) struct Run {
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/evergate/evergate.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 impl Run {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        run(&self.config)
+        run(&self.file.path()?)
     }
 }
 

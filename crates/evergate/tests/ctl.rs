@@ -117,6 +117,26 @@ async fn a_node_that_does_not_answer_is_told_from_a_bad_command_line() {
 }
 
 #[tokio::test]
+async fn a_broken_configuration_leads_to_its_own_node_or_to_none() {
+    let node = Node::start();
+    let folder = node.socket.parent().unwrap();
+    let file = folder.join("evergate.toml");
+    let run = async |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        Shown::of(command("status -c").arg(&file).output().await.unwrap())
+    };
+    let known = run(&format!("[node]\nrun_dir = {folder:?}\n[pool.a]\nserver = 5\n")).await;
+    assert!(known.out.starts_with("edge-a  "), "{known:?}");
+    let unknown = run("[node]\nrun_dir =\n").await;
+    assert_eq!((unknown.code, unknown.out.as_str()), (1, ""), "{unknown:?}");
+    assert!(unknown.err.contains("socket is cannot be told\n  help: "), "{unknown:?}");
+
+    let shown = Shown::of(command("status -c /nowhere/e.toml").output().await.unwrap());
+    assert_eq!(shown.code, 1);
+    assert!(shown.err.contains("/nowhere/e.toml cannot be read: "), "{shown:?}");
+}
+
+#[tokio::test]
 async fn a_server_is_drained_and_weighed_by_name() {
     let node = Node::start();
     let shown = node.run("drain shop/shop/0").await;

@@ -1,20 +1,18 @@
 //! `evergate check`: every error and warning of a configuration.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use evergate_config::{Diagnostic, Severity};
 use serde_json::{Value, json};
 
-use super::config_file;
+use super::ConfigFile;
 use super::screen::{Palette, show, show_json};
 
 /// Checks a configuration without applying it. Exits with 0 when it is good, 1 when not.
 #[derive(clap::Args)]
 pub(crate) struct Check {
-    /// Configuration file [default: /etc/evergate/evergate.toml, then ./evergate.toml].
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    file: ConfigFile,
     /// Show the findings as JSON.
     #[arg(long)]
     json: bool,
@@ -22,7 +20,7 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let file = config_file(self.config.as_deref());
+        let file = self.file.path()?;
         let found = match evergate_config::load(&file) {
             Ok(loaded) => loaded.warnings,
             Err(found) => found,

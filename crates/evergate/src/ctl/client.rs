@@ -70,7 +70,7 @@ impl fmt::Display for Failure {
                 "this is no answer of Evergate: {what}\n  help: is --socket the admin socket?"
             ),
             Self::Refused { message, help, .. } if help.is_empty() => f.write_str(message),
-            Self::Refused { message, help, .. } => write!(f, "{message}\n  help: {help}"),
+            Self::Refused { message, help } => write!(f, "{}\n  help: {help}", message.trim_end()),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn change(
     server: &ServerName,
     wish: &serde_json::Value,
 ) -> anyhow::Result<ExitCode> {
-    let now: ServerStatus = node.client().send("PATCH", &server.path(), wish)?;
+    let now: ServerStatus = node.client()?.send("PATCH", &server.path(), wish)?;
     if node.json {
         show_json(&now)?;
     } else {

@@ -35,7 +35,7 @@ struct Answer {
 
 impl Events {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.node.client();
+        let client = self.node.client()?;
         let view = View { json: self.node.json, palette: Palette::of_stdout() };
         let Answer { events } = client.get("/api/v1/events")?;
         for event in &events {
@@ -104,19 +104,39 @@ impl View {
     }
 }
 
+/// The event on a line; what else its reason says is indented below.
 fn line(event: &Event, palette: Palette) -> String {
+    let (reason, rest) = event.reason.split_once('\n').unwrap_or((&event.reason, ""));
     format!(
-        "{}  {}  {}  {}\n",
+        "{}  {}  {}  {}\n{}",
         palette.paint(Paint::Dim, &when::utc(event.at_ms)),
         palette.paint(paint_of(&event.level), &event.kind),
         palette.paint(Paint::Bold, &event.subject),
-        palette.paint(Paint::Normal, &event.reason),
+        palette.paint(Paint::Normal, reason),
+        palette.lines(Paint::Normal, "    ", rest.trim_end()),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_of_several_lines_is_indented_below() {
+        let event = Event {
+            sequence: 1,
+            at_ms: 0,
+            level: "error".into(),
+            kind: "config_refused".into(),
+            subject: "config".into(),
+            reason: "nothing was changed:\nerror: no\n\n  help\n\n".into(),
+        };
+        assert_eq!(
+            line(&event, Palette::Plain),
+            "1970-01-01 00:00:00  config_refused  config  nothing was changed:\n    error: no\n\n      \
+             help\n"
+        );
+    }
 
     #[test]
     fn a_stream_is_read_past_comments_and_notices() {

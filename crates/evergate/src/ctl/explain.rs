@@ -5,9 +5,12 @@ use std::process::ExitCode;
 use evergate_control::snapshot::Explanation;
 
 use super::Node;
-use super::client::percent;
+use super::client::{Failure, percent};
 use super::screen::{Paint, Palette, show, show_json};
 use super::table::{Table, plain};
+
+/// How to ask.
+const HELP: &str = "write it as `evergate explain GET http://shop.example/v1 -H 'name: value'`";
 
 /// Tells what would happen to a request, without sending it: route, middleware, server, and why.
 #[derive(clap::Args)]
@@ -28,7 +31,8 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let explanation: Explanation = self.node.client().get(&self.target())?;
+        let answer = self.node.client()?.get(&self.target());
+        let explanation: Explanation = answer.map_err(in_words_of_the_command)?;
         if self.node.json {
             show_json(&explanation)?;
         } else {
@@ -47,6 +51,16 @@ impl Explain {
             target.push_str(&format!("&client={}", percent(&client.to_string())));
         }
         target
+    }
+}
+
+/// The node's help is about its API.
+fn in_words_of_the_command(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused { message, help } if help.contains("?method=") => {
+            Failure::Refused { message, help: HELP.to_owned() }
+        }
+        other => other,
     }
 }
 

@@ -3,22 +3,21 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use evergate_config::{Diagnostic, FILE_BYTES_MAX};
 use serde_json::{Value, json};
 
-use super::config_file;
+use super::ConfigFile;
 use super::screen::{Palette, show, show_json};
 
-/// Formats a configuration file in place; its meaning stays.
+/// Formats a configuration file in place; its meaning stays. `-` is standard input to output.
 #[derive(clap::Args)]
 pub(crate) struct Fmt {
-    /// The file, or `-` for standard input to output
-    /// [default: /etc/evergate/evergate.toml, then ./evergate.toml].
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    file: ConfigFile,
     /// Change nothing; exit with 1 if something would change.
     #[arg(long)]
     check: bool,
@@ -29,12 +28,21 @@ pub(crate) struct Fmt {
 
 impl Fmt {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let stdin = self.file.as_deref() == Some(Path::new("-"));
-        let file = config_file(self.file.as_deref());
-        let text = if stdin { read_stdin()? } else { read(&file)? };
+        let file = self.file.path()?;
+        let stdin = file == Path::new("-");
+        let text = if stdin { Ok(read_stdin()?) } else { evergate_config::read_file(&file) };
+        let text = match text {
+            Ok(text) => text,
+            Err(found) => return self.refuse(&file, &[*found]),
+        };
         let formatted = match evergate_config::format(&text) {
             Ok(formatted) => formatted,
-            Err(found) => return self.refuse(&file, found),
+            Err(mut found) => {
+                for one in &mut found {
+                    one.file = file.display().to_string();
+                }
+                return self.refuse(&file, &found);
+            }
         };
         let changed = formatted != text;
         if stdin && !self.check {
@@ -42,8 +50,10 @@ impl Fmt {
             return Ok(ExitCode::SUCCESS);
         }
         if changed && !self.check {
-            replace(&file, &formatted)
-                .with_context(|| format!("cannot write {}", file.display()))?;
+            replace(&file, &formatted).with_context(|| {
+                let file = file.display();
+                format!("cannot replace {file}, for which its directory must be writable")
+            })?;
         }
         if self.json {
             show_json(&json!({ "file": file, "changed": changed }))?;
@@ -54,22 +64,15 @@ impl Fmt {
         Ok(if changed && self.check { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    fn refuse(&self, file: &Path, mut found: Vec<Diagnostic>) -> anyhow::Result<ExitCode> {
-        for one in &mut found {
-            one.file = file.display().to_string();
-        }
+    fn refuse(&self, file: &Path, found: &[Diagnostic]) -> anyhow::Result<ExitCode> {
         if self.json {
             let diagnostics: Vec<Value> = found.iter().map(Diagnostic::to_json).collect();
             show_json(&json!({ "file": file, "changed": false, "diagnostics": diagnostics }))?;
         } else {
-            show(&evergate_config::render(&found, Palette::of_stdout() == Palette::Colour))?;
+            show(&evergate_config::render(found, Palette::of_stdout() == Palette::Colour))?;
         }
         Ok(ExitCode::FAILURE)
     }
-}
-
-fn read(file: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 fn read_stdin() -> anyhow::Result<String> {

@@ -28,7 +28,7 @@ struct Answer {
 impl Reload {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let body = json!({ "dry_run": self.dry_run });
-        let answer: Answer = self.node.client().send("POST", "/api/v1/reload", &body)?;
+        let answer: Answer = self.node.client()?.send("POST", "/api/v1/reload", &body)?;
         if self.node.json {
             show_json(&answer)?;
         } else {

@@ -55,7 +55,8 @@ impl Palette {
 
     /// `text`, line by line, so that only its line feeds stay.
     pub(crate) fn lines(self, paint: Paint, indent: &str, text: &str) -> String {
-        text.lines().map(|line| format!("{indent}{}\n", self.paint(paint, line))).collect()
+        let lines = text.lines().map(|line| format!("{indent}{}", self.paint(paint, line)));
+        lines.map(|line| format!("{}\n", line.trim_end())).collect()
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let status: snapshot::Status = self.node.client().get("/api/v1/status")?;
+        let status: snapshot::Status = self.node.client()?.get("/api/v1/status")?;
         if self.node.json {
             show_json(&status)?;
         } else {

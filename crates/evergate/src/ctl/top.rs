@@ -1,5 +1,6 @@
 //! `evergate top`: the node, second by second.
 
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct Top {
     /// Stop after this many looks.
     #[arg(long, value_name = "N")]
-    count: Option<u64>,
+    count: Option<NonZeroU64>,
     #[command(flatten)]
     node: Node,
 }
@@ -38,7 +39,7 @@ struct Look {
 
 impl Top {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.node.client();
+        let client = self.node.client()?;
         let palette = Palette::of_stdout();
         let in_place = is_terminal() && !self.node.json;
         let mut before = look(&client)?;
@@ -46,7 +47,7 @@ impl Top {
             show("\x1b[2J")?;
         }
         let mut shown = 0;
-        while self.count.is_none_or(|count| shown < count) {
+        while self.count.is_none_or(|count| shown < count.get()) {
             sleep(PERIOD);
             shown += 1;
             // A worker that is being replaced may miss one look; only the first must succeed.

@@ -13,6 +13,7 @@ pub(crate) struct Weight {
     /// POOL/SERVER
     server: ServerName,
     /// 0 to 65535; its share is this weight among all.
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u16))]
     weight: u16,
     #[command(flatten)]
     node: Node,

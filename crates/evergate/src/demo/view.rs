@@ -155,8 +155,9 @@ impl Verdict {
         );
         let sentence = if self.passed() {
             format!(
-                "{} requests, {} crashes, no request failed ({numbers}).",
-                self.sent, self.kills
+                "{} requests, {}, no request failed ({numbers}).",
+                self.sent,
+                crashes(self.kills)
             )
         } else if self.failures() == 0 {
             format!(
@@ -168,10 +169,10 @@ impl Verdict {
             let kinds: Vec<String> =
                 self.failed.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
             format!(
-                "{} of {} requests failed during {} crashes: {} ({numbers}).",
+                "{} of {} requests failed during {}: {} ({numbers}).",
                 self.failures(),
                 self.sent,
-                self.kills,
+                crashes(self.kills),
                 kinds.join(", ")
             )
         };
@@ -202,6 +203,10 @@ impl Verdict {
 
 fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+fn crashes(count: u64) -> String {
+    if count == 1 { "1 crash".to_owned() } else { format!("{count} crashes") }
 }
 
 #[cfg(test)]
