@@ -37,7 +37,7 @@ pub(crate) struct ConfigFile {
     /// Configuration file [default: /etc/evergate/evergate.toml, then ./evergate.toml].
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The same, without `-c`.
+    /// Configuration file, as with `-c`.
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
 }

@@ -60,7 +60,7 @@ fn a_configuration_that_cannot_be_used_is_explained() {
     let directory = directory();
     let path = directory.path();
     let bad = good(path).replace("bind", "bnid");
-    expect(run(path, &bad, false), &["did you mean `bind`?", "evergate.toml:", "^^^^", "2 errors"]);
+    expect(run(path, &bad, false), &["did you mean `bind`?", "evergate.toml:", "^^^^", "1 error,"]);
     expect(run_file(&path.join("none.toml"), false), &["none.toml", "no such file", "help"]);
     expect(run_file(path, false), &["is a directory", "name a file"]);
     let user = good(path).replace("[node]", "[node]\nuser = \"nosuchuser\"");
