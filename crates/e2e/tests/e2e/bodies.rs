@@ -53,6 +53,21 @@ fn ten_megabytes_of_known_length_come_whole() {
 }
 
 #[test]
+fn what_a_server_sends_behind_a_large_body_goes_nowhere() {
+    let body = pattern(MIB);
+    let whole =
+        [format!("HTTP/1.1 200 OK\r\nContent-Length: {MIB}\r\n\r\n").as_bytes(), &body].concat();
+    let origin = Origin::answering([&whole, "HTTP/1.1 200 OK\r\n\r\nsmuggled".as_bytes()].concat());
+    let node = Scene::to(&origin).start();
+    let mut client = Client::connect(node.web());
+    for _ in 0..3 {
+        client.send(get("/", ""));
+        assert!(client.read_response().body == body, "the body differs");
+    }
+    assert_eq!(origin.connections(), 3);
+}
+
+#[test]
 fn ten_megabytes_of_known_length_go_up() {
     let origin = Origin::saying("ok");
     let node = Scene::to(&origin).start();

@@ -53,6 +53,31 @@ fn a_request_in_single_bytes_is_understood() {
 }
 
 #[test]
+fn a_response_in_single_bytes_is_understood() {
+    let origin = Origin::scripted(|served| {
+        while served.read_request().is_some() {
+            let response = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n\
+                Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Sum: 3\r\n\r\n";
+            for byte in response.bytes() {
+                served.write([byte]);
+                // Let it arrive alone.
+                std::thread::yield_now();
+            }
+        }
+    });
+    let node = Scene::to(&origin).start();
+    let mut client = Client::connect(node.web());
+    for _ in 0..10 {
+        client.send(get("/", ""));
+        assert_eq!(client.read_response().field("link"), Some("</a>"));
+        let response = client.read_response();
+        assert_eq!((response.field("x-a"), response.text()), (Some("1"), "abc"));
+        assert_eq!(response.trailers, "X-Sum: 3\r\n");
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
 fn a_client_that_has_ended_its_half_still_gets_its_answers() {
     let go_on = Signal::new();
     let wait = go_on.clone();
