@@ -174,6 +174,7 @@ fn action(action: &Action) -> Line {
             ];
             ("respond", table(&lines))
         }
+        Action::Static(_) => ("static", table(&[])),
         Action::Health(HealthDetail::Status) => ("health", table(&[("detail", text("status"))])),
         Action::Health(HealthDetail::Full) => ("health", table(&[("detail", text("full"))])),
     }
@@ -268,10 +269,11 @@ fn pool_keys(pool: &Pool) -> Vec<Line> {
 
 fn server_table(server: &Server) -> String {
     let target = match &server.target {
-        Target::Url { host, port } if host.contains(':') => {
-            ("url", text(&format!("http://[{host}]:{port}")))
+        Target::Url { tls, host, port } => {
+            let scheme = if *tls { "https" } else { "http" };
+            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+            ("url", text(&format!("{scheme}://{open}{host}{close}:{port}")))
         }
-        Target::Url { host, port } => ("url", text(&format!("http://{host}:{port}"))),
         Target::App(app) => ("app", text(app)),
     };
     table(&[target, ("weight", server.weight.to_string())])

@@ -103,6 +103,9 @@ pub(crate) fn decode(section: &Section<'_>) -> Listener {
     }
     Listener {
         bind: section.list("bind", address::socket),
+        tls: None,
+        http2: true,
+        proxy_protocol: false,
         trusted_proxies: section.list("trusted_proxies", address::network),
         limits: decode_limits(&section.section_or_empty("limits")),
     }

@@ -134,6 +134,7 @@ fn decode(reader: &Reader<'_>, trees: &[Spanned<DeTable<'_>>]) -> Config {
         admin: node::admin(&single(reader, &roots, "admin")),
         log: node::log(&single(reader, &roots, "log")),
         listeners: named(reader, &roots, Noun::Listener, |section| Some(listener::decode(section))),
+        acme: BTreeMap::new(),
         routes: named(reader, &roots, Noun::Route, route::decode),
         middleware: named(reader, &roots, Noun::Middleware, middleware::decode),
         pools: named(reader, &roots, Noun::Pool, |section| Some(pool::decode(section))),

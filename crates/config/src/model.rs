@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evergate_core::{balance, health, retry};
+use evergate_pki::{Authorities, Identity, Revocations};
 use ipnet::IpNet;
 
 /// A whole configuration.
@@ -23,6 +24,8 @@ pub struct Config {
     pub log: Log,
     /// Where clients connect.
     pub listeners: BTreeMap<String, Listener>,
+    /// Where certificates are had from.
+    pub acme: BTreeMap<String, Acme>,
     /// What to do with which request.
     pub routes: BTreeMap<String, Route>,
     /// Filters that routes name in `use`.
@@ -111,10 +114,106 @@ pub enum AccessLog {
 pub struct Listener {
     /// Addresses to listen on; at least one.
     pub bind: Vec<SocketAddr>,
+    /// HTTPS instead of HTTP.
+    pub tls: Option<Tls>,
+    /// Whether HTTP/2 is spoken too: by ALPN with TLS, by prior knowledge without. Default: true.
+    pub http2: bool,
+    /// Whether every connection begins with a PROXY header, which only `trusted_proxies` may send.
+    pub proxy_protocol: bool,
     /// Whose forwarding headers are believed. Default: nobody's.
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds on what clients may do.
     pub limits: Limits,
+}
+
+/// `listener.NAME.tls`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tls {
+    /// Chosen by the name that a client asks for; the first is for whoever asks for none of them.
+    /// Empty only if `acme` is set.
+    pub certs: Vec<Certificate>,
+    /// The `[acme.NAME]` whose certificates are served too.
+    pub acme: Option<String>,
+    /// Whether clients must show a certificate. Default: off.
+    pub client_auth: ClientAuth,
+    /// Who vouches for clients' certificates; there unless `client_auth` is off.
+    pub client_ca: Option<FileOf<Authorities>>,
+    /// Clients' certificates that are good no more.
+    pub client_crl: Option<FileOf<Revocations>>,
+    /// Oldest version spoken. Default: 1.2.
+    pub min_version: TlsVersion,
+    /// From the connection to the end of the handshake. Default: 10 s.
+    pub handshake_timeout: Duration,
+}
+
+/// A certificate with the files it came from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Certificate {
+    /// Certificate, key and, if there is one, OCSP response.
+    pub identity: Identity,
+    /// The certificate's file.
+    pub cert: PathBuf,
+    /// The key's file.
+    pub key: PathBuf,
+    /// The OCSP response's file.
+    pub ocsp: Option<PathBuf>,
+}
+
+/// What a file held, and which file it was.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileOf<T> {
+    /// The file.
+    pub path: PathBuf,
+    /// What it held.
+    pub content: T,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientAuth {
+    /// They are not asked.
+    Off,
+    /// They may; what they show must be good.
+    Optional,
+    /// They must.
+    Required,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum TlsVersion {
+    /// RFC 5246, with forward secrecy and authenticated encryption only.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+/// `[acme.NAME]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Acme {
+    /// URL of the authority's directory; HTTPS. Default: Let's Encrypt, and with `staging = true`
+    /// its staging authority, whose certificates nobody believes.
+    pub directory: String,
+    /// Whom the authority may write to.
+    pub email: Option<String>,
+    /// Names to have a certificate for; one certificate for all of them. At least one, lower case.
+    pub domains: Vec<String>,
+    /// How it is shown that they are ours. Default: TLS-ALPN-01.
+    pub challenge: Challenge,
+    /// Who vouches for the authority's own HTTPS. Default: whom browsers believe.
+    pub ca: Option<FileOf<Authorities>>,
+    /// How long before its end a certificate is renewed, where the authority does not say when.
+    /// Default: a third of its life.
+    pub renew_before: Option<Duration>,
+}
+
+/// How it is shown that a name is ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Challenge {
+    /// Over plain HTTP on port 80 (RFC 8555, 8.3).
+    Http01,
+    /// In the TLS handshake on port 443 (RFC 8737).
+    TlsAlpn01,
 }
 
 /// `listener.NAME.limits`
@@ -224,6 +323,64 @@ pub enum Action {
     },
     /// Answer with the state of the node.
     Health(HealthDetail),
+    /// Answer with a file.
+    Static(Static),
+}
+
+/// `static`: files from a folder, or from the binary.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Static {
+    /// Where they are.
+    pub root: Root,
+    /// What they are compressed to on the way, best first. Default: nothing.
+    pub compress: Vec<Coding>,
+    /// Whether `FILE.zst`, `FILE.br` and `FILE.gz` beside a file are sent in its place to whoever
+    /// takes them. Default: true.
+    pub precompressed: bool,
+    /// What a folder answers with. Default: `index.html`.
+    pub index: String,
+    /// What is answered where there is no file and the path's last part has no dot (single-page
+    /// applications); relative to the root.
+    pub spa: Option<String>,
+    /// Whether files and folders whose names begin with a dot are there. Default: false.
+    /// `.well-known` always is.
+    pub dotfiles: bool,
+    /// What becomes of symbolic links. Default: within.
+    pub symlinks: Symlinks,
+    /// `Cache-Control` by pattern of the path below the root, the first that fits in order of
+    /// length, longest first: `*.html`, `/assets/*`.
+    pub cache_control: Vec<(String, String)>,
+}
+
+/// Where files are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Root {
+    /// In this folder; an absolute path.
+    Folder(PathBuf),
+    /// In the binary, which was built with them.
+    Embedded,
+}
+
+/// A content coding (RFC 9110, 8.4.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Coding {
+    /// RFC 8878.
+    Zstd,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 1952.
+    Gzip,
+}
+
+/// What becomes of symbolic links below a root.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Symlinks {
+    /// They are not there.
+    Never,
+    /// They are followed while they stay below the root.
+    Within,
+    /// They are followed.
+    Anywhere,
 }
 
 /// How much the `health` action tells.
@@ -367,6 +524,40 @@ pub struct Pool {
     pub slow_start: Duration,
     /// Active checks; all must pass.
     pub checks: Vec<Check>,
+    /// What is spoken with the servers. Default: HTTP/1.1.
+    pub protocol: Protocol,
+    /// How servers with an `https` URL are met; the defaults if no `tls` is written.
+    pub tls: UpstreamTls,
+    /// Whether connections to servers begin with a PROXY header of version 2. Default: false.
+    pub proxy_protocol: bool,
+}
+
+/// What is spoken with a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2, by ALPN with TLS, by prior knowledge without; what gRPC needs.
+    Http2,
+}
+
+/// `pool.NAME.tls`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UpstreamTls {
+    /// Whether a server's certificate must be good. Default: true.
+    pub verify: bool,
+    /// Who vouches for servers. Default: whom browsers believe.
+    pub ca: Option<FileOf<Authorities>>,
+    /// What we show to servers that ask for it.
+    pub identity: Option<Certificate>,
+    /// The name asked for and verified. Default: the host of the server's URL.
+    pub server_name: Option<String>,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self { verify: true, ca: None, identity: None, server_name: None }
+    }
 }
 
 /// One server of a pool.
@@ -381,11 +572,13 @@ pub struct Server {
 /// Where a server is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
-    /// `http://host:port`
+    /// `http://host:port` or `https://host:port`
     Url {
+        /// Whether it is `https`.
+        tls: bool,
         /// A name or an address (IPv6 without brackets).
         host: String,
-        /// Default: 80.
+        /// Default: 80, or 443 with `https`.
         port: u16,
     },
     /// The instances of `[app.NAME]`, each a server of its own.
@@ -413,7 +606,7 @@ pub struct Check {
 /// What an active check does.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Probe {
-    /// `check.http`: a GET whose status must be expected.
+    /// `check.http`: a GET whose status must be expected; over TLS where the server's URL says so.
     Http {
         /// Starts with `/`. Default: `/`.
         path: String,

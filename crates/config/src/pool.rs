@@ -7,7 +7,7 @@ use evergate_core::{balance, health, retry};
 
 use crate::diagnostic::Diagnostic;
 use crate::keys::{Absent, Key, Kind, Noun, key, later};
-use crate::model::{AllDown, Check, Pool, Probe, Server, Target};
+use crate::model::{AllDown, Check, Pool, Probe, Protocol, Server, Target, UpstreamTls};
 use crate::nearest::nearest;
 use crate::reader::{Fault, Section};
 use crate::route::read_template;
@@ -201,6 +201,9 @@ pub(crate) fn decode(section: &Section<'_>) -> Pool {
         all_down: section.parsed_or_default("all_down", all_down),
         slow_start: section.parsed_or_default("slow_start", duration::parse),
         checks: decode_checks(&section.section_or_empty("check")),
+        protocol: Protocol::Http1,
+        tls: UpstreamTls::default(),
+        proxy_protocol: false,
     }
 }
 

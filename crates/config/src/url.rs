@@ -36,7 +36,7 @@ pub(crate) fn server(text: &str) -> Result<Target, Fault> {
     })?;
     check_host(host).map_err(fault)?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    Ok(Target::Url { host, port })
+    Ok(Target::Url { tls: false, host, port })
 }
 
 /// Host (with the brackets of IPv6) and port, 80 if there is none.
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn target(host: &str, port: u16) -> Target {
-        Target::Url { host: host.to_owned(), port }
+        Target::Url { tls: false, host: host.to_owned(), port }
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn defaults_are_those_of_the_documents() {
 fn pools_mean_what_they_say() {
     let config = loaded(&Fixture::new("good"), "pools").config;
     let pool = &config.pools["a"];
-    let target = Target::Url { host: "fd00::7".to_owned(), port: 8080 };
+    let target = Target::Url { tls: false, host: "fd00::7".to_owned(), port: 8080 };
     assert_eq!((&pool.servers["x"].target, pool.servers["x"].weight), (&target, 0));
     assert_eq!(pool.servers["y"].target, Target::App("shop".to_owned()));
     assert_eq!(pool.outlier.consecutive, u32::MAX, "0 is never");

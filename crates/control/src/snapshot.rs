@@ -39,6 +39,8 @@ pub struct Status {
     pub apps: Vec<InstanceStatus>,
     /// Where the admin API listens: paths and `ip:port`.
     pub admin: Vec<String>,
+    /// Certificates that are served, in order of listener.
+    pub certificates: Vec<CertificateStatus>,
 }
 
 /// How well something is.
@@ -140,6 +142,26 @@ pub struct ServerStatus {
     pub failures: u64,
     /// Peak EWMA of the time to the response head, in seconds; 0 before the first.
     pub latency_seconds: f64,
+}
+
+/// A certificate that a listener serves, or waits for.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct CertificateStatus {
+    /// Name of the listener.
+    pub listener: String,
+    /// `file` or `acme.NAME`.
+    pub source: String,
+    /// Names that it is good for.
+    pub names: Vec<String>,
+    /// Who signed it.
+    pub issuer: String,
+    /// When it ends, in seconds of Unix time; 0 while there is none yet.
+    pub not_after: u64,
+    /// When it will be renewed, in seconds of Unix time; nothing if it is for somebody else to do.
+    pub renew_at: Option<u64>,
+    /// Why the last attempt to renew it failed.
+    pub failure: Option<String>,
 }
 
 /// An instance of an app.
@@ -283,6 +305,8 @@ pub struct Stats {
     pub log_dropped: u64,
     /// Requests that ended in a panic of ours.
     pub panics: u64,
+    /// In order of listener.
+    pub certificates: Vec<CertificateStatus>,
     /// In order of name and number.
     pub apps: Vec<InstanceStatus>,
 }
@@ -296,10 +320,29 @@ pub struct ListenerStats {
     pub connections: u64,
     /// Most at once.
     pub connections_max: u64,
+    /// Connections by protocol: `http/1.1` and `h2`.
+    pub protocols: Vec<(String, u64)>,
+    /// TLS handshakes; nothing if the listener has no TLS.
+    pub tls: Option<TlsStats>,
+    /// Connections ended for abuse of HTTP/2, by what was abused.
+    pub floods: Vec<(String, u64)>,
+    /// PROXY headers that were refused, by reason.
+    pub proxy_refused: Vec<(String, u64)>,
     /// Accepted.
     pub accepted: u64,
     /// Turned away, by limit: `connections` or `connections_per_ip`.
     pub rejected: Vec<(String, u64)>,
+}
+
+/// Counters of TLS handshakes with clients.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TlsStats {
+    /// Completed, by version: `TLSv1.2` and `TLSv1.3`.
+    pub handshakes: Vec<(String, u64)>,
+    /// Of these, how many went on from an earlier session.
+    pub resumed: u64,
+    /// Failed, by reason.
+    pub failures: Vec<(String, u64)>,
 }
 
 /// Counters of a route. Requests that match none are counted under the name `-`.

@@ -34,6 +34,8 @@ pub(crate) const BUFFER_AGE_MAX: Duration = Duration::from_millis(250);
 pub(crate) struct Entry<'a> {
     /// None if the head could not be read.
     pub(crate) head: Option<&'a RequestHead>,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
     pub(crate) client: IpAddr,
     pub(crate) status: u16,
     pub(crate) took: Duration,
@@ -208,7 +210,8 @@ fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &[u8; 19], millis: u6
     push_escaped(out, entry.head.map_or(b"-", |head| head.method_text()));
     out.extend_from_slice(b"\",\"url\":\"");
     if let Some(head) = entry.head {
-        out.extend_from_slice(b"http://");
+        out.extend_from_slice(entry.scheme.as_bytes());
+        out.extend_from_slice(b"://");
         push_escaped(out, head.authority());
         push_escaped(out, head.target());
     }
@@ -349,6 +352,7 @@ mod tests {
         let buffer = LogBuffer::new(writer.clone());
         let entry = Entry {
             head: None,
+            scheme: "http",
             client: "192.0.2.1".parse().unwrap(),
             status: 400,
             took: Duration::from_micros(1234),

@@ -7,6 +7,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use evergate_core::head::ResponseHead;
+use tokio::net::TcpStream;
 
 use crate::http1::forward::ResponsePlan;
 use crate::http1::incoming::Progress;
@@ -58,7 +59,7 @@ pub(crate) trait Client {
 
     /// The plaintext socket and what is still to go out on it, if response bytes may be moved by
     /// the kernel.
-    fn splice_target(&mut self) -> Option<&Wire>;
+    fn splice_target(&mut self) -> Option<&TcpStream>;
 
     /// The socket to tunnel over after a protocol upgrade, what was read past the request (once),
     /// and what is still to go out.

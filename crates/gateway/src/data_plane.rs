@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::access_log::{BUFFER_AGE_MAX, LogBuffer, LogWriter};
+use crate::issuance::SharedIssuance;
 use crate::listener::{self, Gate};
 use crate::plan::Plan;
 use crate::pool_local::{PoolCounters, RouteCounters};
@@ -78,15 +79,18 @@ impl DataPlane {
         threads: usize,
         plan: &Arc<Plan>,
         log: &LogWriter,
+        issuance: &SharedIssuance,
         reports: &mpsc::Sender<Report>,
     ) -> io::Result<Self> {
         let start_one = |index: usize| {
             let (commands, inbox) = mpsc::channel(COMMANDS_QUEUED_MAX);
             let (plan, log, reports) = (Arc::clone(plan), log.clone(), reports.clone());
+            let issuance = Arc::clone(issuance);
             // Here, so that a failure is noticed: nobody would accept from a dead thread's sockets.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || {
-                let shard = Shard::new(plan, random::seed(), LogBuffer::new(log), reports);
+                let log = LogBuffer::new(log);
+                let shard = Shard::new(plan, random::seed(), log, issuance, reports);
                 LocalSet::new().block_on(&runtime, serve(Rc::new(shard), inbox));
             };
             let join = thread::Builder::new().name(format!("data-{index}")).spawn(run)?;

@@ -3,7 +3,6 @@
 //! One exchange is: route, admit, pick, send, judge, retry or respond, record. It knows nothing of
 //! transports: whoever asked is a [`Client`], and every protocol comes through here.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use evergate_sys::clock;
 use crate::access_log::Entry;
 use crate::answer;
 use crate::attempt::{self, Attempt, Outcome, Upload};
+use crate::caller::Caller;
 use crate::client::Client;
 use crate::facts::Facts;
 use crate::filter::{Edits, Verdict};
@@ -45,7 +45,7 @@ pub(crate) struct Request<'a> {
     pub(crate) upgrade: bool,
     pub(crate) connection_names: bool,
     pub(crate) started: Instant,
-    pub(crate) peer: SocketAddr,
+    pub(crate) caller: &'a Caller,
     pub(crate) listener: &'a Listener,
 }
 
@@ -53,6 +53,7 @@ pub(crate) struct Request<'a> {
 #[derive(Debug)]
 pub(crate) struct Record {
     route: Rc<RouteLocal>,
+    scheme: &'static str,
     client: std::net::IpAddr,
     request_id: [u8; 32],
     upstream: Option<(Rc<PoolLocal>, Rc<EndpointLocal>)>,
@@ -74,7 +75,7 @@ pub(crate) async fn run<C: Client>(
     request: Request<'_>,
 ) -> bool {
     let plan = shard.plan();
-    let mut record = Record::new(shard, &plan, request.peer);
+    let mut record = Record::new(shard, &plan, request.caller);
     let mut edits = Edits::default();
     let served = {
         let serving = pin!(serve(shard, &plan, client, &request, &mut edits, &mut record));
@@ -102,12 +103,12 @@ pub(crate) async fn refuse<C: Client>(
     shard: &Rc<Shard>,
     client: &mut C,
     head: Option<&RequestHead>,
-    peer: SocketAddr,
+    caller: &Caller,
     started: Instant,
     reject: Reject,
 ) {
     let plan = shard.plan();
-    let mut record = Record::new(shard, &plan, peer);
+    let mut record = Record::new(shard, &plan, caller);
     record.reject(shard, reject);
     answer::malformed(client, reject, &mut record).await;
     // A head that did not parse holds whatever parsed before it broke.
@@ -133,6 +134,11 @@ async fn serve<'p, C: Client>(
 
     // Which route?
     let path = route::normalise(head.path()).map_err(|_| Reject::Client(ClientFault::Path))?;
+    if let Some(proof) = acme_proof(shard, request.caller, &path) {
+        edits.response.set("Content-Type", b"application/octet-stream".to_vec());
+        answer::whole(client, request, 200, proof.as_bytes(), &edits.response, record).await;
+        return Ok(());
+    }
     let accepts = |id| plan.route(id).accepts(&head.fields, &request.listener.name);
     let (id, params) = match plan.table.find(head.authority(), &path, head.method_text(), accepts) {
         Found::Route { id, params } => (id, params),
@@ -148,7 +154,7 @@ async fn serve<'p, C: Client>(
         head,
         path: &path,
         client: record.client,
-        peer: request.peer,
+        caller: request.caller,
         peer_is_trusted,
         route: &route.name,
         params: Some(params),
@@ -346,9 +352,15 @@ async fn respond_locally<C: Client>(
             edits.response.set("Cache-Control", b"no-store".to_vec());
             answer::whole(client, request, status, body.as_bytes(), &edits.response, record).await;
         }
-        Action::Pool(_) => return Err(Reject::Bug),
+        Action::Pool(_) | Action::Static(_) => return Err(Reject::Bug),
     }
     Ok(())
+}
+
+/// What a certificate authority that asks here wants to read (RFC 8555, 8.3).
+fn acme_proof(shard: &Shard, caller: &Caller, path: &str) -> Option<String> {
+    let token = path.strip_prefix("/.well-known/acme-challenge/")?;
+    if caller.tls.is_some() { None } else { shard.issuance.http_proof(token) }
 }
 
 /// Whether our own name stands in `Via`: the request has been here before (RFC 9110, 7.6.3).
@@ -361,10 +373,11 @@ fn is_our_own(head: &RequestHead, node: &str) -> bool {
 }
 
 impl Record {
-    fn new(shard: &Shard, plan: &ThreadPlan, peer: SocketAddr) -> Self {
+    fn new(shard: &Shard, plan: &ThreadPlan, caller: &Caller) -> Self {
         Self {
             route: Rc::clone(&plan.unmatched),
-            client: peer.ip().to_canonical(),
+            scheme: caller.scheme(),
+            client: caller.peer.ip().to_canonical(),
             request_id: shard.request_id(),
             upstream: None,
             retries: 0,
@@ -378,7 +391,7 @@ impl Record {
     /// Notes who the client is, as far as it is trusted to be told; says whether the peer is a
     /// trusted proxy.
     fn identify(&mut self, request: &Request<'_>) -> bool {
-        let (peer, trusted) = (request.peer.ip(), &request.listener.trusted_proxies);
+        let (peer, trusted) = (request.caller.peer.ip(), &request.listener.trusted_proxies);
         let is_trusted = trust::is_trusted(peer, trusted);
         if is_trusted {
             self.client = trust::client(&request.head.fields, peer, trusted);
@@ -415,6 +428,7 @@ impl Record {
             plan.plan.access,
             &Entry {
                 head,
+                scheme: self.scheme,
                 client: self.client,
                 status: self.status,
                 took,

@@ -9,6 +9,7 @@ use evergate_core::head::RequestHead;
 use evergate_core::http1;
 use evergate_core::route::{self, Found};
 
+use crate::caller::Caller;
 use crate::facts::Facts;
 use crate::filter::{Edits, Verdict};
 use crate::plan::{Plan, Route, RouteAction};
@@ -68,11 +69,12 @@ pub(crate) fn explain(
     told.origin = Some(route.origin.clone());
     told.params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let client = question.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let caller = Caller::plain(SocketAddr::new(client, 0));
     let facts = Facts {
         head: &head,
         path: &path,
         client,
-        peer: SocketAddr::new(client, 0),
+        caller: &caller,
         peer_is_trusted: false,
         route: &route.name,
         params: Some(params),
@@ -97,6 +99,7 @@ pub(crate) fn describe(plan: &Plan, action: &RouteAction) -> String {
         RouteAction::Local(Action::Health(HealthDetail::Full)) => {
             "tell the health in full".to_owned()
         }
+        RouteAction::Local(Action::Static(_)) => "answer with a file".to_owned(),
         RouteAction::Local(Action::Pool(name)) => format!("forward to pool.{name}"),
     }
 }
@@ -202,6 +205,7 @@ fn describe_action(
         RouteAction::Local(action) => {
             told.status = Some(match action {
                 Action::Redirect { status, .. } | Action::Respond { status, .. } => *status,
+                Action::Static(_) => 200,
                 Action::Health(detail) => crate::vitals::report(plan, *detail).0,
                 Action::Pool(_) => 500,
             });

@@ -1,9 +1,11 @@
 //! What is known about a request once its route is: read by filters, templates and the log.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use evergate_core::head::RequestHead;
 use evergate_core::route::Params;
+
+use crate::caller::Caller;
 
 /// A request and what we made out of it.
 #[derive(Debug)]
@@ -15,8 +17,8 @@ pub(crate) struct Facts<'a> {
     /// The client, as far as it is trusted to be told.
     pub(crate) client: IpAddr,
     /// Who is connected to us.
-    pub(crate) peer: SocketAddr,
-    /// Whether `peer` is a trusted proxy.
+    pub(crate) caller: &'a Caller,
+    /// Whether that is a trusted proxy.
     pub(crate) peer_is_trusted: bool,
     /// Name of the route; `-` if none matched.
     pub(crate) route: &'a str,

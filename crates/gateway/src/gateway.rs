@@ -28,6 +28,7 @@ use crate::difference;
 use crate::events::Events;
 use crate::explain;
 use crate::histogram::Histogram;
+use crate::issuance::SharedIssuance;
 use crate::listener::Gate;
 use crate::plan::{Member, Plan, RouteAction};
 use crate::pool_local::RouteCounters;
@@ -44,6 +45,7 @@ pub struct Gateway {
     instances: BTreeMap<String, Vec<Member>>,
     data: DataPlane,
     log: LogWriter,
+    issuance: SharedIssuance,
     gates: BTreeMap<String, Arc<Gate>>,
     bound: BTreeMap<SocketKey, String>,
     wards: Wards,
@@ -79,7 +81,8 @@ impl Gateway {
             Plan::compile(&config, &addresses, &instances, None).map_err(io::Error::other)?;
         let plan = Arc::new(plan);
         let (report, reports) = mpsc::channel(REPORTS_QUEUED_MAX);
-        let data = DataPlane::start(threads, &plan, &log, &report)?;
+        let issuance = SharedIssuance::default();
+        let data = DataPlane::start(threads, &plan, &log, &issuance, &report)?;
         let (wards, checked) = Wards::new();
         let mut gateway = Self {
             events: Events::new(events, config.log),
@@ -89,6 +92,7 @@ impl Gateway {
             instances,
             data,
             log,
+            issuance,
             gates: BTreeMap::new(),
             bound: BTreeMap::new(),
             wards,
@@ -103,6 +107,11 @@ impl Gateway {
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Certificates that come and go while we serve.
+    pub fn issuance(&self) -> &SharedIssuance {
+        &self.issuance
     }
 
     /// How many data-plane threads there are.
@@ -361,6 +370,7 @@ impl Gateway {
                     ("connections".to_owned(), counts.rejected_connections),
                     ("connections_per_ip".to_owned(), counts.rejected_per_ip),
                 ],
+                ..ListenerStats::default()
             }
         });
         stats.collect()

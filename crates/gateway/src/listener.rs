@@ -11,9 +11,9 @@ use evergate_sys::listen::BACKLOG;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use crate::http1::server;
 use crate::plan::Listener;
 use crate::shard::{Report, Shard};
+use crate::welcome;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -116,7 +116,7 @@ fn admit(shard: &Rc<Shard>, name: &Rc<str>, gate: &Arc<Gate>, tcp: TcpStream, pe
     shard.connections.set(shard.connections.get() + 1);
     tokio::task::spawn_local(async move {
         let _leave = Departure { shard: Rc::clone(&shard), _admission: admission };
-        server::serve(shard, tcp, &name, settings, peer).await;
+        welcome::serve(shard, tcp, &name, settings, peer).await;
     });
 }
 

@@ -239,7 +239,7 @@ impl Pool {
         let mut members = BTreeMap::new();
         for (name, server) in &pool.servers {
             match &server.target {
-                Target::Url { host, port } => {
+                Target::Url { host, port, .. } => {
                     let authority = match host.contains(':') {
                         true => format!("[{host}]:{port}"),
                         false => format!("{host}:{port}"),
@@ -277,9 +277,10 @@ fn compile_route(
             let index = index.ok_or_else(|| format!("route.{name}: no pool `{pool}`"))?;
             RouteAction::Pool(PoolId(index as u32))
         }
-        local @ (Action::Redirect { .. } | Action::Respond { .. } | Action::Health(_)) => {
-            RouteAction::Local(local.clone())
-        }
+        local @ (Action::Redirect { .. }
+        | Action::Respond { .. }
+        | Action::Health(_)
+        | Action::Static(_)) => RouteAction::Local(local.clone()),
     };
     let used = route.middleware.iter().map(|middleware| {
         let filter = filters.get(middleware);

@@ -171,6 +171,7 @@ impl Download {
         upstream.incoming.remaining().is_some_and(|rest| rest > SPLICE_BYTES_MIN)
             && !upstream.incoming.has_kept()
             && client.unsent() == 0
+            && upstream.wire.plaintext().is_some()
             && client.splice_target().is_some()
     }
 
@@ -186,11 +187,13 @@ impl Download {
         if self.splice.is_none() {
             self.splice = Some(Splice::new(pipes).map_err(|_| Reject::Bug)?);
         }
-        let (Some(splice), Some(target)) = (&mut self.splice, client.splice_target()) else {
+        let (Some(splice), Some(from), Some(to)) =
+            (&mut self.splice, upstream.wire.plaintext(), client.splice_target())
+        else {
             return Poll::Ready(Err(Reject::Bug));
         };
         let rest = upstream.incoming.remaining().unwrap_or(0);
-        let moved = ready!(splice.poll(cx, &upstream.wire, target, rest));
+        let moved = ready!(splice.poll(cx, from, to, rest));
         let moved = moved.map_err(|fault| match fault {
             crate::splice::Fault::From => truncated,
             crate::splice::Fault::To => Reject::Client(ClientFault::Gone),

@@ -34,7 +34,7 @@ impl Addresses {
     pub fn resolve(&self, config: &Config) -> Self {
         let targets = config.pools.values().flat_map(|pool| pool.servers.values());
         let names = targets.filter_map(|server| match &server.target {
-            Target::Url { host, port } if host.parse::<std::net::IpAddr>().is_err() => {
+            Target::Url { host, port, .. } if host.parse::<std::net::IpAddr>().is_err() => {
                 Some(format!("{host}:{port}"))
             }
             Target::Url { .. } | Target::App(_) => None,

@@ -16,6 +16,7 @@ use crate::access_log::LogBuffer;
 use crate::buffers::Buffers;
 use crate::date::DateCache;
 use crate::endpoint::Endpoint;
+use crate::issuance::SharedIssuance;
 use crate::plan::Plan;
 use crate::pool_local::{PoolLocal, RouteLocal};
 use crate::splice::Pipes;
@@ -57,6 +58,7 @@ pub(crate) struct Shard {
     pub(crate) buffers: Buffers,
     pub(crate) timers: Rc<Timers>,
     pub(crate) pipes: Pipes,
+    pub(crate) issuance: SharedIssuance,
     pub(crate) date: DateCache,
     pub(crate) rng: RefCell<Rng>,
     pub(crate) log: LogBuffer,
@@ -96,6 +98,7 @@ impl Shard {
         plan: Arc<Plan>,
         seed: u64,
         log: LogBuffer,
+        issuance: SharedIssuance,
         reports: mpsc::Sender<Report>,
     ) -> Self {
         Self {
@@ -105,6 +108,7 @@ impl Shard {
             date: DateCache::default(),
             rng: RefCell::new(Rng::seeded(seed)),
             log,
+            issuance,
             counters: Counters::default(),
             reports,
             draining: Cell::new(false),

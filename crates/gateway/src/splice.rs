@@ -12,8 +12,6 @@ use evergate_sys::splice::Pipe;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::wire::Wire;
-
 /// Bodies with less than this left are copied: it takes fewer system calls.
 pub(crate) const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 /// Size of a pipe, in bytes: also what the kernel holds for each client that reads slowly. Twice
@@ -51,21 +49,20 @@ impl Splice {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &Wire,
-        to: &Wire,
+        from: &TcpStream,
+        to: &TcpStream,
         rest: u64,
     ) -> Poll<Result<u64, Fault>> {
         if self.pipe.held() == 0 {
             let want = usize::try_from(rest).unwrap_or(usize::MAX);
-            let tcp = from.tcp();
-            let filled =
-                ready!(poll_io(cx, tcp, Interest::READABLE, || self.pipe.fill(tcp.as_fd(), want)));
+            let filled = ready!(poll_io(cx, from, Interest::READABLE, || self
+                .pipe
+                .fill(from.as_fd(), want)));
             if !matches!(filled, Ok(count) if count > 0) {
                 return Poll::Ready(Err(Fault::From));
             }
         }
-        let tcp = to.tcp();
-        let drained = ready!(poll_io(cx, tcp, Interest::WRITABLE, || self.pipe.drain(tcp.as_fd())));
+        let drained = ready!(poll_io(cx, to, Interest::WRITABLE, || self.pipe.drain(to.as_fd())));
         Poll::Ready(drained.map(|count| count as u64).map_err(|_| Fault::To))
     }
 

@@ -81,9 +81,9 @@ impl Wire {
         matches!(refused, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// The socket, for moving bytes inside the kernel.
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    /// The socket, if its bytes may be moved inside the kernel.
+    pub(crate) fn plaintext(&self) -> Option<&TcpStream> {
+        Some(&self.tcp)
     }
 }
 

@@ -34,6 +34,7 @@ fn full() -> Stats {
             connections_max: 20_000,
             accepted: 100,
             rejected: vec![("connections".into(), 0), ("connections_per_ip".into(), 7)],
+            ..ListenerStats::default()
         }],
         routes: vec![RouteStats {
             name: "api".into(),

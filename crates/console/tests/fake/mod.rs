@@ -184,6 +184,7 @@ pub(crate) fn status() -> Status {
         last_exit: pid.is_none().then(|| "signal 9 (KILL)".into()),
     };
     Status {
+        certificates: Vec::new(),
         node: "edge-a".into(),
         version: "0.1.0".into(),
         health: Health::Degraded,

@@ -48,6 +48,7 @@ impl ControlPlane {
             worker_generation: self.birth.generation,
             uptime_seconds: now.saturating_sub(self.birth.keeper_started_at),
             worker_uptime_seconds: now.saturating_sub(self.started_at),
+            certificates: Vec::new(),
             config: ConfigStatus {
                 file: self.file.display().to_string(),
                 generation: self.reloads.generation,

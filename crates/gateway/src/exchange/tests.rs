@@ -133,7 +133,7 @@ impl Client for Double {
         self.reads.poll(cx).map(Ok)
     }
 
-    fn splice_target(&mut self) -> Option<&Wire> {
+    fn splice_target(&mut self) -> Option<&tokio::net::TcpStream> {
         None
     }
 
@@ -151,7 +151,7 @@ fn shard() -> (Rc<Shard>, mpsc::Receiver<Report>) {
     let plan = Plan::compile(&loaded.config, &Addresses::default(), &Default::default(), None);
     let log = crate::access_log::LogBuffer::new(LogWriter::start(io::sink()).unwrap());
     let (reports, told) = mpsc::channel(8);
-    (Rc::new(Shard::new(Arc::new(plan.unwrap()), 1, log, reports)), told)
+    (Rc::new(Shard::new(Arc::new(plan.unwrap()), 1, log, Default::default(), reports)), told)
 }
 
 /// Has `client` post a body of one byte.
@@ -160,6 +160,7 @@ async fn post(shard: &Rc<Shard>, client: &mut Double) -> bool {
     head.fields.reset(b"POST / HTTP/1.1\r\n");
     (head.method_at, head.target_at) = (0..4, 5..6);
     let listener = Arc::clone(&shard.plan().plan.listeners["web"]);
+    let caller = Caller::plain("127.0.0.1:1".parse().unwrap());
     let request = Request {
         head: &head,
         body: Body::Sized(1),
@@ -167,7 +168,7 @@ async fn post(shard: &Rc<Shard>, client: &mut Double) -> bool {
         upgrade: false,
         connection_names: false,
         started: clock::now(),
-        peer: "127.0.0.1:1".parse().unwrap(),
+        caller: &caller,
         listener: &listener,
     };
     run(shard, client, request).await

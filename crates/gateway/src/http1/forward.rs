@@ -241,7 +241,8 @@ fn copy_runs(out: &mut Vec<u8>, fields: &Fields, mut keeps: impl FnMut(&FieldRef
 fn write_forwarding(out: &mut Vec<u8>, facts: &Facts<'_>) {
     let fields = &facts.head.fields;
     let told = |name| fields.get(name).filter(|_| facts.peer_is_trusted);
-    let peer = facts.peer.ip().to_canonical();
+    let scheme = facts.caller.scheme().as_bytes();
+    let peer = facts.caller.peer.ip().to_canonical();
     out.extend_from_slice(b"X-Forwarded-For: ");
     if facts.peer_is_trusted {
         for value in fields.all(Name::XForwardedFor) {
@@ -253,7 +254,7 @@ fn write_forwarding(out: &mut Vec<u8>, facts: &Facts<'_>) {
     push_address(out, peer);
     let address = address_at..out.len();
     out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-    out.extend_from_slice(told(Name::XForwardedProto).unwrap_or(b"http"));
+    out.extend_from_slice(told(Name::XForwardedProto).unwrap_or(scheme));
     out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
     out.extend_from_slice(told(Name::XForwardedHost).unwrap_or(facts.head.authority()));
     for (name, text) in
@@ -284,7 +285,9 @@ fn write_forwarding(out: &mut Vec<u8>, facts: &Facts<'_>) {
     out.extend_from_slice(open);
     out.extend_from_within(address);
     out.extend_from_slice(close);
-    out.extend_from_slice(b";proto=http;host=\"");
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(scheme);
+    out.extend_from_slice(b";host=\"");
     // The codec let only characters of a host and port through: none needs escaping.
     out.extend_from_slice(facts.head.authority());
     out.extend_from_slice(b"\"\r\n");

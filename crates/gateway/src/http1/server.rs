@@ -4,7 +4,6 @@
 //! next it holds a socket and a timer, and no buffer.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +16,7 @@ use evergate_core::time::Instant;
 use evergate_sys::clock;
 use tokio::net::TcpStream;
 
+use crate::caller::Caller;
 use crate::client::Client;
 use crate::exchange::{self, Request};
 use crate::http1::forward::{self, Length, ResponsePlan};
@@ -68,13 +68,13 @@ enum Arrival {
 /// Serves a connection to its end.
 pub(crate) async fn serve(
     shard: Rc<Shard>,
-    tcp: TcpStream,
+    wire: Wire,
     listener: &str,
     settings: Arc<Listener>,
-    peer: SocketAddr,
+    caller: Caller,
 ) {
     let mut settings = settings;
-    let mut connection = Connection::new(Rc::clone(&shard), tcp);
+    let mut connection = Connection::new(Rc::clone(&shard), wire);
     let mut requests = 0;
     loop {
         let mut head = None;
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
             Arrival::Request(request, started) => (request, started),
             Arrival::Over => return,
             Arrival::Refused(reject, started) => {
-                exchange::refuse(&shard, &mut connection, head.as_ref(), peer, started, reject)
+                exchange::refuse(&shard, &mut connection, head.as_ref(), &caller, started, reject)
                     .await;
                 return connection.linger().await;
             }
@@ -107,7 +107,7 @@ pub(crate) async fn serve(
                 upgrade: request.upgrade,
                 connection_names: request.connection_names,
                 started,
-                peer,
+                caller: &caller,
                 listener: &settings,
             },
         )
@@ -126,11 +126,11 @@ pub(crate) async fn serve(
 }
 
 impl Connection {
-    fn new(shard: Rc<Shard>, tcp: TcpStream) -> Self {
+    fn new(shard: Rc<Shard>, wire: Wire) -> Self {
         let timer = shard.timers.timer();
         Self {
             shard,
-            wire: Wire::new(tcp),
+            wire,
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
             timer,
@@ -402,8 +402,8 @@ impl Client for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn splice_target(&mut self) -> Option<&Wire> {
-        self.outgoing.is_identity().then_some(&self.wire)
+    fn splice_target(&mut self) -> Option<&TcpStream> {
+        self.wire.plaintext().filter(|_| self.outgoing.is_identity())
     }
 
     fn tunnel(&mut self) -> Option<(&mut Wire, Vec<u8>, &mut Unsent)> {

@@ -1,0 +1,43 @@
+//! What is known of a client's connection before it has asked for anything.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use evergate_config::TlsVersion;
+use evergate_pki::Particulars;
+
+/// Who is connected to us, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The other end of the connection, or whom its PROXY header names.
+    pub(crate) peer: SocketAddr,
+    /// How it is secured; none over plain TCP.
+    pub(crate) tls: Option<Rc<Secured>>,
+}
+
+/// What a TLS handshake came to.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "the handshake itself comes next")]
+pub(crate) struct Secured {
+    /// The version spoken.
+    pub(crate) version: TlsVersion,
+    /// The name that the client asked for (SNI), lower case.
+    pub(crate) server_name: Option<String>,
+    /// What our certificate says.
+    pub(crate) certificate: Arc<Particulars>,
+    /// The client's certificate, verified (DER).
+    pub(crate) client_certificate: Option<Vec<u8>>,
+}
+
+impl Caller {
+    /// A client over plain TCP.
+    pub(crate) fn plain(peer: SocketAddr) -> Self {
+        Self { peer, tls: None }
+    }
+
+    /// The scheme of URLs that it asks for.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}

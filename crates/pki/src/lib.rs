@@ -1,0 +1,16 @@
+//! Certificates, keys and what vouches for them.
+//!
+//! Bytes come in, checked values go out: nothing here opens a file, looks at a clock or speaks TLS.
+//! The configuration uses it to refuse what cannot work, the gateway to serve what can.
+
+mod authorities;
+mod identity;
+mod pem;
+mod provider;
+mod revocations;
+
+pub use authorities::Authorities;
+pub use identity::{Identity, IdentityError, Particulars};
+pub use pem::PemError;
+pub use provider::{PROVIDER_NAME, provider};
+pub use revocations::Revocations;
