@@ -6,6 +6,8 @@
 
 use std::any::Any;
 use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -18,18 +20,21 @@ use evergate_core::id::EndpointId;
 use evergate_core::retry::{self, Failure};
 use evergate_core::time::Instant;
 use evergate_sys::clock;
+use tokio::net::TcpStream;
 
 use crate::client::Client;
 use crate::exchange::Request;
-use crate::http1::forward::{self, RequestPlan};
+use crate::http1;
+use crate::http1::forward::RequestPlan;
 use crate::http1::incoming::Progress;
 use crate::http1::outgoing::Framing;
-use crate::http1::upstream::{HeadFault, Upstream};
 use crate::pace::{Pace, TICK};
 use crate::pool_local::{EndpointLocal, PoolLocal};
 use crate::reject::{ClientFault, UpstreamFault};
 use crate::shard::{Report, Shard};
 use crate::timers::Timer;
+use crate::upstream::{HeadFault, Upstream};
+use crate::wire::Wire;
 
 /// Body bytes kept for another attempt.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -124,8 +129,7 @@ pub(crate) async fn send<C: Client>(
         Ok(upstream) => upstream,
         Err(failed) => return failed,
     };
-    let out = upstream.outgoing.begin(&shard.buffers, upload.framing);
-    forward::write_request(out, attempt.plan);
+    upstream.write_request(&shard.buffers, attempt.plan, upload.framing);
     upload.begin(client, &mut upstream);
     client.timer().set(upload.wake_at(attempt.deadline));
     let sent_at = clock::now();
@@ -155,7 +159,7 @@ async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<Upstream, Ou
     let counters = &attempt.pool.counters;
     if let Some(upstream) = attempt.endpoint.take_idle() {
         counters.reuses.set(counters.reuses.get() + 1);
-        return Ok(upstream);
+        return Ok(Upstream::Http1(upstream));
     }
     counters.connects.set(counters.connects.get() + 1);
     let failed = |fault| Outcome::Failed { failure: Failure::Connect, fault };
@@ -164,7 +168,7 @@ async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<Upstream, Ou
     };
     let until = attempt.deadline.min(clock::now() + attempt.pool.pool.connect_timeout);
     timer.set(until);
-    let mut connecting = pin!(Upstream::connect(address));
+    let mut connecting = pin!(dial(address));
     let connected = poll_fn(|cx| {
         if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
             return Poll::Ready(connected.ok());
@@ -172,12 +176,18 @@ async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<Upstream, Ou
         poll_deadline(cx, timer, until).map(|()| None)
     })
     .await;
-    connected.ok_or_else(|| {
+    let opened = |wire| Upstream::Http1(http1::upstream::Upstream::new(wire));
+    connected.map(opened).ok_or_else(|| {
         if clock::now() >= attempt.deadline {
             return Outcome::Failed { failure: Failure::Timeout, fault: UpstreamFault::Timeout };
         }
         failed(UpstreamFault::Connect)
     })
+}
+
+/// Connects to a server.
+async fn dial(address: SocketAddr) -> io::Result<Wire> {
+    Ok(Wire::new(TcpStream::connect(address).await?))
 }
 
 fn poll_response<C: Client>(
@@ -218,7 +228,7 @@ fn poll_response<C: Client>(
                 continue;
             }
             Poll::Ready(Err(HeadFault::Closed { started })) => {
-                let failure = match (started, upstream.reused) {
+                let failure = match (started, upstream.is_reused()) {
                     (false, true) => Failure::Reused,
                     (false, false) | (true, _) => Failure::Broken,
                 };
@@ -283,10 +293,10 @@ impl Upload {
         if let Some(replay) = &self.replay
             && !replay.is_empty()
         {
-            upstream.outgoing.push(replay);
+            upstream.push(replay);
         }
         if self.framing == Framing::Chunked && self.done {
-            upstream.outgoing.finish(client.trailers());
+            upstream.finish(client.trailers());
         }
         if self.expects && self.received == 0 && !self.done {
             self.held_until = Some(clock::now() + CONTINUE_WAIT);
@@ -303,17 +313,17 @@ impl Upload {
     ) -> Poll<Result<(), ClientFault>> {
         loop {
             let mut starved = self.done || self.broken || self.held_until.is_some();
-            while !starved && upstream.outgoing.unsent.len() < AHEAD_BYTES_MAX {
+            while !starved && upstream.unsent() < AHEAD_BYTES_MAX {
                 let (replay, received) = (&mut self.replay, &mut self.received);
                 let taken = client.poll_body(cx, &mut |data| {
                     *received += data.len() as u64;
                     keep_for_replay(replay, data);
-                    upstream.outgoing.push(data);
+                    upstream.push(data);
                 });
                 match taken {
                     Poll::Ready(Ok(Progress::Data)) => {}
                     Poll::Ready(Ok(Progress::Done)) => {
-                        upstream.outgoing.finish(client.trailers());
+                        upstream.finish(client.trailers());
                         self.done = true;
                         starved = true;
                     }
@@ -325,7 +335,7 @@ impl Upload {
                     Poll::Pending => starved = true,
                 }
             }
-            if !self.broken && upstream.outgoing.unsent.bytes.capacity() > 0 {
+            if !self.broken && upstream.wants_flush() {
                 match upstream.poll_flush(cx, &shard.buffers) {
                     Poll::Ready(Ok(())) => {}
                     // The server may have answered before it stopped reading: look for that first.
@@ -343,7 +353,7 @@ impl Upload {
     /// Whether bytes are wanted from the client and do not come.
     fn waits_for_client(&self, upstream: &Upstream) -> bool {
         let is_open = !self.done && !self.broken && self.held_until.is_none();
-        is_open && upstream.outgoing.unsent.is_empty()
+        is_open && upstream.unsent() == 0
     }
 
     fn hear_interim<C: Client>(&mut self, client: &mut C, head: &ResponseHead) {

@@ -38,6 +38,7 @@ mod template;
 mod timers;
 mod trust;
 mod tunnel;
+mod upstream;
 mod vitals;
 mod wards;
 mod welcome;

@@ -15,8 +15,9 @@ use evergate_core::time::Instant;
 
 use crate::endpoint::Endpoint;
 use crate::histogram::Histogram;
-use crate::http1::upstream::Upstream;
+use crate::http1;
 use crate::plan::Pool;
+use crate::upstream::Upstream;
 
 /// Upstream connections idle for longer are closed.
 const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
@@ -46,7 +47,7 @@ pub(crate) struct PoolCounters {
 #[derive(Debug)]
 pub(crate) struct EndpointLocal {
     pub(crate) shared: Arc<Endpoint>,
-    idle: RefCell<Vec<Upstream>>,
+    idle: RefCell<Vec<http1::upstream::Upstream>>,
 }
 
 /// A route's counters.
@@ -155,7 +156,7 @@ impl EndpointLocal {
     }
 
     /// A connection that was kept alive, if the server has not closed it.
-    pub(crate) fn take_idle(&self) -> Option<Upstream> {
+    pub(crate) fn take_idle(&self) -> Option<http1::upstream::Upstream> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut upstream) = idle.pop() {
             if upstream.wire.is_quiet() {
@@ -165,13 +166,22 @@ impl EndpointLocal {
         None
     }
 
-    /// Keeps a connection for the next request; closes it if there are enough.
-    pub(crate) fn give_idle(&self, mut upstream: Upstream, now: Instant, max: usize) {
+    /// Keeps a connection for the next request if it may have one; closes it if there are enough.
+    pub(crate) fn give_back(&self, upstream: Upstream, now: Instant, max: usize) {
+        match upstream {
+            Upstream::Http1(connection) if connection.is_clean() => {
+                self.give_idle(connection, now, max);
+            }
+            Upstream::Http1(_) => {}
+        }
+    }
+
+    fn give_idle(&self, mut connection: http1::upstream::Upstream, now: Instant, max: usize) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < max && self.shared.share() > 0 {
-            upstream.idle_since = now;
-            upstream.reused = true;
-            idle.push(upstream);
+            connection.idle_since = now;
+            connection.reused = true;
+            idle.push(connection);
         }
     }
 }

@@ -14,11 +14,11 @@ use crate::exchange::{Record, Request};
 use crate::filter::Edits;
 use crate::http1::forward::{Length, ResponsePlan};
 use crate::http1::incoming::Progress;
-use crate::http1::upstream::Upstream;
 use crate::pace::{Pace, TICK};
 use crate::reject::{ClientFault, Reject, UpstreamFault};
 use crate::splice::{SPLICE_BYTES_MIN, Splice};
 use crate::tunnel;
+use crate::upstream::Upstream;
 
 /// Body bytes waiting for the client; past that the server has to wait.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -88,9 +88,8 @@ pub(crate) async fn respond<C: Client>(
         poll_fn(|cx| download.poll(cx, attempt, client, &mut upload, &mut upstream)).await;
     (record.received, record.sent) = (upload.received, download.sent);
     relayed?;
-    let is_clean = response.keep_alive && upload.done && upstream.incoming.unused().is_empty();
-    if is_clean && upstream.incoming.is_done() && upstream.outgoing.unsent.is_empty() {
-        attempt.endpoint.give_idle(upstream, answered_at, attempt.pool.pool.keepalive);
+    if response.keep_alive && upload.done {
+        attempt.endpoint.give_back(upstream, answered_at, attempt.pool.pool.keepalive);
     }
     Ok(())
 }
@@ -106,7 +105,7 @@ impl Download {
         upstream: &mut Upstream,
     ) -> Poll<Result<(), Reject>> {
         loop {
-            if !upload.done || !upstream.outgoing.unsent.is_empty() {
+            if !upload.done || upstream.unsent() > 0 {
                 // A body that breaks off now cannot be answered any more; the response still can
                 // be passed on.
                 let _ = upload.poll(cx, attempt.shard, client, upstream);
@@ -134,9 +133,7 @@ impl Download {
         let gone = |_| Reject::Client(ClientFault::Gone);
         loop {
             let ahead = client.unsent();
-            if ahead >= AHEAD_BYTES_MAX
-                || (ahead > 0 && (self.done || !upstream.incoming.has_kept()))
-            {
+            if ahead >= AHEAD_BYTES_MAX || (ahead > 0 && (self.done || !upstream.has_kept())) {
                 ready!(client.poll_flush(cx)).map_err(gone)?;
             }
             if self.done {
@@ -155,7 +152,7 @@ impl Download {
             match ready!(taken) {
                 Ok(Progress::Data) => {}
                 Ok(Progress::Done) => {
-                    client.finish(upstream.incoming.trailers());
+                    client.finish(upstream.trailers());
                     self.done = true;
                 }
                 Err(_) => return Poll::Ready(Err(Reject::Upstream(UpstreamFault::Truncated))),
@@ -168,10 +165,8 @@ impl Download {
         if self.splice.is_some() {
             return true;
         }
-        upstream.incoming.remaining().is_some_and(|rest| rest > SPLICE_BYTES_MIN)
-            && !upstream.incoming.has_kept()
+        upstream.splice_source().is_some_and(|(_, rest)| rest > SPLICE_BYTES_MIN)
             && client.unsent() == 0
-            && upstream.wire.plaintext().is_some()
             && client.splice_target().is_some()
     }
 
@@ -187,20 +182,18 @@ impl Download {
         if self.splice.is_none() {
             self.splice = Some(Splice::new(pipes).map_err(|_| Reject::Bug)?);
         }
-        let (Some(splice), Some(from), Some(to)) =
-            (&mut self.splice, upstream.wire.plaintext(), client.splice_target())
+        let (Some(splice), Some((from, rest)), Some(to)) =
+            (&mut self.splice, upstream.splice_source(), client.splice_target())
         else {
             return Poll::Ready(Err(Reject::Bug));
         };
-        let rest = upstream.incoming.remaining().unwrap_or(0);
         let moved = ready!(splice.poll(cx, from, to, rest));
         let moved = moved.map_err(|fault| match fault {
             crate::splice::Fault::From => truncated,
             crate::splice::Fault::To => Reject::Client(ClientFault::Gone),
         })?;
         self.sent += moved;
-        upstream.incoming.skip(moved);
-        if upstream.incoming.is_done()
+        if upstream.skip(moved)
             && let Some(splice) = self.splice.take()
         {
             splice.rest(pipes);

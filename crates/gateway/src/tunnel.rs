@@ -12,9 +12,9 @@ use evergate_sys::clock;
 
 use crate::buffers::{Buffers, SCRATCH_BYTES};
 use crate::client::Client;
-use crate::http1::upstream::Upstream;
 use crate::shard::Shard;
 use crate::timers::Timer;
+use crate::upstream::Upstream;
 use crate::wire::{Unsent, Wire};
 
 /// Bytes that went through.
@@ -38,7 +38,7 @@ struct Half {
 pub(crate) async fn run<C: Client>(
     shard: &Shard,
     client: &mut C,
-    mut upstream: Upstream,
+    upstream: Upstream,
     idle_max: Duration,
 ) -> Moved {
     let timer = shard.timers.timer();
@@ -50,7 +50,7 @@ pub(crate) async fn run<C: Client>(
         up.moved = up.unsent.len() as u64;
         std::mem::swap(&mut down.unsent, unsent);
     }
-    let early = upstream.incoming.take_unused();
+    let (mut server, early) = upstream.into_tunnel();
     down.moved = early.len() as u64;
     down.unsent.bytes.extend_from_slice(&early);
 
@@ -59,8 +59,8 @@ pub(crate) async fn run<C: Client>(
     poll_fn(|cx| {
         let Some((wire, ..)) = client.tunnel() else { return Poll::Ready(()) };
         let before = up.moved + down.moved;
-        let up_is_over = up.poll(cx, &shard.buffers, wire, &mut upstream.wire);
-        let down_is_over = down.poll(cx, &shard.buffers, &mut upstream.wire, wire);
+        let up_is_over = up.poll(cx, &shard.buffers, wire, &mut server);
+        let down_is_over = down.poll(cx, &shard.buffers, &mut server, wire);
         if up.moved + down.moved != before {
             moved_at = clock::now();
         }

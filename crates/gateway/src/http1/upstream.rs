@@ -1,17 +1,16 @@
 //! A connection to a server that speaks HTTP/1.
 
 use std::io;
-use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
 use evergate_core::head::{Method, ResponseHead};
 use evergate_core::http1::{self, Response};
 use evergate_core::time::Instant;
-use tokio::net::TcpStream;
 
 use crate::buffers::Buffers;
 use crate::http1::incoming::{Fault, Incoming, Progress};
 use crate::http1::outgoing::Outgoing;
+use crate::upstream::HeadFault;
 use crate::wire::Wire;
 
 /// Bounds on what a server may send as a head.
@@ -32,29 +31,24 @@ pub(crate) struct Upstream {
     pub(crate) idle_since: Instant,
 }
 
-/// Why no response head came.
-#[derive(Debug)]
-pub(crate) enum HeadFault {
-    /// The connection ended or failed. `started`: after some of the response.
-    Closed {
-        /// Whether any byte of it had come.
-        started: bool,
-    },
-    /// It is not HTTP as we accept it.
-    Malformed,
-}
-
 impl Upstream {
-    /// Connects to `address`.
-    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let wire = Wire::new(TcpStream::connect(address).await?);
-        Ok(Self {
+    /// A connection that no request was sent on yet.
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self {
             wire,
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
             reused: false,
             idle_since: Instant::EPOCH,
-        })
+        }
+    }
+
+    /// Whether request and response are over and nothing is left of either, so that another
+    /// request may follow.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.incoming.unused().is_empty()
+            && self.incoming.is_done()
+            && self.outgoing.unsent.is_empty()
     }
 
     /// Waits for the next response head, interim ones included, and expects its body.
