@@ -19,6 +19,7 @@ pub mod head;
 pub mod health;
 pub mod http1;
 pub mod id;
+pub mod proxy_header;
 pub mod reconcile;
 pub mod retry;
 pub mod rng;
