@@ -6,8 +6,6 @@
 
 use std::any::Any;
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -20,9 +18,9 @@ use evergate_core::id::EndpointId;
 use evergate_core::retry::{self, Failure};
 use evergate_core::time::Instant;
 use evergate_sys::clock;
-use tokio::net::TcpStream;
 
 use crate::client::Client;
+use crate::dial::dial;
 use crate::exchange::Request;
 use crate::http1;
 use crate::http1::forward::RequestPlan;
@@ -34,7 +32,6 @@ use crate::reject::{ClientFault, UpstreamFault};
 use crate::shard::{Report, Shard};
 use crate::timers::Timer;
 use crate::upstream::{HeadFault, Upstream};
-use crate::wire::Wire;
 
 /// Body bytes kept for another attempt.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -162,32 +159,23 @@ async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<Upstream, Ou
         return Ok(Upstream::Http1(upstream));
     }
     counters.connects.set(counters.connects.get() + 1);
-    let failed = |fault| Outcome::Failed { failure: Failure::Connect, fault };
-    let Some(address) = attempt.endpoint.shared.address else {
-        return Err(failed(UpstreamFault::Connect));
-    };
     let until = attempt.deadline.min(clock::now() + attempt.pool.pool.connect_timeout);
     timer.set(until);
-    let mut connecting = pin!(dial(address));
-    let connected = poll_fn(|cx| {
-        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(connected.ok());
+    let mut dialing = pin!(dial(&attempt.pool.pool, &attempt.endpoint.shared));
+    let dialed = poll_fn(|cx| {
+        if let Poll::Ready(dialed) = dialing.as_mut().poll(cx) {
+            return Poll::Ready(dialed);
         }
-        poll_deadline(cx, timer, until).map(|()| None)
+        poll_deadline(cx, timer, until).map(|()| Err(UpstreamFault::Connect))
     })
     .await;
-    let opened = |wire| Upstream::Http1(http1::upstream::Upstream::new(wire));
-    connected.map(opened).ok_or_else(|| {
-        if clock::now() >= attempt.deadline {
-            return Outcome::Failed { failure: Failure::Timeout, fault: UpstreamFault::Timeout };
+    match dialed {
+        Ok(wire) => Ok(Upstream::Http1(http1::upstream::Upstream::new(wire))),
+        Err(_) if clock::now() >= attempt.deadline => {
+            Err(Outcome::Failed { failure: Failure::Timeout, fault: UpstreamFault::Timeout })
         }
-        failed(UpstreamFault::Connect)
-    })
-}
-
-/// Connects to a server.
-async fn dial(address: SocketAddr) -> io::Result<Wire> {
-    Ok(Wire::new(TcpStream::connect(address).await?))
+        Err(fault) => Err(Outcome::Failed { failure: Failure::Connect, fault }),
+    }
 }
 
 fn poll_response<C: Client>(

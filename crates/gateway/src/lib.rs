@@ -12,6 +12,7 @@ mod caller;
 mod client;
 mod data_plane;
 mod date;
+mod dial;
 mod difference;
 mod endpoint;
 mod events;
