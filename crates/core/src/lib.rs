@@ -21,6 +21,7 @@ pub mod http1;
 pub mod id;
 pub mod proxy_header;
 pub mod reconcile;
+pub mod renewal;
 pub mod retry;
 pub mod rng;
 pub mod route;
