@@ -6,11 +6,13 @@ use evergate_core::{balance, health, retry};
 
 use crate::mask::is_suspect;
 use crate::model::{
-    AccessLog, Action, Admin, AllDown, ApiKey, App, Check, Config, Cors, HeaderEdits, HealthDetail,
-    Level, Listener, Log, LogFormat, Middleware, Node, Pool, Probe, Rewrite, Route, Server, Target,
-    Template, ValueMatch,
+    AccessLog, Action, Admin, AllDown, ApiKey, App, Check, Coding, Config, Cors, HeaderEdits,
+    HealthDetail, Level, Listener, Log, LogFormat, Middleware, Node, Pool, Probe, Protocol,
+    Rewrite, Root, Route, Server, Static, Symlinks, Target, Template, ValueMatch,
 };
 use crate::{duration, size, template};
+
+mod tls;
 
 /// What stands in place of a secret.
 const HIDDEN: &str = "\"***\"";
@@ -25,6 +27,9 @@ pub fn to_toml(config: &Config) -> String {
     log(&mut out, config.log);
     for (name, listener) in &config.listeners {
         section(&mut out, &format!("listener.{name}"), &listener_keys(listener));
+    }
+    for (name, acme) in &config.acme {
+        section(&mut out, &format!("acme.{name}"), &tls::acme_keys(acme));
     }
     for (name, route) in &config.routes {
         section(&mut out, &format!("route.{name}"), &route_keys(route));
@@ -55,7 +60,6 @@ fn section(out: &mut String, header: &str, lines: &[Line]) {
 }
 
 fn node(out: &mut String, node: &Node) {
-    let path = |path: &std::path::Path| text(&path.to_string_lossy());
     let threads = node.threads.map_or_else(|| text("auto"), |threads| threads.to_string());
     let lines = [
         ("name", text(&node.name)),
@@ -110,8 +114,11 @@ fn log(out: &mut String, log: Log) {
 fn listener_keys(listener: &Listener) -> Vec<Line> {
     let limits = &listener.limits;
     let size = |bytes: u64| text(&size::show(bytes));
-    vec![
-        ("bind", list(listener.bind.iter().map(text_of))),
+    let mut lines = vec![("bind", list(listener.bind.iter().map(text_of)))];
+    lines.extend(listener.tls.iter().map(|tls| ("tls", tls::listener_table(tls))));
+    lines.extend([
+        ("http2", listener.http2.to_string()),
+        ("proxy_protocol", listener.proxy_protocol.to_string()),
         ("trusted_proxies", list(listener.trusted_proxies.iter().map(text_of))),
         ("limits.connections", limits.connections.to_string()),
         ("limits.connections_per_ip", limits.connections_per_ip.to_string()),
@@ -124,7 +131,8 @@ fn listener_keys(listener: &Listener) -> Vec<Line> {
         ("limits.requests", limits.requests.to_string()),
         ("limits.body_rate_min", text(&format!("{}/s", size::show(limits.body_rate_min.into())))),
         ("limits.body_grace", time(limits.body_grace)),
-    ]
+    ]);
+    lines
 }
 
 fn route_keys(route: &Route) -> Vec<Line> {
@@ -174,10 +182,41 @@ fn action(action: &Action) -> Line {
             ];
             ("respond", table(&lines))
         }
-        Action::Static(_) => ("static", table(&[])),
+        Action::Static(files) => ("static", static_table(files)),
         Action::Health(HealthDetail::Status) => ("health", table(&[("detail", text("status"))])),
         Action::Health(HealthDetail::Full) => ("health", table(&[("detail", text("full"))])),
     }
+}
+
+fn static_table(files: &Static) -> String {
+    let root = match &files.root {
+        Root::Folder(folder) => ("root", path(folder)),
+        Root::Embedded => ("embedded", "true".to_owned()),
+    };
+    let compress = files.compress.iter().map(|coding| match coding {
+        Coding::Zstd => text("zstd"),
+        Coding::Brotli => text("br"),
+        Coding::Gzip => text("gzip"),
+    });
+    let symlinks = match files.symlinks {
+        Symlinks::Never => "never",
+        Symlinks::Within => "within",
+        Symlinks::Anywhere => "anywhere",
+    };
+    let rules = files.cache_control.iter().map(|(pattern, value)| (pattern.clone(), text(value)));
+    let mut lines = vec![
+        root,
+        ("compress", list(compress)),
+        ("precompressed", files.precompressed.to_string()),
+        ("index", text(&files.index)),
+    ];
+    lines.extend(files.spa.iter().map(|spa| ("spa", text(spa))));
+    lines.extend([
+        ("dotfiles", files.dotfiles.to_string()),
+        ("symlinks", text(symlinks)),
+        ("cache_control", named(rules)),
+    ]);
+    table(&lines)
 }
 
 fn middleware_key(middleware: &Middleware) -> Line {
@@ -262,7 +301,18 @@ fn pool_keys(pool: &Pool) -> Vec<Line> {
             },
         ),
         ("slow_start", time(pool.slow_start)),
+        (
+            "protocol",
+            match pool.protocol {
+                Protocol::Http1 => text("http1"),
+                Protocol::Http2 => text("http2"),
+            },
+        ),
+        ("proxy_protocol", pool.proxy_protocol.to_string()),
     ]);
+    if pool.servers.values().any(|server| matches!(server.target, Target::Url { tls: true, .. })) {
+        lines.push(("tls", tls::upstream_table(&pool.tls)));
+    }
     lines.extend(pool.checks.iter().map(check_line));
     lines
 }
@@ -357,6 +407,10 @@ fn template_text(template: &Template) -> String {
 
 fn time(time: std::time::Duration) -> String {
     text(&duration::show(time))
+}
+
+fn path(path: &std::path::Path) -> String {
+    text(&path.to_string_lossy())
 }
 
 fn text_of(value: &impl ToString) -> String {

@@ -23,6 +23,16 @@ pub trait Files {
         None
     }
 
+    /// Whether a directory is there; `None` if that cannot be told.
+    fn is_directory(&self, _path: &Path) -> Option<bool> {
+        None
+    }
+
+    /// Seconds of Unix time, for the lives of certificates; `None` says nothing of them.
+    fn now(&self) -> Option<u64> {
+        None
+    }
+
     /// The machine's name, for `node.name`.
     fn host_name(&self) -> String {
         std::fs::read_to_string("/proc/sys/kernel/hostname")
@@ -33,7 +43,7 @@ pub trait Files {
     }
 }
 
-/// The disk and the environment of this process.
+/// The disk and the environment of this process. It knows no time: that is [`DiskAt`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;
 
@@ -55,6 +65,43 @@ impl Files for Disk {
         use std::os::unix::fs::PermissionsExt;
         std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o7777).ok()
     }
+
+    fn is_directory(&self, path: &Path) -> Option<bool> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Some(metadata.is_dir()),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(false),
+        }
+    }
+}
+
+/// The disk and the environment of this process, at a time in seconds of Unix time.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskAt(pub u64);
+
+impl Files for DiskAt {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Disk.read(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        Disk.list(directory)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        Disk.env(name)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        Disk.mode(path)
+    }
+
+    fn is_directory(&self, path: &Path) -> Option<bool> {
+        Disk.is_directory(path)
+    }
+
+    fn now(&self) -> Option<u64> {
+        Some(self.0)
+    }
 }
 
 /// Every answer that [`Files`] gave while a configuration was loaded; gives the same again.
@@ -72,6 +119,10 @@ pub(crate) struct Record {
     pub(crate) variables: BTreeMap<String, String>,
     /// Answers of [`Files::mode`].
     pub(crate) modes: BTreeMap<PathBuf, u32>,
+    /// Answers of [`Files::is_directory`].
+    pub(crate) folders: BTreeMap<PathBuf, bool>,
+    /// Answer of [`Files::now`].
+    pub(crate) now: Option<u64>,
 }
 
 impl Files for Record {
@@ -89,6 +140,14 @@ impl Files for Record {
 
     fn mode(&self, path: &Path) -> Option<u32> {
         self.modes.get(path).copied()
+    }
+
+    fn is_directory(&self, path: &Path) -> Option<bool> {
+        self.folders.get(path).copied()
+    }
+
+    fn now(&self) -> Option<u64> {
+        self.now
     }
 
     fn host_name(&self) -> String {
@@ -141,6 +200,20 @@ impl Files for Recorder<'_> {
         let mode = self.files.mode(path)?;
         self.record.borrow_mut().modes.insert(path.to_owned(), mode);
         Some(mode)
+    }
+
+    fn is_directory(&self, path: &Path) -> Option<bool> {
+        let is_directory = self.files.is_directory(path)?;
+        self.record.borrow_mut().folders.insert(path.to_owned(), is_directory);
+        Some(is_directory)
+    }
+
+    fn now(&self) -> Option<u64> {
+        // One time for the whole configuration, however long it takes to read.
+        let known = self.record.borrow().now;
+        let now = known.or_else(|| self.files.now())?;
+        self.record.borrow_mut().now = Some(now);
+        Some(now)
     }
 
     fn host_name(&self) -> String {

@@ -4,7 +4,7 @@
 //! this file has the words those lists are written in, and the top level. Decoding, "did you
 //! mean", the reference and the JSON Schema all read the same lists, so they cannot drift.
 
-use crate::{app, listener, middleware, node, pool, route};
+use crate::{acme, app, listener, middleware, node, pool, route};
 
 /// One key of a section.
 #[derive(Debug)]
@@ -59,8 +59,6 @@ pub(crate) enum Kind {
     NumberOf(&'static [u64]),
     /// True or false.
     Flag,
-    /// A flag that this version knows only as false.
-    Off,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// IP address and port.
@@ -106,6 +104,7 @@ pub(crate) enum Noun {
     Middleware,
     Pool,
     App,
+    Acme,
     Server,
 }
 
@@ -118,6 +117,7 @@ impl Noun {
             Self::Middleware => "middleware",
             Self::Pool => "pool",
             Self::App => "app",
+            Self::Acme => "acme",
             Self::Server => "server",
         }
     }
@@ -148,7 +148,12 @@ pub(crate) static ROOT: &[Key] = &[
         Absent::Error,
         "Where clients connect.",
     ),
-    later("acme", "certificates from an ACME authority"),
+    key(
+        "acme",
+        Kind::Named(Noun::Acme, acme::KEYS),
+        Absent::Means("none"),
+        "Where certificates are had from, and renewed, without anybody's doing (RFC 8555).",
+    ),
     key(
         "route",
         Kind::Named(Noun::Route, route::KEYS),
@@ -204,9 +209,7 @@ impl Key {
         let Absent::Is(text) = self.absent else { return None };
         let quoted = |text: &str| format!("{text:?}");
         Some(match &self.kind {
-            Kind::Number(..) | Kind::NumberOf(_) | Kind::Status(..) | Kind::Flag | Kind::Off => {
-                text.to_owned()
-            }
+            Kind::Number(..) | Kind::NumberOf(_) | Kind::Status(..) | Kind::Flag => text.to_owned(),
             Kind::List(_) => {
                 let items: Vec<_> = text.split_whitespace().map(quoted).collect();
                 format!("[{}]", items.join(", "))
@@ -232,7 +235,6 @@ impl Kind {
         match self {
             Self::Text | Self::Secret => "text in quotes".to_owned(),
             Self::Flag => "true or false".to_owned(),
-            Self::Off => "false".to_owned(),
             Self::Number(least, most) => format!("a whole number from {least} to {most}"),
             Self::NumberOr(word, least, most) => {
                 format!("\"{word}\" or a whole number from {least} to {most}")
@@ -280,7 +282,6 @@ impl Kind {
             Self::NumberOr(word, least, most) => format!("`\"{word}\"` or number, {least}–{most}"),
             Self::NumberOf(numbers) => comma(numbers),
             Self::Flag => "`true` or `false`".to_owned(),
-            Self::Off => "`false`".to_owned(),
             Self::Choice(words) => {
                 let quoted: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
                 quoted.join(", ")
@@ -296,6 +297,7 @@ impl Kind {
             Self::Statuses => "a range of statuses".to_owned(),
             Self::Status(least, most) => format!("status, {least}–{most}"),
             Self::Name(Noun::App) => "the name of an app".to_owned(),
+            Self::Name(Noun::Acme) => "the name of an acme section".to_owned(),
             Self::Name(noun) => format!("the name of a {}", noun.word()),
             Self::List(item) => format!("list: {}", item.word()),
             Self::Table(_) => "table".to_owned(),
@@ -321,7 +323,6 @@ impl Kind {
             Self::NumberOf(numbers) => return numbers[0].to_string(),
             Self::Status(least, _) => return least.to_string(),
             Self::Flag => "true",
-            Self::Off => "false",
             Self::Choice(words) => return format!("\"{}\"", words[0]),
             Self::Address => "\"0.0.0.0:8080\"",
             Self::Network => "\"10.0.0.0/8\"",
@@ -352,6 +353,7 @@ fn sample_name(noun: Noun) -> &'static str {
         Noun::Route | Noun::Pool => "api",
         Noun::Middleware => "office",
         Noun::App => "shop",
+        Noun::Acme => "le",
         Noun::Server => "a",
     }
 }

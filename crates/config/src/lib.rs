@@ -5,8 +5,10 @@
 //! wrong at once: file, line, column, and how to mend it. The same description makes the
 //! reference and the JSON Schema.
 
+mod acme;
 mod address;
 mod app;
+mod certificate;
 mod conflict;
 mod diagnostic;
 mod duration;
@@ -32,14 +34,17 @@ mod remember;
 mod route;
 mod schema;
 mod size;
+mod static_files;
 mod substitute;
 mod template;
+mod tls;
+mod upstream_tls;
 mod url;
 mod value;
 
 pub use diagnostic::{Diagnostic, Related, SHOWN_MAX, Severity, render};
 pub use effective::to_toml;
-pub use files::{Disk, Files};
+pub use files::{Disk, DiskAt, Files};
 pub use format::format;
 pub use include::{FILE_BYTES_MAX, FILES_MAX, read_file};
 pub use load::{Loaded, Source, load, load_with, run_dir};

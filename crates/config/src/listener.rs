@@ -1,10 +1,10 @@
 //! `[listener.NAME]`: where clients connect, and the bounds on what they may do.
 
 use crate::diagnostic::Diagnostic;
-use crate::keys::{Absent, Key, Kind, key, later};
+use crate::keys::{Absent, Key, Kind, key};
 use crate::model::{Limits, Listener};
 use crate::reader::Section;
-use crate::{address, duration, size};
+use crate::{address, duration, size, tls};
 
 /// Bytes of a request head that every client may count on.
 const HEADER_BYTES_LEAST: u32 = 1024;
@@ -19,13 +19,21 @@ pub(crate) static KEYS: &[Key] = &[
         Absent::Error,
         "Addresses to listen on; port 0 lets the system choose.",
     ),
-    later("tls", "HTTPS"),
-    key("http2", Kind::Off, Absent::Is("false"), "HTTP/2; not in this version."),
+    key("tls", Kind::Table(tls::KEYS), Absent::Means("plain HTTP"), "HTTPS instead of HTTP.")
+        .example("{ certs = [{ cert = \"web.pem\", key = \"web.key\" }] }"),
+    key(
+        "http2",
+        Kind::Flag,
+        Absent::Is("true"),
+        "Whether HTTP/2 is spoken too: with TLS if the client offers it (ALPN), without if it begins \
+         so.",
+    ),
     key(
         "proxy_protocol",
-        Kind::Off,
+        Kind::Flag,
         Absent::Is("false"),
-        "The PROXY protocol in front of each connection; not in this version.",
+        "Whether each connection begins with a PROXY header, version 1 or 2; only \
+         `trusted_proxies` may then connect.",
     ),
     key(
         "trusted_proxies",
@@ -83,16 +91,6 @@ static LIMITS: &[Key] = &[
 
 /// Decodes one listener.
 pub(crate) fn decode(section: &Section<'_>) -> Listener {
-    for (name, what) in [("http2", "HTTP/2"), ("proxy_protocol", "the PROXY protocol")] {
-        if section.flag(name) {
-            let message = format!("this version of Evergate does not have {what} yet");
-            let value = section.get(name).expect("a flag that is true is written");
-            value.report(
-                Diagnostic::error("not-supported-yet", message)
-                    .help(format!("write `{name} = false`, or remove it")),
-            );
-        }
-    }
     if let Some(bind) = section.get("bind")
         && bind.is_empty_list()
     {
@@ -101,12 +99,25 @@ pub(crate) fn decode(section: &Section<'_>) -> Listener {
                 .help("write an address, such as `bind = [\"0.0.0.0:8080\"]`"),
         );
     }
+    let proxy_protocol = section.flag("proxy_protocol");
+    let trusted_proxies = section.list("trusted_proxies", address::network);
+    let trusts_nobody = section.get("trusted_proxies").is_none_or(|list| list.is_empty_list());
+    if proxy_protocol
+        && trusts_nobody
+        && let Some(value) = section.get("proxy_protocol")
+    {
+        let message = format!("`{}` lets nobody connect", value.path);
+        value.report(
+            Diagnostic::error("no-trusted-proxies", message)
+                .help("name who sends the header: `trusted_proxies = [\"10.0.0.0/8\"]`"),
+        );
+    }
     Listener {
         bind: section.list("bind", address::socket),
-        tls: None,
-        http2: true,
-        proxy_protocol: false,
-        trusted_proxies: section.list("trusted_proxies", address::network),
+        tls: section.section("tls").map(|section| tls::decode(&section)),
+        http2: section.flag("http2"),
+        proxy_protocol,
+        trusted_proxies,
         limits: decode_limits(&section.section_or_empty("limits")),
     }
 }

@@ -11,7 +11,7 @@ use crate::files::{Disk, Files, Record, Recorder};
 use crate::keys::Noun;
 use crate::model::Config;
 use crate::reader::{Reader, Section};
-use crate::{app, conflict, include, listener, middleware, node, pool, references, route};
+use crate::{acme, app, conflict, include, listener, middleware, node, pool, references, route};
 
 /// A configuration that can be used, and what it was made of.
 #[derive(Clone)]
@@ -86,6 +86,7 @@ pub fn load_with(path: &Path, files: &dyn Files) -> Result<Loaded, Vec<Diagnosti
         // What is unused or out of reach for now may be so because of an error.
         references::warn_unused(&reader, &config);
         conflict::warn(&reader, &config);
+        acme::warn(&reader, &config);
     }
     let diagnostics = in_order(&reader);
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
@@ -134,7 +135,7 @@ fn decode(reader: &Reader<'_>, trees: &[Spanned<DeTable<'_>>]) -> Config {
         admin: node::admin(&single(reader, &roots, "admin")),
         log: node::log(&single(reader, &roots, "log")),
         listeners: named(reader, &roots, Noun::Listener, |section| Some(listener::decode(section))),
-        acme: BTreeMap::new(),
+        acme: named(reader, &roots, Noun::Acme, acme::decode),
         routes: named(reader, &roots, Noun::Route, route::decode),
         middleware: named(reader, &roots, Noun::Middleware, middleware::decode),
         pools: named(reader, &roots, Noun::Pool, |section| Some(pool::decode(section))),

@@ -64,7 +64,9 @@ fn walk(table: &DeTable<'_>, keys: &'static [Key], spans: &mut Vec<Range<usize>>
     for (name, value) in table.iter() {
         match find(keys, name.get_ref()).map(|key| &key.kind) {
             Some(Kind::Secret | Kind::List(Kind::Secret)) => scalars(value, spans),
-            Some(Kind::Table(keys)) => each_table(value, &mut |table| walk(table, keys, spans)),
+            Some(Kind::Table(keys) | Kind::List(Kind::Table(keys))) => {
+                each_table(value, &mut |table| walk(table, keys, spans))
+            }
             Some(Kind::Named(_, keys)) => each_table(value, &mut |names| {
                 for (_, child) in names.iter() {
                     each_table(child, &mut |table| walk(table, keys, spans));

@@ -7,11 +7,11 @@ use evergate_core::{balance, health, retry};
 
 use crate::diagnostic::Diagnostic;
 use crate::keys::{Absent, Key, Kind, Noun, key, later};
-use crate::model::{AllDown, Check, Pool, Probe, Protocol, Server, Target, UpstreamTls};
+use crate::model::{AllDown, Check, Pool, Probe, Protocol, Server, Target};
 use crate::nearest::nearest;
 use crate::reader::{Fault, Section};
 use crate::route::read_template;
-use crate::{address, duration, field, size, template, url};
+use crate::{address, duration, field, size, template, upstream_tls, url};
 
 /// `[pool.NAME]`
 pub(crate) static KEYS: &[Key] = &[
@@ -29,6 +29,25 @@ pub(crate) static KEYS: &[Key] = &[
         "Requests with the same key go to the same server.",
     )
     .example("\"{header:x-user}\""),
+    key(
+        "protocol",
+        Kind::Choice(&["http1", "http2"]),
+        Absent::Is("http1"),
+        "What is spoken with the servers; gRPC needs HTTP/2.",
+    ),
+    key(
+        "tls",
+        Kind::Table(upstream_tls::KEYS),
+        Absent::Means("the defaults below"),
+        "How servers with an `https` URL are met.",
+    )
+    .example("{ ca = \"plant-ca.pem\" }"),
+    key(
+        "proxy_protocol",
+        Kind::Flag,
+        Absent::Is("false"),
+        "Whether connections to servers begin with a PROXY header of version 2.",
+    ),
     later("sticky", "keeping a client on its server by a cookie"),
     key(
         "servers",
@@ -87,7 +106,12 @@ pub(crate) static KEYS: &[Key] = &[
 
 /// `servers.NAME`
 static SERVER: &[Key] = &[
-    key("url", Kind::Url, Absent::Means("`app`"), "Where it is: `http://host[:port]`."),
+    key(
+        "url",
+        Kind::Url,
+        Absent::Means("`app`"),
+        "Where it is: `http://host[:port]` or `https://host[:port]`.",
+    ),
     key(
         "app",
         Kind::Name(Noun::App),
@@ -190,10 +214,16 @@ pub(crate) fn decode(section: &Section<'_>) -> Pool {
     let owner = (Noun::Pool, section.name.as_str());
     let hash_key = read_template(section, "hash_key", owner, template::parse);
     check_hash_key(section, balance);
+    let servers = decode_servers(section);
+    let tls = upstream_tls::decode(&section.section_or_empty("tls"));
+    if let Some(section) = section.section("tls") {
+        let is_https = |server: &Server| matches!(server.target, Target::Url { tls: true, .. });
+        upstream_tls::warn(&section, servers.values().any(is_https));
+    }
     Pool {
         balance,
         hash_key: hash_key.unwrap_or_default(),
-        servers: decode_servers(section),
+        servers,
         connect_timeout: section.parsed_or_default("connect_timeout", duration::positive),
         keepalive: section.number("keepalive"),
         retry: decode_retry(&section.section_or_empty("retry")),
@@ -201,9 +231,13 @@ pub(crate) fn decode(section: &Section<'_>) -> Pool {
         all_down: section.parsed_or_default("all_down", all_down),
         slow_start: section.parsed_or_default("slow_start", duration::parse),
         checks: decode_checks(&section.section_or_empty("check")),
-        protocol: Protocol::Http1,
-        tls: UpstreamTls::default(),
-        proxy_protocol: false,
+        protocol: section.choice("protocol", |word| match word {
+            "http1" => Some(Protocol::Http1),
+            "http2" => Some(Protocol::Http2),
+            _ => None,
+        }),
+        tls,
+        proxy_protocol: section.flag("proxy_protocol"),
     }
 }
 

@@ -374,9 +374,10 @@ impl<'r> Section<'r> {
         T::try_from(number).ok().expect("described bounds fit the type")
     }
 
-    /// True or false; `false` if it is not written.
+    /// True or false, or the described default.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.get(name).and_then(|value| value.flag()).unwrap_or(false)
+        let written = self.get(name).and_then(|value| value.flag());
+        written.unwrap_or_else(|| self.default(name) == "true")
     }
 
     /// The items of a list; none if it is not written.
@@ -429,6 +430,16 @@ impl<'r> Section<'r> {
     /// Names and values of the table behind a key.
     pub(crate) fn entries(&self, name: &str) -> Vec<(String, Value<'r>)> {
         self.get(name).map(|value| value.entries()).unwrap_or_default()
+    }
+
+    /// Reports that the whole section may not be as meant.
+    pub(crate) fn warn(&self, code: &'static str, message: String, help: &str) {
+        self.reader.report(
+            Diagnostic::warning(code, message)
+                .at(self.reader.locate(self.place))
+                .about(&self.path)
+                .help(help),
+        );
     }
 
     /// Reports that something is wrong with the whole section.

@@ -57,6 +57,9 @@ fn section(out: &mut String, title: &str, doc: &str, keys: &'static [Key], level
         let title = format!("{title}.{}", key.name);
         match &key.kind {
             Kind::Table(keys) => section(out, &title, key.doc, keys, level + 1),
+            Kind::List(Kind::Table(keys)) => {
+                section(out, &format!("{title}[]"), key.doc, keys, level + 1)
+            }
             Kind::Named(_, keys) => {
                 section(out, &format!("{title}.NAME"), key.doc, keys, level + 1)
             }

@@ -23,6 +23,7 @@ pub(crate) fn check(reader: &Reader<'_>, config: &Config) {
 pub(crate) fn warn_unused(reader: &Reader<'_>, config: &Config) {
     warn_unnamed(reader, Noun::Pool, "no route sends requests to it");
     warn_unnamed(reader, Noun::Middleware, "no route names it in `use`");
+    warn_unnamed(reader, Noun::Acme, "no listener names it in `tls.acme`");
     warn_unserved(reader, config);
 }
 
@@ -66,7 +67,7 @@ fn find_param(reader: &Reader<'_>, config: &Config, wanted: &ParamUse) {
         Noun::Route => *name == owner,
         Noun::Middleware => route.middleware.contains(owner),
         Noun::Pool => matches!(&route.action, Action::Pool(pool) if pool == owner),
-        Noun::Listener | Noun::App | Noun::Server => false,
+        Noun::Listener | Noun::App | Noun::Acme | Noun::Server => false,
     });
     for (name, route) in users {
         let Ok(parsed) = pattern::parse(&route.pattern) else { continue };

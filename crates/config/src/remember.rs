@@ -44,6 +44,8 @@ enum Tag {
     Directory = 4,
     Variable = 5,
     Mode = 6,
+    Folder = 7,
+    Now = 8,
 }
 
 /// Everything the configuration was made of. The blob holds secrets.
@@ -65,6 +67,12 @@ pub fn remember(loaded: &Loaded) -> Vec<u8> {
     }
     for (path, mode) in &record.modes {
         put(&mut blob, Tag::Mode, path_bytes(path), &mode.to_le_bytes());
+    }
+    for (path, is_directory) in &record.folders {
+        put(&mut blob, Tag::Folder, path_bytes(path), &[u8::from(*is_directory)]);
+    }
+    if let Some(now) = record.now {
+        put(&mut blob, Tag::Now, b"", &now.to_le_bytes());
     }
     blob
 }
@@ -106,6 +114,12 @@ fn decode(blob: &[u8]) -> Option<Record> {
             }
             _ if tag == Tag::Mode as u8 => {
                 record.modes.insert(path_of(name), u32::from_le_bytes(value.try_into().ok()?));
+            }
+            _ if tag == Tag::Folder as u8 => {
+                record.folders.insert(path_of(name), value == [1]);
+            }
+            _ if tag == Tag::Now as u8 => {
+                record.now = Some(u64::from_le_bytes(value.try_into().ok()?));
             }
             _ => return None,
         }

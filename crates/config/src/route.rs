@@ -4,7 +4,7 @@ use crate::keys::{Absent, Key, Kind, Noun, key, later};
 use crate::model::{Action, HeaderMatch, HealthDetail, Host, Rewrite, Route, Template, ValueMatch};
 use crate::reader::{Fault, ParamUse, Section};
 use crate::value::Value;
-use crate::{duration, field, pattern, template};
+use crate::{duration, field, pattern, static_files, template};
 
 /// Bytes of the body of a `respond`.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -73,7 +73,13 @@ pub(crate) static KEYS: &[Key] = &[
         "Action: answer with the state of this node.",
     )
     .example("{ detail = \"status\" }"),
-    later("static", "files from a directory"),
+    key(
+        "static",
+        Kind::Table(static_files::KEYS),
+        Absent::Means("another action"),
+        "Action: answer with a file; the path is as `strip_prefix` or `rewrite` leave it.",
+    )
+    .example("{ root = \"/srv/hmi\" }"),
     key(
         "strip_prefix",
         Kind::Text,
@@ -118,7 +124,7 @@ static HEALTH: &[Key] = &[key(
 )];
 
 /// The keys of which each route has exactly one.
-const ACTIONS: [&str; 4] = ["pool", "redirect", "respond", "health"];
+const ACTIONS: [&str; 5] = ["pool", "redirect", "respond", "health", "static"];
 
 /// Decodes one route; `None` if it has no match or no action.
 pub(crate) fn decode(section: &Section<'_>) -> Option<Route> {
@@ -151,12 +157,11 @@ pub(crate) fn decode(section: &Section<'_>) -> Option<Route> {
 fn decode_action(section: &Section<'_>) -> Option<Action> {
     let written: Vec<_> = ACTIONS.into_iter().filter(|name| section.has(name)).collect();
     match written.as_slice() {
-        [] if section.has("static") => {}
         [] => section.fail(
             "no-action",
             format!("`{}` does nothing: it has no action", section.path),
             "write one of `pool = \"NAME\"`, `redirect = { to = \"…\" }`, `respond = { … }`, \
-             `health = {}`",
+             `static = { root = \"…\" }`, `health = {}`",
         ),
         [_] => {}
         [first, .., last] => section.fail(
@@ -184,7 +189,11 @@ fn decode_action(section: &Section<'_>) -> Option<Action> {
             _ => None,
         }))
     });
-    pool.or(redirect).or(respond).or(health)
+    let files = section
+        .section("static")
+        .and_then(|section| static_files::decode(&section))
+        .map(Action::Static);
+    pool.or(redirect).or(respond).or(health).or(files)
 }
 
 fn decode_headers(section: &Section<'_>) -> Vec<HeaderMatch> {

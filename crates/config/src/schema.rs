@@ -84,7 +84,7 @@ fn kind(kind: &'static Kind) -> Value {
         Kind::Percent => text(r"^(100|[1-9]?\d)\s*%$"),
         Kind::Address => text(r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:.]+\]):\d+$"),
         Kind::Network => text(r"^[0-9a-fA-F:.]+(/\d+)?$"),
-        Kind::Url => text(r"^http://[^/?#@]+/?$"),
+        Kind::Url => text(r"^https?://[^/?#@]+/?$"),
         Kind::Ports => text(r"^\d+(-\d+)?$"),
         Kind::Method => text(r"^[^a-z\s]+$"),
         Kind::Statuses => text(r"^[1-5]\d\d(-[1-5]\d\d)?$"),
@@ -102,7 +102,6 @@ fn kind(kind: &'static Kind) -> Value {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
         Kind::Flag => json!({ "type": "boolean" }),
-        Kind::Off => json!({ "const": false }),
         Kind::Choice(words) => json!({
             "anyOf": [{ "enum": words }, { "type": "string", "pattern": REFERENCE }],
         }),

@@ -1,10 +1,11 @@
 //! `${env:NAME}` and `${file:PATH}`, which stand for a whole value.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::diagnostic::Diagnostic;
 use crate::keys::Kind;
-use crate::value::Value;
+use crate::size;
+use crate::value::{Value, Words};
 
 /// Bytes that `${file:…}` may bring.
 const FILE_VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -14,6 +15,28 @@ const FILE_VALUE_BYTES_MAX: usize = 64 * 1024;
 pub(crate) enum StandsFor<'a> {
     Env(&'a str),
     File(&'a str),
+}
+
+/// Where a file or directory is.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// As Evergate asks for it.
+    pub(crate) path: PathBuf,
+    /// For messages: what `${…}` stands for is never shown.
+    pub(crate) shown: String,
+}
+
+/// A file that was read.
+pub(crate) struct FileRead {
+    pub(crate) found: Found,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Found {
+    fn at(path: PathBuf) -> Self {
+        let shown = path.display().to_string();
+        Self { path, shown }
+    }
 }
 
 /// What a text stands for, if it is `${env:…}` or `${file:…}`; an error if it only contains one.
@@ -53,29 +76,61 @@ impl Value<'_> {
     }
 
     fn fetch_file(&self, name: &str) -> Option<String> {
-        let path = self.reader.texts[self.anchor.file].directory.join(name);
-        let shown = path.display();
-        let refuse = |why: String, help: &str| {
-            let message = format!("the file {shown} cannot be used: {why}");
-            self.report(Diagnostic::error("unreadable-file", message).help(help));
-            None
-        };
-        let bytes = match self.reader.files.read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) => return refuse(os_reason(&error), mend_io(&error)),
-        };
-        if bytes.len() > FILE_VALUE_BYTES_MAX {
-            return refuse("it is longer than 64 KiB".to_owned(), "is it the file you meant?");
-        }
-        let Ok(mut text) = String::from_utf8(bytes) else {
-            return refuse("it is not UTF-8 text".to_owned(), "is it the file you meant?");
+        let file = self.read_beside(Found::at(self.beside(name)), FILE_VALUE_BYTES_MAX)?;
+        let Ok(mut text) = String::from_utf8(file.bytes) else {
+            self.refuse_file(&file.found, "it is not UTF-8 text", "is it the file you meant?");
+            return None;
         };
         // Editors end files with a line feed that is not part of the secret.
         text.truncate(text.trim_end_matches(['\r', '\n']).len());
         if matches!(self.kind, Kind::Secret) {
-            self.warn_if_public(&path);
+            self.warn_if_public(&file.found.path);
         }
         Some(text)
+    }
+
+    /// The file whose path is written here.
+    pub(crate) fn file(&self, bytes_max: usize) -> Option<FileRead> {
+        self.read_beside(self.found()?, bytes_max)
+    }
+
+    /// The path that is written here; it starts from the file that it is written in.
+    pub(crate) fn found(&self) -> Option<Found> {
+        let Words { text, from } = self.words()?;
+        if text.is_empty() || text.contains('\0') {
+            let message = format!("`{}` is no path", self.path);
+            self.report(Diagnostic::error("bad-path", message).help("write where the file is"));
+            return None;
+        }
+        let found = Found::at(self.beside(&text));
+        Some(match from {
+            Some(from) => Found { shown: format!("`{from}`"), ..found },
+            None => found,
+        })
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.reader.texts[self.anchor.file].directory.join(name)
+    }
+
+    fn read_beside(&self, found: Found, bytes_max: usize) -> Option<FileRead> {
+        match self.reader.files.read(&found.path) {
+            Ok(bytes) if bytes.len() <= bytes_max => Some(FileRead { found, bytes }),
+            Ok(_) => {
+                let why = format!("it is longer than {}", size::show(bytes_max as u64));
+                self.refuse_file(&found, &why, "is it the file you meant?");
+                None
+            }
+            Err(error) => {
+                self.refuse_file(&found, &os_reason(&error), mend_io(&error));
+                None
+            }
+        }
+    }
+
+    fn refuse_file(&self, found: &Found, why: &str, help: &str) {
+        let message = format!("the file {} cannot be used: {why}", found.shown);
+        self.report(Diagnostic::error("unreadable-file", message).help(help));
     }
 
     pub(crate) fn warn_if_public(&self, path: &Path) {

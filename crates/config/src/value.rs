@@ -101,7 +101,7 @@ impl<'r> Value<'r> {
                 let plain = text.parse::<u64>().is_ok();
                 plain.then(|| format!("{text} without quotes"))
             }
-            (Kind::Flag | Kind::Off, None, DeValue::String(text)) => {
+            (Kind::Flag, None, DeValue::String(text)) => {
                 matches!(&**text, "true" | "false").then(|| format!("{text} without quotes"))
             }
             (Kind::List(Kind::Secret), _, _) => Some("brackets around it".to_owned()),
@@ -245,7 +245,7 @@ impl<'r> Value<'r> {
                     end: value.span().end,
                 },
                 path: format!("{}[{index}]", self.path),
-                described: self.described.clone(),
+                described: format!("{}[]", self.described),
                 kind: item_kind,
             })
             .collect()

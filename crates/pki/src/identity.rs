@@ -62,6 +62,9 @@ impl Identity {
     pub fn parse(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
         let chain: Vec<CertificateDer<'static>> =
             pem::all(chain, "certificate").map_err(IdentityError::Chain)?;
+        if pem::is_encrypted(key) {
+            return Err(IdentityError::Key(PemError::Encrypted));
+        }
         let key: PrivateKeyDer<'static> =
             pem::first(key, "private key").map_err(IdentityError::Key)?;
         Self::new(chain, key)
@@ -181,9 +184,9 @@ impl fmt::Display for IdentityError {
             Self::Chain(error) => write!(f, "the certificate cannot be used: {error}"),
             Self::Certificate => f.write_str("the certificate is not X.509"),
             Self::Key(error) => write!(f, "the private key cannot be used: {error}"),
-            Self::KeyKind => {
-                f.write_str("the private key is none of ECDSA P-256, P-384, Ed25519 and RSA")
-            }
+            Self::KeyKind => f.write_str(
+                "the private key is none of ECDSA P-256, P-384, Ed25519 and RSA of 2048 bits",
+            ),
             Self::Mismatch => f.write_str("the private key belongs to another certificate"),
         }
     }
@@ -231,7 +234,12 @@ mod tests {
             Identity::parse(chain.as_bytes(), key.as_bytes()).unwrap_err().to_string()
         };
         assert!(of("hello", &key).contains("holds no certificate"));
-        assert!(of(&chain, &chain).contains("holds no private key"));
+        assert!(of(&chain, &chain).contains("it holds a certificate, not a private key"));
+        assert!(of(&key, &key).contains("it holds a private key, not a certificate"));
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        assert!(of(&chain, &encrypted).contains("passphrase"));
+        let old = key.replacen("-----\n", "-----\nProc-Type: 4,ENCRYPTED\n\n", 1);
+        assert!(of(&chain, &old).contains("passphrase"));
         assert!(of(&chain[..chain.len() - 30], &key).contains("is missing"));
     }
 

@@ -1,5 +1,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
+    KeyIdMethod, KeyPair, SerialNumber, date_time_ymd,
+};
 
 use super::*;
 use crate::files::Files;
@@ -12,7 +18,16 @@ struct Memory(String);
 impl Files for Memory {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         let is_main = path == Path::new("evergate.toml");
-        Ok(if is_main { self.0.clone().into_bytes() } else { b"a-secret".to_vec() })
+        if is_main {
+            return Ok(self.0.clone().into_bytes());
+        }
+        let samples = Samples::get();
+        Ok(match path.extension().and_then(|ending| ending.to_str()) {
+            Some("pem") => samples.certificate.clone(),
+            Some("key") => samples.key.clone(),
+            Some("crl") => samples.revocations.clone(),
+            _ => b"a-secret".to_vec(),
+        })
     }
 
     fn list(&self, _directory: &Path) -> std::io::Result<Vec<PathBuf>> {
@@ -21,6 +36,41 @@ impl Files for Memory {
 
     fn env(&self, _name: &str) -> Option<String> {
         None
+    }
+}
+
+/// What files hold that samples name.
+struct Samples {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    revocations: Vec<u8>,
+}
+
+impl Samples {
+    fn get() -> &'static Self {
+        static SAMPLES: LazyLock<Samples> = LazyLock::new(|| {
+            let key = KeyPair::generate().expect("there is randomness");
+            let names = CertificateParams::new(vec!["example.org".to_owned()]);
+            let mut params = names.expect("a name");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let list = CertificateRevocationListParams {
+                this_update: date_time_ymd(2026, 1, 1),
+                next_update: date_time_ymd(2027, 1, 1),
+                crl_number: SerialNumber::from(1),
+                issuing_distribution_point: None,
+                revoked_certs: Vec::new(),
+                key_identifier_method: KeyIdMethod::Sha256,
+            };
+            let certificate = params.self_signed(&key).expect("it can be signed");
+            let issuer = Issuer::new(params, &key);
+            let revocations = list.signed_by(&issuer).expect("it can be signed");
+            Samples {
+                certificate: certificate.pem().into_bytes(),
+                key: key.serialize_pem().into_bytes(),
+                revocations: revocations.pem().expect("it is PEM").into_bytes(),
+            }
+        });
+        &SAMPLES
     }
 }
 
@@ -38,6 +88,7 @@ fn described() -> Vec<(String, &'static Key)> {
             let path = crate::reader::join(path, key.name);
             match &key.kind {
                 Kind::Table(keys) => walk(&path, keys, found),
+                Kind::List(Kind::Table(keys)) => walk(&format!("{path}[]"), keys, found),
                 Kind::Named(_, keys) => walk(&format!("{path}.NAME"), keys, found),
                 _ => {}
             }
@@ -49,11 +100,21 @@ fn described() -> Vec<(String, &'static Key)> {
     found
 }
 
+/// A value at a described path, as TOML.
+fn written(path: &str, value: &str) -> String {
+    match path.split_once("[].") {
+        Some((list, key)) => format!("{list} = [{{ {} }}]\n", written(key, value).trim_end()),
+        None => format!("{path} = {value}\n"),
+    }
+}
+
 /// Errors that a sample has because nothing stands beside it.
-const OF_THE_WHOLE: [&str; 10] = [
+const OF_THE_WHOLE: [&str; 12] = [
     "nothing-served",
     "missing-key",
     "no-action",
+    "no-certificate",
+    "no-trusted-proxies",
     "unknown-reference",
     "bad-prefix",
     "unused-key",
@@ -69,7 +130,7 @@ fn every_described_key_is_accepted_with_its_sample() {
         if matches!(key.kind, Kind::Named(..)) {
             continue;
         }
-        let text = format!("{path} = {}\n", key.sample());
+        let text = written(&path, &key.sample());
         for diagnostic in load(&text) {
             let code = diagnostic.code;
             assert!(OF_THE_WHOLE.contains(&code), "{text}{code}: {diagnostic}");
@@ -87,7 +148,7 @@ fn every_described_word_is_accepted() {
         };
         for word in *words {
             let value = if list { format!("[\"{word}\"]") } else { format!("\"{word}\"") };
-            let found = load(&format!("{path} = {value}\n"));
+            let found = load(&written(&path, &value));
             assert!(found.iter().all(|d| d.code != "bad-choice"), "{path} = {value}: {found:?}");
         }
     }
@@ -97,7 +158,7 @@ fn every_described_word_is_accepted() {
 fn every_described_default_is_accepted_when_it_is_written() {
     for (path, key) in described() {
         let Some(default) = key.default_toml() else { continue };
-        let text = format!("{path} = {default}\n");
+        let text = written(&path, &default);
         let found = load(&text);
         assert!(found.iter().all(|d| OF_THE_WHOLE.contains(&d.code)), "{text}{found:?}");
     }
@@ -111,7 +172,7 @@ fn every_described_key_is_read() {
     for (path, key) in described() {
         // Keys of named sections are asked for when their section is there.
         if !matches!(key.kind, Kind::Named(..)) {
-            asked.extend(decode_for_test(&format!("{path} = {}\n", key.sample())));
+            asked.extend(decode_for_test(&written(&path, &key.sample())));
         }
     }
     for (path, _) in described() {
@@ -129,8 +190,11 @@ fn sentences_are_sentences_and_things_to_come_are_nouns() {
             } else {
                 assert!(!key.doc.ends_with('.') && !key.doc.is_empty(), "`{}`", key.name);
             }
-            if let Kind::Table(keys) | Kind::Named(_, keys) = key.kind {
-                walk(keys);
+            match &key.kind {
+                Kind::Table(keys) | Kind::List(Kind::Table(keys)) | Kind::Named(_, keys) => {
+                    walk(keys);
+                }
+                _ => {}
             }
         }
     }
@@ -146,6 +210,7 @@ fn the_schema_knows_every_described_key_and_no_other() {
             for child in property["patternProperties"].as_object().into_iter().flatten() {
                 walk(&format!("{path}.NAME"), child.1, found);
             }
+            walk(&format!("{path}[]"), &property["items"], found);
             found.insert(path);
         }
     }

@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 
 use evergate_config::{Disk, Files};
 
-/// The disk below a directory, and a made-up `/etc/evergate` and environment beside it.
+mod certificates;
+
+/// 2026-11-21 12:00 UTC: the time at which the fixtures' certificates are looked at.
+const NOW: u64 = 1_795_262_400;
+
+/// The disk below a directory, and a made-up `/etc/evergate`, `tls` and environment beside it.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     directory: PathBuf,
@@ -44,6 +49,7 @@ impl Files for Fixture {
             }
             Ok(name) if name == Path::new("denied") => Err(io::Error::from_raw_os_error(13)),
             Ok(_) => Err(io::Error::from_raw_os_error(2)),
+            Err(_) if path.starts_with("tls") => certificates::read(path),
             Err(_) => Disk.read(&self.directory.join(path)),
         }
     }
@@ -63,7 +69,22 @@ impl Files for Fixture {
     }
 
     fn mode(&self, path: &Path) -> Option<u32> {
-        Some(if path.to_string_lossy().contains("public") { 0o644 } else { 0o600 })
+        let path = path.to_string_lossy();
+        Some(match path.rsplit('/').next().unwrap_or_default() {
+            name if name.contains("public") => 0o644,
+            name if name.contains("shared") => 0o660,
+            name if name.contains("open") => 0o666,
+            name if name.contains("group") => 0o640,
+            _ => 0o600,
+        })
+    }
+
+    fn is_directory(&self, path: &Path) -> Option<bool> {
+        Some(!path.ends_with("missing"))
+    }
+
+    fn now(&self) -> Option<u64> {
+        Some(NOW)
     }
 
     fn host_name(&self) -> String {

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use evergate_config::{Diagnostic, Severity};
+use evergate_config::{Diagnostic, DiskAt, Severity};
+use evergate_sys::clock;
 use serde_json::{Value, json};
 
 use super::ConfigFile;
@@ -21,7 +22,7 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let file = self.file.path()?;
-        let found = match evergate_config::load(&file) {
+        let found = match evergate_config::load_with(&file, &DiskAt(clock::unix_seconds())) {
             Ok(loaded) => loaded.warnings,
             Err(found) => found,
         };

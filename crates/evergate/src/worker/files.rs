@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use evergate_config::{Disk, Files};
-use evergate_sys::directory;
+use evergate_sys::{clock, directory};
 
 use super::link::Link;
 use super::watch::{Look, look};
@@ -69,6 +69,17 @@ impl Files for Helped<'_> {
     fn mode(&self, path: &Path) -> Option<u32> {
         let found = metadata(&mut self.link.borrow_mut(), path).ok()?;
         Some(found.permissions().mode() & 0o7777)
+    }
+
+    fn is_directory(&self, path: &Path) -> Option<bool> {
+        match metadata(&mut self.link.borrow_mut(), path) {
+            Ok(found) => Some(found.is_dir()),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(false),
+        }
+    }
+
+    fn now(&self) -> Option<u64> {
+        Some(clock::unix_seconds())
     }
 
     fn env(&self, name: &str) -> Option<String> {

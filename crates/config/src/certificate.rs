@@ -1,0 +1,202 @@
+//! Certificates, keys and what vouches for them, as files that the configuration names.
+//!
+//! Whatever is wrong with them is an error at the key that names the file: a certificate that
+//! cannot be served must not be found out by clients. What time does to certificates is a warning,
+//! for the clock may be as wrong as the certificate.
+
+use evergate_pki::{Authorities, Identity, IdentityError, PemError, Revocations};
+
+use crate::diagnostic::Diagnostic;
+use crate::keys::{Absent, Key, Kind, key};
+use crate::model::{Certificate, FileOf};
+use crate::reader::Section;
+use crate::substitute::{FileRead, Found};
+use crate::value::Value;
+
+/// Bytes of a certificate with its chain, of a key, of an OCSP response.
+const IDENTITY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a bundle of authorities; what systems bring has a quarter of it.
+const AUTHORITIES_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a revocation list.
+const REVOCATIONS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Permissions that nobody but the owner may have on a key, beside the group's to read.
+const EXPOSED: u32 = 0o026;
+
+/// `certs` of a listener.
+pub(crate) static KEYS: &[Key] = &[
+    key(
+        "cert",
+        Kind::Path,
+        Absent::Error,
+        "The certificate as PEM, and behind it those between it and its authority.",
+    )
+    .example("\"web.pem\""),
+    key(
+        "key",
+        Kind::Path,
+        Absent::Error,
+        "Its private key as PEM, which neither others may read nor the group write.",
+    )
+    .example("\"web.key\""),
+    key(
+        "ocsp",
+        Kind::Path,
+        Absent::Means("none"),
+        "An OCSP response for it as DER, which clients get with it.",
+    )
+    .example("\"web.ocsp\""),
+];
+
+/// The certificate and the key that a table names.
+pub(crate) fn pair(section: &Section<'_>) -> Option<Certificate> {
+    let (cert, key) = (section.get("cert"), section.get("key"));
+    let chain = cert.as_ref().and_then(|cert| cert.file(IDENTITY_BYTES_MAX));
+    let secret = key.as_ref().and_then(|key| key.file(IDENTITY_BYTES_MAX));
+    let (cert, key) = (cert?, key?);
+    let secret = secret?;
+    refuse_exposed(&key, &secret.found);
+    let chain = chain?;
+    match Identity::parse(&chain.bytes, &secret.bytes) {
+        Ok(identity) => Some(Certificate {
+            identity,
+            cert: chain.found.path,
+            key: secret.found.path,
+            ocsp: None,
+        }),
+        Err(error) => {
+            refuse(&error, (&cert, &chain), (&key, &secret));
+            None
+        }
+    }
+}
+
+/// The certificate, the key and the OCSP response that an item of `certs` names.
+pub(crate) fn served(section: &Section<'_>) -> Option<Certificate> {
+    let certificate = pair(section);
+    let Some(value) = section.get("ocsp") else { return certificate };
+    let FileRead { found, bytes } = value.file(IDENTITY_BYTES_MAX)?;
+    let certificate = certificate?;
+    Some(Certificate {
+        identity: certificate.identity.with_ocsp(bytes),
+        ocsp: Some(found.path),
+        ..certificate
+    })
+}
+
+/// The authorities in the file that a value names.
+pub(crate) fn authorities(value: &Value<'_>) -> Option<FileOf<Authorities>> {
+    let FileRead { found, bytes } = value.file(AUTHORITIES_BYTES_MAX)?;
+    match Authorities::parse(&bytes) {
+        Ok(content) => Some(FileOf { path: found.path, content }),
+        Err(error) => {
+            let message = format!("the authorities in {} cannot be used: {error}", found.shown);
+            value.report(help_pem(Diagnostic::error("bad-certificate", message), &error, &found));
+            None
+        }
+    }
+}
+
+/// The revocation lists in the file that a value names.
+pub(crate) fn revocations(value: &Value<'_>) -> Option<FileOf<Revocations>> {
+    let FileRead { found, bytes } = value.file(REVOCATIONS_BYTES_MAX)?;
+    match Revocations::parse(&bytes) {
+        Ok(content) => Some(FileOf { path: found.path, content }),
+        Err(error) => {
+            let message = format!("the revocation list in {} cannot be used: {error}", found.shown);
+            value.report(help_pem(Diagnostic::error("bad-revocations", message), &error, &found));
+            None
+        }
+    }
+}
+
+/// A key that others may read is no secret, and one that others may write is not ours.
+fn refuse_exposed(value: &Value<'_>, found: &Found) {
+    let Some(mode) = value.reader.files.mode(&found.path) else { return };
+    if mode & EXPOSED == 0 {
+        return;
+    }
+    let shown = &found.shown;
+    let who = match (mode & 0o004 != 0, mode & 0o022 != 0) {
+        (true, true) => "everybody on this machine can read it, and others can write it",
+        (true, false) => "everybody on this machine can read it",
+        (false, _) => "others than its owner can write it",
+    };
+    let message = format!("the key {shown} is refused for its permissions {mode:03o}: {who}");
+    value.report(
+        Diagnostic::error("exposed-key", message)
+            .help(format!("run `chmod g-w,o= {shown}`; if it was read by others, make a new key")),
+    );
+}
+
+fn refuse(
+    error: &IdentityError,
+    (cert, chain): (&Value<'_>, &FileRead),
+    (key, secret): (&Value<'_>, &FileRead),
+) {
+    let (chain, secret) = (&chain.found, &secret.found);
+    match error {
+        IdentityError::Chain(error) => {
+            let message = format!("the certificate in {} cannot be used: {error}", chain.shown);
+            cert.report(help_pem(Diagnostic::error("bad-certificate", message), error, chain));
+        }
+        IdentityError::Certificate => {
+            let message = format!("what {} holds is no X.509 certificate", chain.shown);
+            cert.report(
+                Diagnostic::error("bad-certificate", message)
+                    .help(format!("look at it: `openssl x509 -in {} -text`", chain.shown)),
+            );
+        }
+        IdentityError::Key(error) => {
+            let message = format!("the key in {} cannot be used: {error}", secret.shown);
+            key.report(help_pem(Diagnostic::error("bad-key", message), error, secret));
+        }
+        IdentityError::KeyKind => {
+            let message = format!("the key in {} is of a kind that cannot be used", secret.shown);
+            key.report(
+                Diagnostic::error("bad-key", message).help(
+                    "make one of ECDSA P-256 or P-384, Ed25519, or RSA with at least 2048 bits",
+                ),
+            );
+        }
+        IdentityError::Mismatch => {
+            let message = format!(
+                "the key in {} is not that of the certificate in {}",
+                secret.shown, chain.shown
+            );
+            key.report(
+                Diagnostic::error("key-mismatch", message)
+                    .see(cert.reader.locate(cert.place()), "the certificate")
+                    .help(
+                        "name the key that the certificate was asked for with; the certificate \
+                           of the server must be the first in its file",
+                    ),
+            );
+        }
+    }
+}
+
+fn help_pem(diagnostic: Diagnostic, error: &PemError, found: &Found) -> Diagnostic {
+    let shown = &found.shown;
+    match error {
+        PemError::Nothing(_) | PemError::Broken(_) => {
+            diagnostic.help("PEM begins with a line such as `-----BEGIN CERTIFICATE-----`; is it \
+                             the file you meant?")
+        }
+        PemError::Other("certificate", "private key") => {
+            diagnostic.help("name the certificate here, and the key under `key`")
+        }
+        PemError::Other("private key", "certificate") => {
+            diagnostic.help("name the key here, and the certificate under `cert`")
+        }
+        PemError::Other(..) => diagnostic.help("is it the file you meant?"),
+        PemError::Der => diagnostic.help(format!(
+            "turn it into PEM: `openssl x509 -inform der -in {shown} -out NEW`, for keys `openssl \
+             pkey` in place of `openssl x509`"
+        )),
+        PemError::Encrypted => diagnostic.help(format!(
+            "nobody is there to type the passphrase at a start: `openssl pkey -in {shown} -out NEW` \
+             takes it away"
+        )),
+    }
+}

@@ -1,0 +1,212 @@
+//! `static`: files from a folder, or from the binary.
+
+use std::path::{Component, Path};
+
+use crate::diagnostic::Diagnostic;
+use crate::field;
+use crate::keys::{Absent, Key, Kind, key};
+use crate::model::{Coding, Root, Static, Symlinks};
+use crate::nearest::nearest;
+use crate::reader::{Fault, Section};
+use crate::value::Value;
+
+const CODINGS: [&str; 3] = ["zstd", "br", "gzip"];
+
+/// `static`
+pub(crate) static KEYS: &[Key] = &[
+    key("root", Kind::Path, Absent::Means("`embedded`"), "Folder that the files are in.")
+        .example("\"/srv/hmi\""),
+    key(
+        "embedded",
+        Kind::Flag,
+        Absent::Is("false"),
+        "Files that were built into the binary, in place of `root`.",
+    ),
+    key(
+        "compress",
+        Kind::List(&Kind::Choice(&CODINGS)),
+        Absent::Means("nothing"),
+        "What files are compressed to on their way, best first.",
+    )
+    .example("[\"zstd\", \"br\", \"gzip\"]"),
+    key(
+        "precompressed",
+        Kind::Flag,
+        Absent::Is("true"),
+        "Whether FILE.zst, FILE.br and FILE.gz beside a file are sent in its place to whoever takes \
+         them.",
+    ),
+    key("index", Kind::Text, Absent::Is("index.html"), "What a folder answers with."),
+    key(
+        "spa",
+        Kind::Text,
+        Absent::Means("404"),
+        "File below the root that is answered where there is none, if the last part of the path has \
+         no dot: for single-page applications.",
+    )
+    .example("\"index.html\""),
+    key(
+        "dotfiles",
+        Kind::Flag,
+        Absent::Is("false"),
+        "Whether names that begin with a dot are there; `.well-known` always is.",
+    ),
+    key(
+        "symlinks",
+        Kind::Choice(&["never", "within", "anywhere"]),
+        Absent::Is("within"),
+        "Whether symbolic links are followed: not at all, while they stay below the root, or \
+         wherever they lead.",
+    ),
+    key(
+        "cache_control",
+        Kind::Map("pattern", &Kind::Text),
+        Absent::Means("no field"),
+        "`Cache-Control` by pattern of the path below the root; the longest that fits counts.",
+    )
+    .example("{ \"*.html\" = \"no-cache\", \"/assets/*\" = \"max-age=31536000, immutable\" }"),
+];
+
+/// Decodes `static`; `None` if there are no files to send.
+pub(crate) fn decode(section: &Section<'_>) -> Option<Static> {
+    let root = decode_root(section);
+    let files = Static {
+        root: Root::Embedded,
+        compress: decode_compress(section),
+        precompressed: section.flag("precompressed"),
+        index: section.parsed_or_default("index", file_name),
+        spa: section.parsed("spa", relative),
+        dotfiles: section.flag("dotfiles"),
+        symlinks: section.choice("symlinks", |word| match word {
+            "never" => Some(Symlinks::Never),
+            "within" => Some(Symlinks::Within),
+            "anywhere" => Some(Symlinks::Anywhere),
+            _ => None,
+        }),
+        cache_control: decode_cache_control(section),
+    };
+    Some(Static { root: root?, ..files })
+}
+
+fn decode_root(section: &Section<'_>) -> Option<Root> {
+    let embedded = section.flag("embedded");
+    let Some(value) = section.get("root") else {
+        if !embedded {
+            section.fail(
+                "missing-key",
+                format!("`{}` needs `root`", section.path),
+                "write the folder that the files are in: `root = \"/srv/hmi\"`",
+            );
+        }
+        return embedded.then_some(Root::Embedded);
+    };
+    if embedded {
+        value.report(
+            Diagnostic::error(
+                "two-roots",
+                format!("`{}` has both `root` and `embedded`", section.path),
+            )
+            .help("keep one of them, or make two routes"),
+        );
+    }
+    let found = value.found()?;
+    if value.reader.files.is_directory(&found.path) == Some(false) {
+        let message = format!("there is no folder {}: every request gets 404", found.shown);
+        value.report(
+            Diagnostic::warning("missing-folder", message).help("create it, or mend the path"),
+        );
+    }
+    // Of a path that is not empty, all that can fail is to find out where we stand.
+    Some(Root::Folder(std::path::absolute(&found.path).unwrap_or(found.path)))
+}
+
+fn decode_compress(section: &Section<'_>) -> Vec<Coding> {
+    let mut codings = Vec::new();
+    for item in section.items("compress") {
+        let Some(coding) = item.parsed(coding) else { continue };
+        if codings.contains(&coding) {
+            refuse_twice(&item);
+        } else {
+            codings.push(coding);
+        }
+    }
+    codings
+}
+
+fn refuse_twice(item: &Value<'_>) {
+    item.report(
+        Diagnostic::error("duplicate-item", format!("`{}` stands here twice", item.path))
+            .help("keep one of them"),
+    );
+}
+
+fn coding(text: &str) -> Result<Coding, Fault> {
+    match text {
+        "zstd" => Ok(Coding::Zstd),
+        "br" => Ok(Coding::Brotli),
+        "gzip" => Ok(Coding::Gzip),
+        _ => {
+            let fault = Fault::new("bad-choice", "is not a known value");
+            Err(match text {
+                "brotli" => fault.help("write \"br\""),
+                "zst" | "zstandard" => fault.help("write \"zstd\""),
+                "gz" => fault.help("write \"gzip\""),
+                _ => match nearest(text, CODINGS.into_iter()) {
+                    Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),
+                    None => fault.help(format!("there are {}", CODINGS.join(", "))),
+                },
+            })
+        }
+    }
+}
+
+/// The longest pattern first, as they are asked.
+fn decode_cache_control(section: &Section<'_>) -> Vec<(String, String)> {
+    let mut rules: Vec<(String, String)> = Vec::new();
+    for (written, value) in section.entries("cache_control") {
+        let pattern = value.check_key(&written, pattern);
+        let text = value.parsed(field::value);
+        rules.extend(pattern.zip(text));
+    }
+    rules.sort_by(|a, b| (b.0.len(), &a.0).cmp(&(a.0.len(), &b.0)));
+    rules
+}
+
+fn pattern(text: &str) -> Result<String, Fault> {
+    let fault = |complaint: &str| Fault::new("bad-pattern", complaint);
+    if !text.starts_with(['/', '*']) {
+        return Err(fault("begins with neither `/` nor `*`").help(format!(
+            "write \"/{text}\" for what is right below the root, \"*{text}\" for what ends so"
+        )));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(fault("holds a control character"));
+    }
+    Ok(text.to_owned())
+}
+
+fn file_name(text: &str) -> Result<String, Fault> {
+    let relative = relative(text)?;
+    if relative.contains('/') {
+        return Err(Fault::new("bad-path", "is a path; a folder answers with a file in it")
+            .help("write a name, such as \"index.html\""));
+    }
+    Ok(relative)
+}
+
+/// A path that stays below whatever it starts from.
+fn relative(text: &str) -> Result<String, Fault> {
+    let fault = |complaint: &str| Fault::new("bad-path", complaint);
+    let trimmed = text.trim_start_matches('/');
+    if trimmed.is_empty() || text.ends_with('/') {
+        return Err(fault("names no file").help("write a name, such as \"index.html\""));
+    }
+    if trimmed.len() < text.len() {
+        return Err(fault("does not start from the root").help(format!("write \"{trimmed}\"")));
+    }
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    if !Path::new(text).components().all(is_plain) || text.contains('\0') {
+        return Err(fault("may lead out of the root").help("write it without `.` and `..`"));
+    }
+    Ok(text.to_owned())
+}
