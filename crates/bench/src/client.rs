@@ -1,15 +1,13 @@
 //! The clients of a load: each one connection, each with at most one request in flight.
 
+mod connection;
+
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
-
-use crate::generator::{Interest, Io, Token};
+use self::connection::{Connection, Fault};
+use crate::generator::Io;
 use crate::http::{self, Framing};
 use crate::load::{Failure, Load, Outcome, Pace, Reuse};
 
@@ -51,19 +49,11 @@ struct Client {
     sent_at: Instant,
 }
 
-#[derive(Debug)]
-struct Connection {
-    fd: OwnedFd,
-    interest: Interest,
-    /// Responses that came over it.
-    responses: u64,
-}
-
 /// Where a client is with its request.
 #[derive(Debug)]
 enum State {
     Idle,
-    /// Connecting, or the socket is full.
+    /// Connecting, or the socket is full. Over TLS the request is sent once it is encrypted.
     Sending {
         sent: usize,
     },
@@ -187,7 +177,9 @@ impl Clients {
                 return Ok(());
             }
             State::Sending { .. } => client.send(id, &self.request, io)?,
-            State::Head { .. } | State::Body { .. } => client.receive(self.load.body_bytes, io),
+            State::Head { .. } | State::Body { .. } => {
+                client.receive(id, self.load.body_bytes, io)?
+            }
         };
         self.conclude(id, step, io)
     }
@@ -220,11 +212,10 @@ impl Clients {
         client.sent_at = now;
         client.state = State::Sending { sent: 0 };
         if client.connection.is_none() {
-            match connect(self.load.target) {
-                Ok(fd) => {
-                    io.add(&fd, Token::Client(id), Interest::Read)?;
-                    let interest = Interest::Read;
-                    client.connection = Some(Connection { fd, interest, responses: 0 });
+            match Connection::open(self.load.target, self.load.tls.as_ref()) {
+                Ok(connection) => {
+                    connection.register(id, io)?;
+                    client.connection = Some(connection);
                     self.outcome.connected += 1;
                 }
                 Err(error) => {
@@ -307,48 +298,46 @@ impl Client {
         else {
             return Ok(Step::Waiting);
         };
-        while *sent < request.len() {
-            match net::send(&connection.fd, &request[*sent..], SendFlags::NOSIGNAL) {
-                Ok(length) => *sent += length,
-                Err(Errno::INTR) => {}
-                // Also while the connection is being made.
-                Err(Errno::AGAIN) => {
-                    connection.want(id, Interest::Write, io)?;
-                    return Ok(Step::Waiting);
-                }
-                Err(error) => {
-                    let failure = match (*sent, connection.responses) {
-                        (0, 0) => Failure::Connect,
-                        (_, 0) => Failure::Cut,
-                        _ => Failure::Stale,
-                    };
-                    return Ok(Step::Failed(failure, error.to_string()));
-                }
-            }
+        if let Err(fault) = connection.send(request, sent) {
+            let failure = match connection.responses {
+                _ if connection.is_untouched() => Failure::Connect,
+                0 => Failure::Cut,
+                _ => Failure::Stale,
+            };
+            return match fault {
+                Fault::Blocked => connection.wait(id, io).map(|()| Step::Waiting),
+                Fault::Broken(error) => Ok(Step::Failed(failure, error.to_string())),
+                Fault::Tls(error) => Ok(Step::Failed(Failure::Tls, error.to_string())),
+            };
         }
-        connection.want(id, Interest::Read, io)?;
+        connection.wait(id, io)?;
         self.state = State::Head { partial: Vec::new() };
         Ok(Step::Waiting)
     }
 
-    fn receive(&mut self, expected: Option<u64>, io: &mut Io<'_>) -> Step {
-        let Some(connection) = &mut self.connection else { return Step::Waiting };
-        let length = match rustix::io::read(&connection.fd, &mut *io.scratch) {
-            Err(Errno::AGAIN | Errno::INTR) => return Step::Waiting,
-            Ok(0) => return self.cut("end of stream"),
-            Err(error) => return self.cut(&error.to_string()),
-            Ok(length) => length,
-        };
+    fn receive(&mut self, id: u32, expected: Option<u64>, io: &mut Io<'_>) -> io::Result<Step> {
+        let Some(connection) = &mut self.connection else { return Ok(Step::Waiting) };
+        let received = connection.receive(io.scratch);
+        connection.wait(id, io)?;
+        Ok(match received {
+            Ok(0) => self.cut("end of stream"),
+            Ok(length) => self.hear(&io.scratch[..length], expected),
+            Err(Fault::Blocked) => Step::Waiting,
+            Err(Fault::Broken(error)) => self.cut(&error.to_string()),
+            Err(Fault::Tls(error)) => Step::Failed(Failure::Tls, error.to_string()),
+        })
+    }
+
+    /// Takes in more of the response.
+    fn hear(&mut self, bytes: &[u8], expected: Option<u64>) -> Step {
         let body = match &mut self.state {
-            State::Head { partial } if partial.is_empty() => {
-                self.head(&io.scratch[..length], expected)
-            }
+            State::Head { partial } if partial.is_empty() => self.head(bytes, expected),
             State::Head { partial } => {
-                let mut bytes = std::mem::take(partial);
-                bytes.extend_from_slice(&io.scratch[..length]);
-                self.head(&bytes, expected)
+                let mut head = std::mem::take(partial);
+                head.extend_from_slice(bytes);
+                self.head(&head, expected)
             }
-            State::Body { .. } => Ok(length as u64),
+            State::Body { .. } => Ok(bytes.len() as u64),
             State::Idle | State::Sending { .. } => return Step::Waiting,
         };
         let body = match body {
@@ -397,27 +386,5 @@ impl Client {
         let is_untouched = matches!(&self.state, State::Head { partial } if partial.is_empty());
         let failure = if is_untouched && responses > 0 { Failure::Stale } else { Failure::Cut };
         Step::Failed(failure, how.to_owned())
-    }
-}
-
-impl Connection {
-    fn want(&mut self, id: u32, interest: Interest, io: &Io<'_>) -> io::Result<()> {
-        if self.interest != interest {
-            io.change(&self.fd, Token::Client(id), interest)?;
-            self.interest = interest;
-        }
-        Ok(())
-    }
-}
-
-/// Begins to connect. On loopback the connection stands when this returns.
-fn connect(target: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let fd = net::socket_with(family, SocketType::STREAM, flags, None)?;
-    sockopt::set_tcp_nodelay(&fd, true)?;
-    match net::connect(&fd, &target) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(fd),
-        Err(error) => Err(error.into()),
     }
 }

@@ -6,6 +6,7 @@ mod nginx;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use std::process::Command;
 use std::str::FromStr;
 
 use serde::Serialize;
+
+use crate::case::{Case, Source};
+use crate::certificate::Certificate;
 
 /// A proxy that can be measured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -38,12 +42,10 @@ pub struct Setup<'a> {
     /// Whether nginx and Evergate write an access log. HAProxy, which would need a syslog daemon,
     /// never does, which favours it.
     pub access_log: AccessLog,
-    /// Bytes of a response body, for those whose buffers are sized by hand.
-    pub body_bytes: usize,
-    /// Bytes of a request body, for the same.
-    pub upload_bytes: usize,
-    /// Most connections at once.
-    pub connections: u32,
+    /// What it will meet.
+    pub case: &'a Case,
+    /// What it shows to clients that speak TLS.
+    pub certificate: &'a Certificate,
     /// The binary of Evergate.
     pub evergate: &'a Path,
 }
@@ -58,12 +60,39 @@ pub enum AccessLog {
     On,
 }
 
+impl Setup<'_> {
+    /// The folder of what is served from files.
+    fn files(&self) -> PathBuf {
+        self.dir.join("files")
+    }
+
+    /// Idle connections to the origin that are kept: all that may be in use at once, so that none
+    /// is thrown away.
+    fn keepalive(&self) -> u32 {
+        self.case.requests_at_once().max(64)
+    }
+}
+
 impl Contender {
     /// All of them, in the order of the tables.
     pub const ALL: [Self; 3] = [Self::Evergate, Self::Nginx, Self::Haproxy];
 
-    /// Writes its configuration and yields the command line that runs it in the foreground.
+    /// Whether it can do what `case` is about.
+    pub fn takes_part(self, case: &Case) -> bool {
+        match case.source {
+            Source::Origin => true,
+            // HAProxy serves no files.
+            Source::File => self != Self::Haproxy,
+        }
+    }
+
+    /// Writes what it needs and yields the command line that runs it in the foreground.
     pub fn prepare(self, setup: &Setup<'_>) -> io::Result<Vec<OsString>> {
+        if setup.case.source == Source::File {
+            fs::create_dir(setup.files())?;
+            let file = setup.files().join(setup.case.file_name());
+            fs::write(file, vec![b'x'; setup.case.body_bytes])?;
+        }
         match self {
             Self::Evergate => evergate::prepare(setup),
             Self::Nginx => nginx::prepare(setup),
@@ -119,48 +148,74 @@ mod tests {
     use std::env;
 
     use super::*;
+    use crate::case::CASES;
 
-    fn setup(dir: &Path) -> Setup<'_> {
-        Setup {
-            dir,
-            listen: ([127, 0, 0, 1], 18080).into(),
-            origin: ([127, 0, 0, 1], 18081).into(),
-            access_log: AccessLog::On,
-            body_bytes: 100 * 1024,
-            upload_bytes: 16 * 1024,
-            connections: 1000,
-            evergate: Path::new("evergate"),
+    /// Calls `check` with what each contender was prepared to do for each of its cases.
+    fn for_each(contenders: &[Contender], check: impl Fn(Contender, &Case, &[OsString])) {
+        let certificate = Certificate::of("bench.example").expect("the name is one");
+        for case in &CASES {
+            for &contender in contenders.iter().filter(|contender| contender.takes_part(case)) {
+                let dir = tempfile::tempdir().expect("a temporary folder can be made");
+                let setup = Setup {
+                    dir: dir.path(),
+                    listen: ([127, 0, 0, 1], 18080).into(),
+                    origin: ([127, 0, 0, 1], 18081).into(),
+                    access_log: AccessLog::On,
+                    case,
+                    certificate: &certificate,
+                    evergate: Path::new("evergate"),
+                };
+                check(contender, case, &contender.prepare(&setup).expect("the folder is ours"));
+            }
         }
     }
 
     #[test]
-    fn the_configuration_of_evergate_is_accepted() {
-        let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let argv = Contender::Evergate.prepare(&setup(dir.path())).expect("the folder is ours");
-        let file = Path::new(argv.last().expect("it ends with the file"));
-        let loaded = evergate_config::load(file);
-        let loaded = loaded.map_err(|errors| evergate_config::render(&errors, false));
-        let config = loaded.expect("no error").config;
-        assert_eq!(config.node.threads, Some(1));
-        assert_eq!(config.pools["origin"].keepalive, 1000);
+    fn the_configurations_of_evergate_are_accepted() {
+        for_each(&[Contender::Evergate], |_, case, argv| {
+            // The keys of the others are not read yet.
+            if case.transport.is_tls() || case.source == Source::File {
+                return;
+            }
+            let file = Path::new(argv.last().expect("it ends with the file"));
+            let loaded = evergate_config::load(file);
+            let loaded = loaded.map_err(|errors| evergate_config::render(&errors, false));
+            let config = loaded.unwrap_or_else(|errors| panic!("{}: {errors}", case.name)).config;
+            assert_eq!(config.node.threads, Some(1));
+            assert_eq!(config.listeners["web"].tls.is_some(), case.transport.is_tls());
+            match case.source {
+                Source::Origin => {
+                    assert_eq!(config.pools["origin"].keepalive, case.requests_at_once());
+                }
+                Source::File => assert!(config.pools.is_empty()),
+            }
+        });
     }
 
     #[test]
     fn the_others_accept_their_configurations() {
-        for (contender, flag) in [(Contender::Nginx, "-t"), (Contender::Haproxy, "-c")] {
-            let dir = tempfile::tempdir().expect("a temporary folder can be made");
-            let argv = contender.prepare(&setup(dir.path())).expect("the folder is ours");
+        for_each(&[Contender::Nginx, Contender::Haproxy], |contender, case, argv| {
             if !Path::new(&argv[0]).exists() {
                 assert!(env::var_os("EVERGATE_CI").is_none(), "{contender} is not installed");
                 eprintln!("skipped: {contender} is not installed");
-                continue;
+                return;
             }
+            let flag = if contender == Contender::Nginx { "-t" } else { "-c" };
             let checked = Command::new(&argv[0]).args(&argv[1..]).arg(flag).output();
             let checked = checked.expect("it starts");
-            let text = String::from_utf8_lossy(&checked.stderr).into_owned();
-            assert!(checked.status.success(), "{contender}: {text}");
-            assert!(!text.contains("[WARNING]") && !text.contains("[warn]"), "{contender}: {text}");
-        }
+            let text = String::from_utf8_lossy(&checked.stderr).to_lowercase();
+            let name = case.name;
+            assert!(checked.status.success(), "{contender}, {name}: {text}");
+            assert!(!text.contains("warn"), "{contender}, {name}: {text}");
+        });
+    }
+
+    #[test]
+    fn haproxy_serves_no_files() {
+        let takes_part =
+            |name| Contender::Haproxy.takes_part(&Case::named(name).expect("it is one"));
+        assert!(takes_part("h2-10x100-1k"));
+        assert!(!takes_part("static-10k-64"));
     }
 
     #[test]

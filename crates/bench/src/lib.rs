@@ -8,8 +8,10 @@
 
 pub mod background;
 pub mod case;
+pub mod certificate;
 pub mod contender;
 pub mod generator;
+pub mod h2load;
 pub mod histogram;
 pub mod load;
 pub mod machine;
@@ -17,6 +19,7 @@ pub mod measure;
 pub mod origin;
 pub mod process;
 pub mod results;
+pub mod tls;
 
 mod client;
 mod http;

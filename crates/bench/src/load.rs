@@ -6,15 +6,28 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::histogram::Histogram;
+use crate::tls::Tls;
 
 /// Descriptions of errors kept for people; later ones are only counted.
 const NOTES_MAX: usize = 8;
+
+/// The name that servers are asked for unless another is given.
+pub const HOST: &str = "bench.example";
+
+/// What a browser says with every request.
+pub(crate) const BROWSER_FIELDS: [(&str, &str); 3] = [
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+    ("Accept", "text/html,application/json;q=0.9,*/*;q=0.8"),
+    ("Accept-Encoding", "gzip, deflate, br"),
+];
 
 /// What to send, and how fast.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// Where to connect.
     pub target: SocketAddr,
+    /// How connections are secured; `None` leaves them in the clear.
+    pub tls: Option<Tls>,
     /// What to send.
     pub request: Request,
     /// Bytes that every body must have; `None` takes any.
@@ -34,7 +47,8 @@ impl Load {
     pub fn get(target: SocketAddr, path: &str, connections: u32) -> Self {
         Self {
             target,
-            request: Request { host: "bench.example".to_owned(), path: path.to_owned(), upload: 0 },
+            tls: None,
+            request: Request { host: HOST.to_owned(), path: path.to_owned(), upload: 0 },
             body_bytes: None,
             connections,
             reuse: Reuse::KeepAlive,
@@ -58,14 +72,10 @@ pub struct Request {
 impl Request {
     pub(crate) fn render(&self, reuse: Reuse) -> Vec<u8> {
         let method = if self.upload == 0 { "GET" } else { "POST" };
-        let mut text = format!(
-            "{method} {} HTTP/1.1\r\n\
-             Host: {}\r\n\
-             User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
-             Accept: text/html,application/json;q=0.9,*/*;q=0.8\r\n\
-             Accept-Encoding: gzip, deflate, br\r\n",
-            self.path, self.host
-        );
+        let mut text = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host);
+        for (name, value) in BROWSER_FIELDS {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
         if reuse == Reuse::Close {
             text.push_str("Connection: close\r\n");
         }
@@ -152,6 +162,8 @@ pub enum Failure {
     Status,
     /// The answer took longer than the load allows.
     Timeout,
+    /// What came is no TLS, or not from whom it should be.
+    Tls,
 }
 
 impl fmt::Display for Failure {
@@ -165,6 +177,7 @@ impl fmt::Display for Failure {
             Self::Stale => "kept connection cut",
             Self::Status => "wrong status",
             Self::Timeout => "timeout",
+            Self::Tls => "TLS failed",
         })
     }
 }

@@ -78,6 +78,12 @@ impl Tree {
         Ok(self.processes()?.len())
     }
 
+    /// Whether the program that was started has ended.
+    pub fn has_ended(&self) -> io::Result<bool> {
+        // Its number stays its own until it is waited for, which only `drop` does.
+        Handle::open(self.root.id())?.has_ended_within(Duration::ZERO)
+    }
+
     /// Whether none does.
     pub fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -101,10 +107,10 @@ impl Tree {
             })
             .collect();
         root.signal(Signal::TERM)?;
-        root.wait()?;
+        root.has_ended_within(PATIENCE)?;
         for process in &tree {
             process.signal(Signal::KILL)?;
-            process.wait()?;
+            process.has_ended_within(PATIENCE)?;
         }
         Ok(())
     }
@@ -129,11 +135,9 @@ impl Handle {
         }
     }
 
-    /// Waits until it has ended, but no longer than [`PATIENCE`].
-    fn wait(&self) -> io::Result<()> {
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&patience))?;
-        Ok(())
+    fn has_ended_within(&self, limit: Duration) -> io::Result<bool> {
+        let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: 0 };
+        Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&limit))? > 0)
     }
 }
 

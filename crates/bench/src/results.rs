@@ -39,6 +39,8 @@ pub struct CaseResults {
     pub name: &'static str,
     /// Its title.
     pub title: &'static str,
+    /// Why it was not measured.
+    pub skipped: Option<String>,
     /// In the order they were taken.
     pub rounds: Vec<Round>,
 }
@@ -46,12 +48,21 @@ pub struct CaseResults {
 impl CaseResults {
     /// Without rounds yet.
     pub fn new(case: &Case) -> Self {
-        Self { name: case.name, title: case.title, rounds: Vec::new() }
+        Self { name: case.name, title: case.title, skipped: None, rounds: Vec::new() }
+    }
+
+    /// Not measured, and why.
+    pub fn skipped(case: &Case, why: &str) -> Self {
+        Self { skipped: Some(why.to_owned()), ..Self::new(case) }
     }
 
     /// The table of this case.
     pub fn table(&self) -> String {
         let mut text = format!("### {} (`{}`)\n\n", self.title, self.name);
+        if let Some(why) = &self.skipped {
+            text.push_str(&format!("Not measured: {why}.\n"));
+            return text;
+        }
         text.push_str(
             "| proxy | req/s | CPU us/request (user + kernel) | req per CPU-second | core used \
              | p50 / p99 ms | resident MB idle / after | proportional MB idle / after | failed |\n\
@@ -241,6 +252,12 @@ mod tests {
             "{table}"
         );
         assert!(!table.contains("haproxy"), "{table}");
+    }
+
+    #[test]
+    fn a_case_that_was_not_measured_says_why() {
+        let table = CaseResults::skipped(&CASES[0], "h2load is not installed").table();
+        assert!(table.ends_with("\n\nNot measured: h2load is not installed.\n"), "{table}");
     }
 
     #[test]

@@ -4,19 +4,21 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use evergate_bench::case::BODY_BYTES;
 use evergate_bench::generator::Generator;
 use evergate_bench::load::{self, Outcome, Pace, Request, Reuse};
 use evergate_bench::origin::Origin;
 use evergate_bench::process;
+use evergate_bench::tls::Tls;
 
 use super::duration;
 
 #[derive(Debug, Args)]
 pub(crate) struct Load {
-    /// `http://ADDRESS:PORT/PATH`; without it the load goes to the origin itself.
+    /// `http://ADDRESS:PORT/PATH`, or `https://`, which takes any certificate; without it the load
+    /// goes to the origin itself.
     #[arg(long, required_unless_present = "origin")]
     url: Option<String>,
     /// Serves as the origin here, in the same loop.
@@ -83,11 +85,17 @@ impl Load {
     fn plan(&self, origin: Option<SocketAddr>) -> anyhow::Result<load::Load> {
         let own = origin.map(|address| format!("http://{address}/1024"));
         let url = self.url.as_ref().or(own.as_ref()).context("--url or --origin is needed")?;
-        let rest = url.strip_prefix("http://").context("only http:// can be measured")?;
+        let (scheme, rest) = url.split_once("://").context("the URL needs http:// or https://")?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let target = host.parse().context("the URL needs an address and a port")?;
+        let target: SocketAddr = host.parse().context("the URL needs an address and a port")?;
+        let tls = match scheme {
+            "http" => None,
+            "https" => Some(Tls::unverified(&target.ip().to_string())?),
+            _ => bail!("only http:// and https:// can be measured"),
+        };
         Ok(load::Load {
             target,
+            tls,
             request: Request {
                 host: host.to_owned(),
                 path: format!("/{path}"),

@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use evergate_bench::case::{CASES, Case};
 use evergate_bench::contender::{AccessLog, Contender};
+use evergate_bench::h2load;
 use evergate_bench::machine::Machine;
 use evergate_bench::measure::{Measurement, Terms, measure};
 use evergate_bench::process;
@@ -86,6 +87,7 @@ impl Proxy {
             warm_up: Duration::try_from_secs_f64(self.warm_up)?,
             lasting: Duration::try_from_secs_f64(self.seconds)?,
             core: CONTENDER_CORE,
+            generator_core: GENERATOR_CORE,
         };
         process::pin(GENERATOR_CORE)?;
         let cases: &[Case] = if self.cases.is_empty() { &CASES } else { &self.cases };
@@ -135,10 +137,13 @@ impl Proxy {
 
     /// A B C A B C: whatever disturbs the machine disturbs all contenders alike.
     fn rounds_of(&self, case: &Case, terms: &Terms<'_>) -> anyhow::Result<CaseResults> {
+        if case.transport.is_http2() && !h2load::is_installed() {
+            return Ok(CaseResults::skipped(case, "h2load (nghttp2-client) is not installed"));
+        }
         let mut found = CaseResults::new(case);
         for number in 1..=self.rounds {
             let mut round = Round::new();
-            for &contender in &self.contenders {
+            for &contender in self.contenders.iter().filter(|c| c.takes_part(case)) {
                 let taken = measure(contender, case, terms)
                     .with_context(|| format!("{contender}, {}", case.name))?;
                 progress(case, number, contender, &taken);
