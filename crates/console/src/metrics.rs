@@ -161,6 +161,17 @@ const METRICS: &[Metric] = &[
         },
     ),
     counter(
+        "evergate_proxy_protocol_refused_total",
+        "Client connections closed for want of a good PROXY header, by reason.",
+        |stats, out| {
+            for listener in &stats.listeners {
+                for (reason, count) in &listener.proxy_refused {
+                    out.put(&[("listener", &*listener.name), ("reason", reason)], *count);
+                }
+            }
+        },
+    ),
+    counter(
         "evergate_rejects_total",
         "Requests that Evergate itself refused, by reason.",
         |stats, out| {

@@ -11,11 +11,13 @@ pub mod message;
 pub mod node;
 pub mod origin;
 pub mod place;
+pub mod program;
 
 pub use client::Client;
 pub use message::{Broken, Response};
 pub use node::{Node, Outputs, Setup};
 pub use origin::{Origin, Served, Signal};
+pub use program::Program;
 
 /// How often something is looked at that no event tells.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -27,6 +27,8 @@ mod load;
 mod policy;
 #[path = "e2e/processes.rs"]
 mod processes;
+#[path = "e2e/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "e2e/reloads.rs"]
 mod reloads;
 #[path = "e2e/retries.rs"]

@@ -17,6 +17,7 @@ use evergate_core::head::{Name, RequestHead, Version};
 use evergate_sys::clock;
 use tokio::sync::{Notify, oneshot};
 
+use crate::caller::Announced;
 use crate::date::Calendar;
 use crate::http1::forward::{self, push_number};
 
@@ -45,6 +46,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) upstream: Option<(&'a str, &'a str)>,
     pub(crate) retries: u32,
     pub(crate) request_id: &'a [u8; 32],
+    /// What the proxy in front says of the connection.
+    pub(crate) announced: Option<&'a Announced>,
     /// Why Evergate answered instead of a server.
     pub(crate) reason: Option<&'static str>,
 }
@@ -243,6 +246,16 @@ fn write_json(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &[u8; 19], millis: u6
     }
     out.extend_from_slice(b",\"requestId\":\"");
     out.extend_from_slice(entry.request_id);
+    if let Some(Announced { unique_id, authority, .. }) = entry.announced {
+        for (name, value) in [("uniqueId", unique_id), ("authority", authority)] {
+            if let Some(value) = value {
+                out.extend_from_slice(b"\",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":\"");
+                push_escaped(out, value);
+            }
+        }
+    }
     out.extend_from_slice(b"\"}\n");
 }
 
@@ -328,11 +341,39 @@ fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
 mod tests {
     use super::*;
 
+    fn entry(announced: Option<&Announced>) -> Entry<'_> {
+        Entry {
+            head: None,
+            scheme: "http",
+            client: "192.0.2.1".parse().unwrap(),
+            status: 400,
+            took: Duration::from_micros(1234),
+            sent: 0,
+            route: "-",
+            upstream: None,
+            retries: 0,
+            request_id: &[b'0'; 32],
+            announced,
+            reason: Some("bad_path"),
+        }
+    }
+
     #[test]
     fn quotes_and_controls_cannot_break_a_line() {
         let mut out = Vec::new();
         push_escaped(&mut out, b"a\"b\\c\n\xff");
         assert_eq!(out, b"a\\u0022b\\u005cc\\u000a\\u00ff");
+    }
+
+    #[test]
+    fn what_the_proxy_in_front_says_of_a_connection_ends_the_line() {
+        let announced = Announced { unique_id: Some(b"a\x01".to_vec()), ..Announced::default() };
+        let mut out = Vec::new();
+        write_json(&mut out, &entry(Some(&announced)), b"2026-11-21T03:05:00", 7);
+        let line = String::from_utf8(out).unwrap();
+        let end = format!("\"requestId\":\"{}\",\"uniqueId\":\"a\\u0001\"}}\n", "0".repeat(32));
+        assert!(line.ends_with(&end), "{line}");
+        serde_json::from_str::<serde_json::Value>(&line).unwrap();
     }
 
     #[test]
@@ -350,19 +391,7 @@ mod tests {
         }
         let writer = LogWriter::start(Stuck(blocked)).unwrap();
         let buffer = LogBuffer::new(writer.clone());
-        let entry = Entry {
-            head: None,
-            scheme: "http",
-            client: "192.0.2.1".parse().unwrap(),
-            status: 400,
-            took: Duration::from_micros(1234),
-            sent: 0,
-            route: "-",
-            upstream: None,
-            retries: 0,
-            request_id: &[b'0'; 32],
-            reason: Some("bad_path"),
-        };
+        let entry = entry(None);
         for _ in 0..BUFFERS_QUEUED_MAX + 10 {
             buffer.push(AccessLog::Json, &entry);
             buffer.hand_over();

@@ -28,6 +28,7 @@ use crate::http1::incoming::Progress;
 use crate::http1::outgoing::Framing;
 use crate::pace::{Pace, TICK};
 use crate::pool_local::{EndpointLocal, PoolLocal};
+use crate::proxy_header;
 use crate::reject::{ClientFault, UpstreamFault};
 use crate::shard::{Report, Shard};
 use crate::timers::Timer;
@@ -154,14 +155,18 @@ pub(crate) async fn send<C: Client>(
 /// A connection that was kept alive, or a new one.
 async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<Upstream, Outcome> {
     let counters = &attempt.pool.counters;
-    if let Some(upstream) = attempt.endpoint.take_idle() {
+    let ends = attempt.pool.pool.proxy_protocol.then(|| proxy_header::ends(attempt.plan.facts));
+    // A connection that names its client serves nobody else.
+    if ends.is_none()
+        && let Some(upstream) = attempt.endpoint.take_idle()
+    {
         counters.reuses.set(counters.reuses.get() + 1);
         return Ok(Upstream::Http1(upstream));
     }
     counters.connects.set(counters.connects.get() + 1);
     let until = attempt.deadline.min(clock::now() + attempt.pool.pool.connect_timeout);
     timer.set(until);
-    let mut dialing = pin!(dial(&attempt.pool.pool, &attempt.endpoint.shared));
+    let mut dialing = pin!(dial(&attempt.pool.pool, &attempt.endpoint.shared, ends));
     let dialed = poll_fn(|cx| {
         if let Poll::Ready(dialed) = dialing.as_mut().poll(cx) {
             return Poll::Ready(dialed);

@@ -20,7 +20,7 @@ use evergate_sys::clock;
 use crate::access_log::Entry;
 use crate::answer;
 use crate::attempt::{self, Attempt, Outcome, Upload};
-use crate::caller::Caller;
+use crate::caller::{Announced, Caller};
 use crate::client::Client;
 use crate::facts::Facts;
 use crate::filter::{Edits, Verdict};
@@ -55,6 +55,7 @@ pub(crate) struct Record {
     route: Rc<RouteLocal>,
     scheme: &'static str,
     client: std::net::IpAddr,
+    announced: Option<Rc<Announced>>,
     request_id: [u8; 32],
     upstream: Option<(Rc<PoolLocal>, Rc<EndpointLocal>)>,
     retries: u32,
@@ -374,11 +375,14 @@ fn is_our_own(head: &RequestHead, node: &str) -> bool {
 
 impl Record {
     fn new(shard: &Shard, plan: &ThreadPlan, caller: &Caller) -> Self {
+        let announced = caller.announced.clone();
+        let told = announced.as_ref().and_then(|announced| announced.request_id.take());
         Self {
             route: Rc::clone(&plan.unmatched),
             scheme: caller.scheme(),
             client: caller.peer.ip().to_canonical(),
-            request_id: shard.request_id(),
+            announced,
+            request_id: told.unwrap_or_else(|| shard.request_id()),
             upstream: None,
             retries: 0,
             status: 0,
@@ -439,6 +443,7 @@ impl Record {
                 }),
                 retries: self.retries,
                 request_id: &self.request_id,
+                announced: self.announced.as_deref(),
                 reason: self.reason,
             },
         );

@@ -29,9 +29,10 @@ use crate::events::Events;
 use crate::explain;
 use crate::histogram::Histogram;
 use crate::issuance::SharedIssuance;
-use crate::listener::Gate;
+use crate::listener::{Gate, GateCounts};
 use crate::plan::{Member, Plan, RouteAction};
 use crate::pool_local::RouteCounters;
+use crate::proxy_header::ProxyRefusal;
 use crate::resolve::Addresses;
 use crate::shard::{REPORTS_QUEUED_MAX, Report};
 use crate::wards::{Checked, Wards};
@@ -354,6 +355,11 @@ impl Gateway {
                 let subject = format!("listener.{listener}");
                 self.events.push(Level::Error, "accept_failed", &subject, &error);
             }
+            Report::ProxyRefused { listener, peer, refusal } => {
+                let subject = format!("listener.{listener}");
+                let reason = format!("{} {}", peer.to_canonical(), refusal.explain());
+                self.events.push(Level::Warn, "proxy_header_refused", &subject, &reason);
+            }
         }
     }
 
@@ -370,6 +376,10 @@ impl Gateway {
                     ("connections".to_owned(), counts.rejected_connections),
                     ("connections_per_ip".to_owned(), counts.rejected_per_ip),
                 ],
+                proxy_refused: match listener.proxy_protocol {
+                    true => proxy_refused(&counts),
+                    false => Vec::new(),
+                },
                 ..ListenerStats::default()
             }
         });
@@ -432,6 +442,11 @@ impl Gateway {
         });
         stats.collect()
     }
+}
+
+fn proxy_refused(counts: &GateCounts) -> Vec<(String, u64)> {
+    let reasons = ProxyRefusal::ALL.iter().zip(counts.proxy_refused);
+    reasons.map(|(refusal, count)| (refusal.as_str().to_owned(), count)).collect()
 }
 
 /// The instances that run, as members of a pool.

@@ -29,6 +29,7 @@ mod pace;
 mod plan;
 mod pool_local;
 mod probe;
+mod proxy_header;
 mod reject;
 mod relay;
 mod resolve;

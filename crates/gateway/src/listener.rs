@@ -7,16 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use evergate_sys::clock;
 use evergate_sys::listen::BACKLOG;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::plan::Listener;
+use crate::proxy_header::ProxyRefusal;
 use crate::shard::{Report, Shard};
+use crate::trust;
 use crate::welcome;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// No more than one report of refused PROXY headers within this.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// What a client beyond a bound gets to read.
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -33,6 +39,10 @@ pub(crate) struct Gate {
     accepted: AtomicU64,
     rejected_connections: AtomicU64,
     rejected_per_ip: AtomicU64,
+    /// By [`ProxyRefusal`].
+    proxy_refused: [AtomicU64; ProxyRefusal::ALL.len()],
+    /// When the latest of them was reported, in nanoseconds; 0 if none was.
+    proxy_reported: AtomicU64,
     by_address: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -43,13 +53,15 @@ pub(crate) struct GateCounts {
     pub(crate) accepted: u64,
     pub(crate) rejected_connections: u64,
     pub(crate) rejected_per_ip: u64,
+    pub(crate) proxy_refused: [u64; ProxyRefusal::ALL.len()],
 }
 
 /// A connection that was let in; leaves when dropped.
 #[derive(Debug)]
-struct Admission {
+pub(crate) struct Admission {
     gate: Arc<Gate>,
-    address: IpAddr,
+    /// Whose connection it is, once that is known.
+    address: Option<IpAddr>,
 }
 
 /// Accepts on `socket` and serves every connection, until it is told of `closing`; whoever has
@@ -107,17 +119,26 @@ fn admit(shard: &Rc<Shard>, name: &Rc<str>, gate: &Arc<Gate>, tcp: TcpStream, pe
     let plan = shard.plan();
     // Between two plans a listener may be gone already.
     let Some(settings) = plan.plan.listeners.get(&**name) else { return };
-    let Some(admission) = gate.admit(peer.ip(), settings) else {
-        // Whoever comes in such numbers need not be waited for.
-        let _ = tcp.try_write(TURNED_AWAY);
-        return;
-    };
+    let Some(mut admission) = gate.admit(settings) else { return turn_away(&tcp) };
+    if settings.proxy_protocol {
+        if !trust::is_trusted(peer.ip(), &settings.trusted_proxies) {
+            return gate.refuse(shard, name, peer.ip(), ProxyRefusal::Untrusted);
+        }
+    } else if !admission.count_for(peer.ip(), settings) {
+        return turn_away(&tcp);
+    }
     let (shard, name, settings) = (Rc::clone(shard), Rc::clone(name), Arc::clone(settings));
     shard.connections.set(shard.connections.get() + 1);
     tokio::task::spawn_local(async move {
-        let _leave = Departure { shard: Rc::clone(&shard), _admission: admission };
-        welcome::serve(shard, tcp, &name, settings, peer).await;
+        let mut leave = Departure { shard: Rc::clone(&shard), admission };
+        welcome::serve(shard, tcp, &name, settings, peer, &mut leave.admission).await;
     });
+}
+
+/// Tells a client beyond a bound why it is not served.
+pub(crate) fn turn_away(tcp: &TcpStream) {
+    // Whoever comes in such numbers need not be waited for.
+    let _ = tcp.try_write(TURNED_AWAY);
 }
 
 /// Whether it was the connection that failed, not our ability to accept.
@@ -129,7 +150,7 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 /// Counts a connection out, also when its task panicked.
 struct Departure {
     shard: Rc<Shard>,
-    _admission: Admission,
+    admission: Admission,
 }
 
 impl Drop for Departure {
@@ -143,23 +164,29 @@ impl Drop for Departure {
 }
 
 impl Gate {
-    fn admit(self: &Arc<Self>, address: IpAddr, settings: &Listener) -> Option<Admission> {
-        let limits = &settings.limits;
-        if self.open.fetch_add(1, Relaxed) >= u64::from(limits.connections) {
+    /// Lets a connection in that is not counted for an address yet.
+    fn admit(self: &Arc<Self>, settings: &Listener) -> Option<Admission> {
+        if self.open.fetch_add(1, Relaxed) >= u64::from(settings.limits.connections) {
             self.open.fetch_sub(1, Relaxed);
             self.rejected_connections.fetch_add(1, Relaxed);
             return None;
         }
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = by_address.entry(address).or_default();
-        if *here >= limits.connections_per_ip {
-            self.open.fetch_sub(1, Relaxed);
-            self.rejected_per_ip.fetch_add(1, Relaxed);
-            return None;
+        Some(Admission { gate: Arc::clone(self), address: None })
+    }
+
+    /// Counts a connection that did not begin with a PROXY header, and reports it unless another
+    /// one has been reported lately.
+    pub(crate) fn refuse(&self, shard: &Shard, name: &str, peer: IpAddr, refusal: ProxyRefusal) {
+        self.proxy_refused[refusal as usize].fetch_add(1, Relaxed);
+        let now = clock::now().as_nanos();
+        let before = self.proxy_reported.load(Relaxed);
+        let is_due = before == 0 || now.saturating_sub(before) >= REPORT_EVERY.as_nanos() as u64;
+        let reported = &self.proxy_reported;
+        if is_due && reported.compare_exchange(before, now, Relaxed, Relaxed).is_ok() {
+            let report = Report::ProxyRefused { listener: name.to_owned(), peer, refusal };
+            // It is counted all the same.
+            let _ = shard.reports.try_send(report);
         }
-        *here += 1;
-        self.accepted.fetch_add(1, Relaxed);
-        Some(Admission { gate: Arc::clone(self), address })
     }
 
     /// The counts so far.
@@ -169,18 +196,42 @@ impl Gate {
             accepted: self.accepted.load(Relaxed),
             rejected_connections: self.rejected_connections.load(Relaxed),
             rejected_per_ip: self.rejected_per_ip.load(Relaxed),
+            proxy_refused: std::array::from_fn(|at| self.proxy_refused[at].load(Relaxed)),
         }
+    }
+}
+
+impl Admission {
+    /// Counts the connection for `address`; `false` if that has too many already.
+    pub(crate) fn count_for(&mut self, address: IpAddr, settings: &Listener) -> bool {
+        debug_assert!(self.address.is_none(), "a connection belongs to one address");
+        let mut by_address = self.gate.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = by_address.entry(address).or_default();
+        if *here >= settings.limits.connections_per_ip {
+            self.gate.rejected_per_ip.fetch_add(1, Relaxed);
+            return false;
+        }
+        *here += 1;
+        self.gate.accepted.fetch_add(1, Relaxed);
+        self.address = Some(address);
+        true
+    }
+
+    /// What it was let in by.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         self.gate.open.fetch_sub(1, Relaxed);
+        let Some(address) = &self.address else { return };
         let mut by_address = self.gate.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = by_address.get_mut(&self.address) {
+        if let Some(here) = by_address.get_mut(address) {
             *here -= 1;
             if *here == 0 {
-                by_address.remove(&self.address);
+                by_address.remove(address);
             }
         }
     }

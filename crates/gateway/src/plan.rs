@@ -107,6 +107,8 @@ pub(crate) struct Pool {
     pub connect_timeout: Duration,
     /// Idle connections kept per thread and endpoint.
     pub keepalive: usize,
+    /// Whether connections begin with a PROXY header; each then serves one request.
+    pub proxy_protocol: bool,
     /// Which failures are tried again.
     pub retry: retry::Policy,
     /// When failures eject.
@@ -128,6 +130,8 @@ pub(crate) struct Listener {
     pub name: String,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: bool,
     /// Bounds, as configured.
     pub limits: config::Limits,
     /// Bounds on heads.
@@ -345,7 +349,8 @@ fn compile_pool(
         weights,
         origins,
         connect_timeout: pool.connect_timeout,
-        keepalive: pool.keepalive as usize,
+        keepalive: if pool.proxy_protocol { 0 } else { pool.keepalive as usize },
+        proxy_protocol: pool.proxy_protocol,
         retry: pool.retry,
         outlier: pool.outlier,
         all_down: pool.all_down,
@@ -359,6 +364,7 @@ fn compile_listener(name: &str, listener: &config::Listener) -> Listener {
     Listener {
         name: name.to_owned(),
         trusted_proxies: listener.trusted_proxies.clone(),
+        proxy_protocol: listener.proxy_protocol,
         limits: listener.limits,
         heads: http1::Limits {
             head_bytes_max: listener.limits.header as usize,

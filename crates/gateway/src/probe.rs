@@ -10,6 +10,8 @@ use evergate_core::http1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::proxy_header;
+
 /// Bounds on the head of a check's response.
 const LIMITS: http1::Limits =
     http1::Limits { head_bytes_max: 16 * 1024, fields_max: 100, uri_bytes_max: 0 };
@@ -19,11 +21,15 @@ pub(crate) async fn perform(
     address: SocketAddr,
     authority: &str,
     probe: &Probe,
+    proxy_protocol: bool,
     timeout: Duration,
 ) -> Result<(), String> {
     let checking = async {
         let connected = TcpStream::connect(address).await;
-        let stream = connected.map_err(|error| format!("cannot connect: {}", plain(&error)))?;
+        let mut stream = connected.map_err(|error| format!("cannot connect: {}", plain(&error)))?;
+        if proxy_protocol {
+            proxy_header::introduce(&mut stream, None).await.map_err(broken)?;
+        }
         match probe {
             Probe::Tcp => Ok(()),
             Probe::Http { path, host, expect } => {
@@ -47,7 +53,6 @@ async fn get(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evergate-check\r\n\
          Accept: */*\r\nConnection: close\r\n\r\n"
     );
-    let broken = |error: std::io::Error| format!("connection broken: {}", plain(&error));
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
     let mut received = Vec::with_capacity(1024);
     let mut head = ResponseHead::default();
@@ -68,6 +73,10 @@ async fn get(
     } else {
         Err(format!("status {}", head.status))
     }
+}
+
+fn broken(error: std::io::Error) -> String {
+    format!("connection broken: {}", plain(&error))
 }
 
 /// The error without the operating system's number.

@@ -5,6 +5,7 @@
 //! by message.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::endpoint::Endpoint;
 use crate::issuance::SharedIssuance;
 use crate::plan::Plan;
 use crate::pool_local::{PoolLocal, RouteLocal};
+use crate::proxy_header::ProxyRefusal;
 use crate::splice::Pipes;
 use crate::timers::Timers;
 
@@ -49,6 +51,15 @@ pub(crate) enum Report {
         listener: String,
         /// Why.
         error: String,
+    },
+    /// A connection did not begin with the PROXY header that it has to begin with.
+    ProxyRefused {
+        /// Listener.
+        listener: String,
+        /// Who sent it.
+        peer: IpAddr,
+        /// Why.
+        refusal: ProxyRefusal,
     },
 }
 

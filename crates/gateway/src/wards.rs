@@ -141,7 +141,7 @@ impl Wards {
                     self.timetable.insert((now + CROWDED_WAIT, uid, what));
                 }
                 What::Check(index) => self.check(plan, uid, index, now, rng),
-                What::Connect => self.start(uid, What::Connect, Probe::Tcp, CONNECT_TIMEOUT),
+                What::Connect => self.start(plan, uid, What::Connect, Probe::Tcp, CONNECT_TIMEOUT),
             }
         }
     }
@@ -284,18 +284,21 @@ impl Wards {
         let delay = next_check_delay(check.policy.every, ward.health.pace(index), rng);
         self.timetable.insert((now + delay, uid, What::Check(index)));
         let (probe, timeout) = (check.probe.clone(), check.policy.timeout);
-        self.start(uid, What::Check(index), probe, timeout);
+        self.start(plan, uid, What::Check(index), probe, timeout);
     }
 
     /// Starts a probe; its result comes back over the channel, which always has room for it.
-    fn start(&mut self, uid: u64, what: What, probe: Probe, timeout: Duration) {
+    fn start(&mut self, plan: &Plan, uid: u64, what: What, probe: Probe, timeout: Duration) {
+        let Some(pool) = plan.pools.iter().find(|pool| pool.holds(uid)) else { return };
         let Some(ward) = self.wards.get(&uid) else { return };
         let Some(address) = ward.endpoint.address else { return };
         let (endpoint, policy) = (Arc::clone(&ward.endpoint), ward.policies);
+        let greets = pool.proxy_protocol;
         self.probing += 1;
         let results = self.results.clone();
         tokio::spawn(async move {
-            let outcome = probe::perform(address, &endpoint.authority, &probe, timeout).await;
+            let outcome =
+                probe::perform(address, &endpoint.authority, &probe, greets, timeout).await;
             // Nobody hears it when the gateway is gone.
             let _ = results.send(Checked { uid, what, policy, outcome }).await;
         });

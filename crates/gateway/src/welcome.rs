@@ -11,7 +11,9 @@ use tokio::net::TcpStream;
 
 use crate::caller::Caller;
 use crate::http1::server;
+use crate::listener::{self, Admission};
 use crate::plan::Listener;
+use crate::proxy_header;
 use crate::shard::Shard;
 use crate::wire::Wire;
 
@@ -22,8 +24,46 @@ pub(crate) async fn serve(
     name: &str,
     settings: Arc<Listener>,
     peer: SocketAddr,
+    admission: &mut Admission,
 ) {
-    let caller = Caller::plain(peer);
-    let wire = Wire::new(tcp);
+    let mut caller = Caller::plain(peer);
+    caller.destination = tcp.local_addr().ok();
+    let mut wire = Wire::new(tcp);
+    if settings.proxy_protocol {
+        // Boxed, so that it takes no room in the futures of those who do not want it.
+        let announcing = announce(&shard, wire, &settings, admission, &mut caller);
+        match Box::pin(announcing).await {
+            Some(announced) => wire = announced,
+            None => return,
+        }
+    }
     server::serve(shard, wire, name, settings, caller).await;
+}
+
+/// Lets the proxy in front say who the caller is; none if the connection ends here.
+async fn announce(
+    shard: &Shard,
+    mut wire: Wire,
+    settings: &Listener,
+    admission: &mut Admission,
+    caller: &mut Caller,
+) -> Option<Wire> {
+    let received = match proxy_header::receive(shard, &mut wire).await {
+        Ok(received) => received?,
+        Err(refusal) => {
+            admission.gate().refuse(shard, &settings.name, caller.peer.ip(), refusal);
+            return None;
+        }
+    };
+    if let Some(ends) = received.ends {
+        (caller.peer, caller.destination) = (ends.source, Some(ends.destination));
+    }
+    caller.announced = received.announced;
+    if !admission.count_for(caller.peer.ip(), settings) {
+        if let Some(tcp) = wire.plaintext() {
+            listener::turn_away(tcp);
+        }
+        return None;
+    }
+    Some(wire.with_early(received.early))
 }

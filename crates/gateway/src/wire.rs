@@ -13,6 +13,15 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) struct Wire {
     tcp: TcpStream,
+    /// Received before anybody knew whom it is for; it comes before what the socket has.
+    early: Option<Box<Early>>,
+}
+
+/// Bytes that are read again.
+#[derive(Debug)]
+struct Early {
+    bytes: Vec<u8>,
+    read: usize,
 }
 
 impl Wire {
@@ -20,7 +29,16 @@ impl Wire {
     pub(crate) fn new(tcp: TcpStream) -> Self {
         // A socket that cannot be set up so still works, only slower.
         let _ = tcp.set_nodelay(true);
-        Self { tcp }
+        Self { tcp, early: None }
+    }
+
+    /// A wire whose reader gets to see `bytes` next, before all else.
+    pub(crate) fn with_early(mut self, bytes: Vec<u8>) -> Self {
+        debug_assert!(self.early.is_none(), "there is one reader at a time");
+        if !bytes.is_empty() {
+            self.early = Some(Box::new(Early { bytes, read: 0 }));
+        }
+        self
     }
 
     /// Reads into `buffer`; 0 is the end of the stream.
@@ -29,9 +47,24 @@ impl Wire {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if self.early.is_some() {
+            return Poll::Ready(Ok(self.read_early(buffer)));
+        }
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn read_early(&mut self, buffer: &mut [u8]) -> usize {
+        let Some(early) = &mut self.early else { return 0 };
+        let rest = &early.bytes[early.read..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        early.read += count;
+        if early.read == early.bytes.len() {
+            self.early = None;
+        }
+        count
     }
 
     /// Writes what the socket takes.
@@ -73,6 +106,9 @@ impl Wire {
 
     /// Whether the peer is silent and still there, as an idle connection must be.
     pub(crate) fn is_quiet(&mut self) -> bool {
+        if self.early.is_some() {
+            return false;
+        }
         let mut cx = Context::from_waker(std::task::Waker::noop());
         if self.tcp.poll_read_ready(&mut cx).is_pending() {
             return true;
@@ -83,7 +119,7 @@ impl Wire {
 
     /// The socket, if its bytes may be moved inside the kernel.
     pub(crate) fn plaintext(&self) -> Option<&TcpStream> {
-        Some(&self.tcp)
+        self.early.is_none().then_some(&self.tcp)
     }
 }
 

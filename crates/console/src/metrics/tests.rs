@@ -34,6 +34,7 @@ fn full() -> Stats {
             connections_max: 20_000,
             accepted: 100,
             rejected: vec![("connections".into(), 0), ("connections_per_ip".into(), 7)],
+            proxy_refused: vec![("untrusted".into(), 2)],
             ..ListenerStats::default()
         }],
         routes: vec![RouteStats {
@@ -79,6 +80,7 @@ fn every_metric_of_a_busy_node_is_shown() {
         "evergate_build_info{version=\"0.1.0\"} 1",
         r#"evergate_requests_total{route="api",pool="p\"o\\o\nl",code="503"} 1"#,
         "evergate_listener_rejected_total{listener=\"web\",reason=\"connections_per_ip\"} 7",
+        "evergate_proxy_protocol_refused_total{listener=\"web\",reason=\"untrusted\"} 2",
         "evergate_server_weight{pool=\"shop\",server=\"shop/0\"} 1.5",
         "evergate_config_reloads_total{outcome=\"refused\"} 1",
         "evergate_config_last_reload_successful 0",
