@@ -106,10 +106,7 @@ fn decode_domains(section: &Section<'_>) -> Vec<String> {
     for item in value.items() {
         let Some(name) = item.parsed(domain) else { continue };
         if domains.contains(&name) {
-            item.report(
-                Diagnostic::error("duplicate-item", format!("`{}` stands here twice", item.path))
-                    .help("keep one of them"),
-            );
+            item.refuse_twice();
         } else {
             domains.push(name);
         }
@@ -130,7 +127,11 @@ pub(crate) fn warn(reader: &Reader<'_>, config: &Config) {
         let mut fit = config.listeners.values().filter(|listener| is_fit(listener));
         fit.any(|listener| listener.bind.iter().any(|address| address.port() == port))
     };
-    for (name, acme) in &config.acme {
+    let is_used = |name: &String| {
+        let mut tls = config.listeners.values().filter_map(|listener| listener.tls.as_ref());
+        tls.any(|tls| tls.acme.as_ref() == Some(name))
+    };
+    for (name, acme) in config.acme.iter().filter(|(name, _)| is_used(name)) {
         let (port, what, is_there) = match acme.challenge {
             Challenge::TlsAlpn01 => {
                 (TLS_PORT, "with `tls`", listens(TLS_PORT, |listener| listener.tls.is_some()))

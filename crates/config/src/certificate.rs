@@ -4,7 +4,10 @@
 //! cannot be served must not be found out by clients. What time does to certificates is a warning,
 //! for the clock may be as wrong as the certificate.
 
-use evergate_pki::{Authorities, Identity, IdentityError, PemError, Revocations};
+use evergate_pki::{
+    Authorities, Identity, IdentityError, OcspError, OcspResponse, Particulars, PemError,
+    Revocations, day,
+};
 
 use crate::diagnostic::Diagnostic;
 use crate::keys::{Absent, Key, Kind, key};
@@ -19,6 +22,9 @@ const IDENTITY_BYTES_MAX: usize = 64 * 1024;
 const AUTHORITIES_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a revocation list.
 const REVOCATIONS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A certificate that ends so soon is worth a warning, in seconds: those who renew do it earlier.
+const ENDS_SOON: u64 = 14 * 24 * 3600;
 
 /// Permissions that nobody but the owner may have on a key, beside the group's to read.
 const EXPOSED: u32 = 0o026;
@@ -58,12 +64,15 @@ pub(crate) fn pair(section: &Section<'_>) -> Option<Certificate> {
     refuse_exposed(&key, &secret.found);
     let chain = chain?;
     match Identity::parse(&chain.bytes, &secret.bytes) {
-        Ok(identity) => Some(Certificate {
-            identity,
-            cert: chain.found.path,
-            key: secret.found.path,
-            ocsp: None,
-        }),
+        Ok(identity) => {
+            warn_of_life(&cert, &chain.found, identity.particulars());
+            Some(Certificate {
+                identity,
+                cert: chain.found.path,
+                key: secret.found.path,
+                ocsp: None,
+            })
+        }
         Err(error) => {
             refuse(&error, (&cert, &chain), (&key, &secret));
             None
@@ -77,6 +86,7 @@ pub(crate) fn served(section: &Section<'_>) -> Option<Certificate> {
     let Some(value) = section.get("ocsp") else { return certificate };
     let FileRead { found, bytes } = value.file(IDENTITY_BYTES_MAX)?;
     let certificate = certificate?;
+    check_ocsp(&value, &found, &bytes, &certificate);
     Some(Certificate {
         identity: certificate.identity.with_ocsp(bytes),
         ocsp: Some(found.path),
@@ -129,6 +139,111 @@ fn refuse_exposed(value: &Value<'_>, found: &Found) {
     );
 }
 
+/// Warns of a certificate that clients do not believe, or soon will not.
+fn warn_of_life(value: &Value<'_>, found: &Found, certificate: &Particulars) {
+    let Some(now) = value.reader.files.now() else { return };
+    let Particulars { not_before, not_after, .. } = certificate;
+    let shown = &found.shown;
+    let life = not_after.saturating_sub(*not_before);
+    let left = not_after.saturating_sub(now);
+    let warning = if now < *not_before {
+        Diagnostic::warning(
+            "certificate-not-yet-valid",
+            format!("the certificate in {shown} is not good before {}", day(*not_before)),
+        )
+        .help("clients refuse it until then; is the clock of this machine right? (see `date`)")
+    } else if now > *not_after {
+        Diagnostic::warning(
+            "certificate-expired",
+            format!("the certificate in {shown} ended on {}", day(*not_after)),
+        )
+        .help("clients refuse it: put a new one in its place, which Evergate notices by itself")
+    } else if left < ENDS_SOON.min(life / 3) {
+        Diagnostic::warning(
+            "certificate-expires",
+            format!("the certificate in {shown} ends on {}, {}", day(*not_after), in_time(left)),
+        )
+        .help("put a new one in its place, which Evergate notices by itself")
+    } else {
+        return;
+    };
+    value.report(warning);
+}
+
+/// `in 9 days`, `in 5 hours`.
+fn in_time(seconds: u64) -> String {
+    const HOUR: u64 = 3600;
+    const DAY: u64 = 24 * HOUR;
+    let (count, unit) = match seconds {
+        0..HOUR => return "within the hour".to_owned(),
+        HOUR..DAY => (seconds / HOUR, "hour"),
+        DAY.. => (seconds / DAY, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("in {count} {unit}{plural}")
+}
+
+fn check_ocsp(value: &Value<'_>, found: &Found, der: &[u8], certificate: &Certificate) {
+    let shown = &found.shown;
+    let now = value.reader.files.now();
+    match OcspResponse::read(der, &certificate.identity.particulars().serial) {
+        Ok(OcspResponse { next_update: Some(until) }) if now.is_some_and(|now| now > until) => {
+            let message = format!("the OCSP response in {shown} ended on {}", day(until));
+            value
+                .report(Diagnostic::warning("ocsp-expired", message).help(
+                    "fetch a new one, with each day at best: `openssl ocsp -respout FILE …`",
+                ));
+        }
+        Ok(OcspResponse { next_update: _ }) => {}
+        Err(error) => {
+            let message = format!("the OCSP response in {shown} cannot be used: {error}");
+            let help = match error {
+                OcspError::Form | OcspError::Status(_) | OcspError::OtherCertificate => {
+                    "fetch the one of this certificate: `openssl ocsp -respout FILE …`"
+                }
+                OcspError::Revoked | OcspError::Unknown => {
+                    "have a new certificate made; clients refuse this one"
+                }
+            };
+            value.report(Diagnostic::error("bad-ocsp", message).help(help));
+        }
+    }
+}
+
+/// Warns of certificates of one listener that are good for nobody.
+pub(crate) fn warn_of_names(certs: &[(Value<'_>, Certificate)]) {
+    let shown = |value: &Value<'_>| value.found().map(|found| found.shown).unwrap_or_default();
+    for (at, (value, certificate)) in certs.iter().enumerate() {
+        let names = &certificate.identity.particulars().names;
+        if names.is_empty() {
+            let message = format!("the certificate in {} is good for no name", shown(value));
+            value.report(
+                Diagnostic::warning("certificate-without-names", message)
+                    .help("have one made with the names of the site as subjectAltName"),
+            );
+        }
+        let algorithm = certificate.identity.certified().key.algorithm();
+        let earlier = certs[..at].iter().find_map(|(earlier, other)| {
+            // Of two kinds of keys, each client gets the one that it can check.
+            let is_twin = other.identity.certified().key.algorithm() == algorithm;
+            let others = &other.identity.particulars().names;
+            let shared = names.iter().find(|name| others.contains(name));
+            shared.filter(|_| is_twin).map(|name| (earlier, name))
+        });
+        let Some((earlier, name)) = earlier else { continue };
+        let message = format!(
+            "the certificates in {} and {} are both for `{name}`: clients get the first",
+            shown(earlier),
+            shown(value)
+        );
+        value.report(
+            Diagnostic::warning("certificate-overlap", message)
+                .see(value.reader.locate(earlier.place()), "the first")
+                .help("remove one of the two"),
+        );
+    }
+}
+
 fn refuse(
     error: &IdentityError,
     (cert, chain): (&Value<'_>, &FileRead),
@@ -136,6 +251,20 @@ fn refuse(
 ) {
     let (chain, secret) = (&chain.found, &secret.found);
     match error {
+        IdentityError::Chain(PemError::Other(_, "private key")) => {
+            let message = format!("{} holds a private key, not a certificate", chain.shown);
+            cert.report(
+                Diagnostic::error("bad-certificate", message)
+                    .help("name the certificate here, and the key under `key`"),
+            );
+        }
+        IdentityError::Key(PemError::Other(_, "certificate")) => {
+            let message = format!("{} holds a certificate, not a private key", secret.shown);
+            key.report(
+                Diagnostic::error("bad-key", message)
+                    .help("name the key here, and the certificate under `cert`"),
+            );
+        }
         IdentityError::Chain(error) => {
             let message = format!("the certificate in {} cannot be used: {error}", chain.shown);
             cert.report(help_pem(Diagnostic::error("bad-certificate", message), error, chain));
@@ -179,15 +308,10 @@ fn refuse(
 fn help_pem(diagnostic: Diagnostic, error: &PemError, found: &Found) -> Diagnostic {
     let shown = &found.shown;
     match error {
-        PemError::Nothing(_) | PemError::Broken(_) => {
+        PemError::Broken(_) => diagnostic.help("it was cut or changed: write the file anew"),
+        PemError::Nothing(_) => {
             diagnostic.help("PEM begins with a line such as `-----BEGIN CERTIFICATE-----`; is it \
                              the file you meant?")
-        }
-        PemError::Other("certificate", "private key") => {
-            diagnostic.help("name the certificate here, and the key under `key`")
-        }
-        PemError::Other("private key", "certificate") => {
-            diagnostic.help("name the key here, and the certificate under `cert`")
         }
         PemError::Other(..) => diagnostic.help("is it the file you meant?"),
         PemError::Der => diagnostic.help(format!(

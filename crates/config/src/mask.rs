@@ -22,6 +22,10 @@ const HARMLESS: &str = "proxy_pass";
 /// Names behind which they are known, if the file cannot be parsed.
 const KNOWN: [&str; 2] = ["operator", "viewer"];
 
+/// What each section of PEM begins and ends with.
+const PEM_BEGIN: &str = "-----BEGIN ";
+const PEM_END: &str = "-----END ";
+
 /// What is never a secret: `credentials` of CORS is one of these.
 const SWITCHES: [&str; 6] = ["true", "false", "yes", "no", "on", "off"];
 
@@ -72,12 +76,18 @@ fn walk(table: &DeTable<'_>, keys: &'static [Key], spans: &mut Vec<Range<usize>>
                     each_table(child, &mut |table| walk(table, keys, spans));
                 }
             }),
+            Some(Kind::Path) if holds_pem(value) => scalars(value, spans),
             Some(Kind::Map(..) | Kind::Later) => suspects(value, spans),
             None if secrets_here || is_suspect(name.get_ref()) => scalars(value, spans),
             None => suspects(value, spans),
             Some(_) => {}
         }
     }
+}
+
+/// Whether it is a certificate or a key where its path should stand.
+fn holds_pem(value: &Spanned<DeValue<'_>>) -> bool {
+    value.get_ref().as_str().is_some_and(|text| text.contains(PEM_BEGIN))
 }
 
 /// The table itself, or those in a list.
@@ -117,9 +127,14 @@ fn suspect_lines(text: &str, spans: &mut Vec<Range<usize>>) {
     let mut start = 0;
     let mut open = false;
     let mut in_section = false;
+    let mut in_pem = false;
     for line in text.split_inclusive('\n') {
         let trimmed = line.trim_start();
-        if trimmed.starts_with('[') && !open {
+        in_pem |= line.contains(PEM_BEGIN);
+        if in_pem {
+            spans.push(start..start + line.len());
+            in_pem = !line.contains(PEM_END);
+        } else if trimmed.starts_with('[') && !open {
             in_section = is_suspect(trimmed);
         } else if let Some(at) = suspect_value(line, in_section || open) {
             let value = &line[at..];
@@ -201,6 +216,9 @@ mod tests {
             assert!(!blotted.contains("hush"), "{blotted}");
             assert_eq!(blotted.len(), text.len());
         }
+        let pem = "[listener.web]\nkey = \"\"\"\n-----BEGIN PRIVATE KEY-----\nhush\n\
+            -----END PRIVATE KEY-----\n\"\"\"\n[pool.a\n";
+        assert!(!blot(pem).contains("hush") && blot(pem).contains("pool"), "{}", blot(pem));
         for text in ["[pool.a\nservers = \"seen\"\n", "credentials = yes\n"] {
             assert_eq!(&*blot(text), text);
         }

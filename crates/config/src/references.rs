@@ -37,11 +37,13 @@ fn resolve(reader: &Reader<'_>, reference: &Reference) {
         return;
     }
     let word = noun.word();
+    let spoken = if *noun == Noun::Acme { "section" } else { word };
+    let shown = if *noun == Noun::Acme { format!("[acme.{name}]") } else { name.clone() };
     let places = reader.places.borrow();
     let known: Vec<&str> =
         places.keys().filter(|(other, _)| other == noun).map(|(_, name)| name.as_str()).collect();
     if let Some(from) = &reference.from {
-        let message = format!("there is no {word} of the name that `{from}` stands for");
+        let message = format!("there is no {spoken} of the name that `{from}` stands for");
         let help = format!("let it stand for one of: {}", known.join(", "));
         let diagnostic = Diagnostic::error("unknown-reference", message);
         let place = reader.locate(reference.place);
@@ -53,7 +55,7 @@ fn resolve(reader: &Reader<'_>, reference: &Reference) {
         None => format!("write a section `[{word}.{name}]`, or name one of: {}", known.join(", ")),
     };
     reader.report(
-        Diagnostic::error("unknown-reference", format!("there is no {word} `{name}`"))
+        Diagnostic::error("unknown-reference", format!("there is no {spoken} `{shown}`"))
             .at(reader.locate(reference.place))
             .about(&reference.path)
             .help(help),

@@ -8,7 +8,6 @@ use crate::keys::{Absent, Key, Kind, key};
 use crate::model::{Coding, Root, Static, Symlinks};
 use crate::nearest::nearest;
 use crate::reader::{Fault, Section};
-use crate::value::Value;
 
 const CODINGS: [&str; 3] = ["zstd", "br", "gzip"];
 
@@ -125,19 +124,12 @@ fn decode_compress(section: &Section<'_>) -> Vec<Coding> {
     for item in section.items("compress") {
         let Some(coding) = item.parsed(coding) else { continue };
         if codings.contains(&coding) {
-            refuse_twice(&item);
+            item.refuse_twice();
         } else {
             codings.push(coding);
         }
     }
     codings
-}
-
-fn refuse_twice(item: &Value<'_>) {
-    item.report(
-        Diagnostic::error("duplicate-item", format!("`{}` stands here twice", item.path))
-            .help("keep one of them"),
-    );
 }
 
 fn coding(text: &str) -> Result<Coding, Fault> {
@@ -175,9 +167,10 @@ fn decode_cache_control(section: &Section<'_>) -> Vec<(String, String)> {
 fn pattern(text: &str) -> Result<String, Fault> {
     let fault = |complaint: &str| Fault::new("bad-pattern", complaint);
     if !text.starts_with(['/', '*']) {
-        return Err(fault("begins with neither `/` nor `*`").help(format!(
-            "write \"/{text}\" for what is right below the root, \"*{text}\" for what ends so"
-        )));
+        let meant = if text.starts_with('.') { '*' } else { '/' };
+        return Err(
+            fault("begins with neither `/` nor `*`").help(format!("write \"{meant}{text}\""))
+        );
     }
     if text.chars().any(char::is_control) {
         return Err(fault("holds a control character"));

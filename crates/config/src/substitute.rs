@@ -97,9 +97,11 @@ impl Value<'_> {
     /// The path that is written here; it starts from the file that it is written in.
     pub(crate) fn found(&self) -> Option<Found> {
         let Words { text, from } = self.words()?;
-        if text.is_empty() || text.contains('\0') {
+        if text.is_empty() || text.contains(char::is_control) {
+            // It is not shown: somebody may have pasted a key.
             let message = format!("`{}` is no path", self.path);
-            self.report(Diagnostic::error("bad-path", message).help("write where the file is"));
+            let help = "write where it is, such as \"/etc/evergate/web.pem\", not what is in it";
+            self.report(Diagnostic::error("bad-path", message).help(help));
             return None;
         }
         let found = Found::at(self.beside(&text));

@@ -6,6 +6,7 @@ use crate::duration;
 use crate::keys::{Absent, Key, Kind, Noun, key};
 use crate::model::{Certificate, ClientAuth, Tls, TlsVersion};
 use crate::reader::Section;
+use crate::value::Value;
 
 /// `tls`
 pub(crate) static KEYS: &[Key] = &[
@@ -58,11 +59,16 @@ pub(crate) static KEYS: &[Key] = &[
 
 /// Decodes `tls`.
 pub(crate) fn decode(section: &Section<'_>) -> Tls {
-    let certs: Vec<Certificate> = section
+    let certs: Vec<(Value<'_>, Certificate)> = section
         .items("certs")
-        .iter()
-        .filter_map(|item| certificate::served(&item.section()?))
+        .into_iter()
+        .filter_map(|item| {
+            let section = item.section()?;
+            let certificate = certificate::served(&section);
+            Some((section.get("cert")?, certificate?))
+        })
         .collect();
+    certificate::warn_of_names(&certs);
     let no_certs =
         !section.has("certs") || section.get("certs").is_some_and(|certs| certs.is_empty_list());
     if no_certs && !section.has("acme") {
@@ -81,7 +87,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Tls {
     });
     check_clients(section, client_auth);
     Tls {
-        certs,
+        certs: certs.into_iter().map(|(_, certificate)| certificate).collect(),
         acme: section.get("acme").and_then(|value| value.refer()),
         client_auth,
         client_ca: section.get("client_ca").and_then(|value| certificate::authorities(&value)),

@@ -171,6 +171,14 @@ impl<'r> Value<'r> {
         });
     }
 
+    /// Reports that the same text stands in the list before it.
+    pub(crate) fn refuse_twice(&self) {
+        let fault = Fault::new("duplicate-item", "stands here twice").help("keep one of them");
+        if let Some(words) = self.words() {
+            self.refuse(&words, fault);
+        }
+    }
+
     /// A number within the described bounds.
     pub(crate) fn number(&self) -> Option<u64> {
         let fits = |number: &u64| match self.kind {

@@ -4,13 +4,17 @@
 //! The configuration uses it to refuse what cannot work, the gateway to serve what can.
 
 mod authorities;
+mod day;
 mod identity;
+mod ocsp;
 mod pem;
 mod provider;
 mod revocations;
 
 pub use authorities::Authorities;
+pub use day::day;
 pub use identity::{Identity, IdentityError, Particulars};
+pub use ocsp::{OcspError, OcspResponse};
 pub use pem::PemError;
 pub use provider::{PROVIDER_NAME, provider};
 pub use revocations::Revocations;

@@ -94,7 +94,7 @@ fn broken(text: &[u8], wanted: &'static str, error: &Error) -> PemError {
     match error {
         Error::NoItemsFound => instead(text, wanted),
         Error::MissingSectionEnd { end_marker } => PemError::Broken(format!(
-            "the line `{}` is missing",
+            "the line `-----END {}-----` is missing",
             String::from_utf8_lossy(end_marker).trim_end()
         )),
         Error::IllegalSectionStart { line } => PemError::Broken(format!(

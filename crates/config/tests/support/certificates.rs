@@ -46,17 +46,28 @@ fn make() -> BTreeMap<&'static str, Vec<u8>> {
         ("nameless.pem", &[], GOOD),
     ];
     for (name, names, life) in certificates {
-        let params = self::params(names, life);
+        let mut params = self::params(names, life);
+        params.serial_number = Some(SerialNumber::from(0x1234));
         let certificate = params.signed_by(&key, &ca).expect("it can be signed");
         files.insert(name, (certificate.pem() + &ca.pem()).into_bytes());
         if name == "web.pem" {
             files.insert("web.der", certificate.der().to_vec());
         }
     }
-    let twin = self::params(&["api.example.org"], GOOD);
+    let mut twin = self::params(&["api.example.org"], GOOD);
+    twin.serial_number = Some(SerialNumber::from(0x4321));
     let twin = twin.signed_by(&ed25519, &ca).expect("it can be signed");
     files.insert("twin.pem", twin.pem().into_bytes());
     files.insert("twin.key", ed25519.serialize_pem().into_bytes());
+
+    for (name, serial, state, until) in [
+        ("web.ocsp", [0x12, 0x34], [0x80, 0], b"20261201000000Z"),
+        ("twin.ocsp", [0x43, 0x21], [0x80, 0], b"20261201000000Z"),
+        ("old.ocsp", [0x12, 0x34], [0x80, 0], b"20261101000000Z"),
+        ("revoked.ocsp", [0x12, 0x34], [0xa1, 0], b"20261201000000Z"),
+    ] {
+        files.insert(name, ocsp(serial, state, until));
+    }
 
     let pem = key.serialize_pem();
     for name in ["web.key", "public.key", "shared.key", "open.key", "group.key"] {
@@ -77,6 +88,22 @@ const ODD_KEY: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VuBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f
 -----END PRIVATE KEY-----
 ";
+
+/// An OCSP response (RFC 6960), without the signature that only clients look at.
+fn ocsp(serial: [u8; 2], state: [u8; 2], until: &[u8; 15]) -> Vec<u8> {
+    let value = |tag: u8, parts: &[&[u8]]| {
+        let content = parts.concat();
+        let length = u8::try_from(content.len()).expect("it is short");
+        [&[tag, length], &*content].concat()
+    };
+    let id = [&*value(0x30, &[]), &value(4, &[]), &value(4, &[]), &value(2, &[&serial])];
+    let time = value(0x18, &[b"20261101000000Z"]);
+    let next = value(0xa0, &[&value(0x18, &[until])]);
+    let answer = value(0x30, &[&value(0x30, &id), &state, &time, &next]);
+    let data = value(0x30, &[&value(0xa2, &[]), &time, &value(0x30, &[&answer])]);
+    let typed = value(0x30, &[&[6, 1, 0x2a], &value(4, &[&value(0x30, &[&data])])]);
+    value(0x30, &[&[10, 1, 0], &value(0xa0, &[&typed])])
+}
 
 fn params(names: &[&str], (from, until): (Date, Date)) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
