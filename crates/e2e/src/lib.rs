@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 pub mod binary;
+pub mod certificates;
 pub mod client;
 pub mod message;
 pub mod node;
@@ -13,6 +14,7 @@ pub mod origin;
 pub mod place;
 pub mod program;
 
+pub use certificates::Ca;
 pub use client::Client;
 pub use message::{Broken, Response};
 pub use node::{Node, Outputs, Setup};

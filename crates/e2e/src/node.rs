@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use evergate_sys::signal::{self, Signal};
 use serde_json::Value;
 
+use crate::certificates::Issued;
 use crate::{LOOK_EVERY, PATIENCE, binary};
 
 /// The name of every node, as `Via` shows it.
@@ -111,6 +112,12 @@ impl Setup {
     pub fn private_file(mut self, name: &str, text: &str) -> Self {
         self.private_files.push((name.to_owned(), text.to_owned()));
         self
+    }
+
+    /// With a certificate in `NAME.pem` and its key in `NAME.key`.
+    pub fn certificate(self, name: &str, issued: &Issued) -> Self {
+        let with_cert = self.file(&format!("{name}.pem"), &issued.cert);
+        with_cert.private_file(&format!("{name}.key"), &issued.key)
     }
 
     /// With its standard output and error going there.
