@@ -62,7 +62,7 @@ impl Conditions {
     /// Whether these failures are worth another try.
     pub const fn cover(&self, failure: Failure) -> bool {
         match failure {
-            Failure::Connect | Failure::Reused | Failure::Broken => self.connect,
+            Failure::Connect | Failure::Refused | Failure::Reused | Failure::Broken => self.connect,
             Failure::Timeout => self.timeout,
             Failure::Status(500) => self.status_500,
             Failure::Status(502) => self.status_502,
@@ -79,6 +79,9 @@ pub enum Failure {
     /// No connection could be made, or the server said that it did not look at the request:
     /// nothing was sent that could have had an effect.
     Connect,
+    /// The server said that it is leaving and did not look at the request (GOAWAY); another
+    /// connection will do, also to the same server.
+    Refused,
     /// A connection kept alive from an earlier request died before any byte of the response. Most
     /// often the server had closed it while idle.
     Reused,
@@ -182,7 +185,7 @@ fn refuse(policy: &Policy, attempt: &Attempt) -> Option<GiveUp> {
         return Some(GiveUp::AttemptsSpent);
     }
     let (had_effect, answered) = match attempt.failure {
-        Failure::Connect => (false, false),
+        Failure::Connect | Failure::Refused => (false, false),
         Failure::Reused | Failure::Broken | Failure::Timeout => (true, false),
         Failure::Status(_) => (true, true),
     };
@@ -206,9 +209,8 @@ fn refuse(policy: &Policy, attempt: &Attempt) -> Option<GiveUp> {
 /// [`backoff`].
 pub fn delay(attempt: &Attempt, next: Next, rng: &mut Rng) -> Duration {
     let at_once = match (attempt.failure, next) {
-        (Failure::Connect, Next::Other) | (Failure::Reused, Next::Other | Next::Same) => {
-            attempt.number <= 1
-        }
+        (Failure::Connect, Next::Other)
+        | (Failure::Refused | Failure::Reused, Next::Other | Next::Same) => attempt.number <= 1,
         (Failure::Connect, Next::Same)
         | (Failure::Broken | Failure::Timeout | Failure::Status(_), _) => false,
     };

@@ -12,9 +12,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use evergate_config::Protocol;
 use evergate_core::head::{Method, ResponseHead};
 use evergate_core::http1::{Body, Response};
 use evergate_core::id::EndpointId;
+use evergate_core::proxy_header::Ends;
 use evergate_core::retry::{self, Failure};
 use evergate_core::time::Instant;
 use evergate_sys::clock;
@@ -26,6 +28,8 @@ use crate::http1;
 use crate::http1::forward::RequestPlan;
 use crate::http1::incoming::Progress;
 use crate::http1::outgoing::Framing;
+use crate::http2;
+use crate::http2::session::Sessions;
 use crate::pace::{Pace, TICK};
 use crate::pool_local::{EndpointLocal, PoolLocal};
 use crate::proxy_header;
@@ -127,7 +131,9 @@ pub(crate) async fn send<C: Client>(
         Ok(upstream) => upstream,
         Err(failed) => return failed,
     };
-    upstream.write_request(&shard.buffers, attempt.plan, upload.framing);
+    if let Err(fault) = upstream.write_request(&shard.buffers, attempt.plan, upload.framing) {
+        return Outcome::ClientFailed(fault);
+    }
     upload.begin(client, &mut upstream);
     client.timer().set(upload.wake_at(attempt.deadline));
     let sent_at = clock::now();
@@ -156,6 +162,11 @@ pub(crate) async fn send<C: Client>(
 async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<Upstream, Outcome> {
     let counters = &attempt.pool.counters;
     let ends = attempt.pool.pool.proxy_protocol.then(|| proxy_header::ends(attempt.plan.facts));
+    match attempt.pool.pool.protocol {
+        Protocol::Http1 => {}
+        // Rare and large: it must not take room in the future of every exchange.
+        Protocol::Http2 => return Box::pin(stream(attempt, timer, ends)).await,
+    }
     // A connection that names its client serves nobody else.
     if ends.is_none()
         && let Some(upstream) = attempt.endpoint.take_idle()
@@ -176,11 +187,50 @@ async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<Upstream, Ou
     .await;
     match dialed {
         Ok(wire) => Ok(Upstream::Http1(http1::upstream::Upstream::new(wire))),
-        Err(_) if clock::now() >= attempt.deadline => {
-            Err(Outcome::Failed { failure: Failure::Timeout, fault: UpstreamFault::Timeout })
-        }
-        Err(fault) => Err(Outcome::Failed { failure: Failure::Connect, fault }),
+        Err(fault) => Err(unreachable(attempt, fault)),
     }
+}
+
+/// A stream of a connection that others use too, or of a new one.
+async fn stream(
+    attempt: &Attempt<'_>,
+    timer: &Timer,
+    ends: Option<Ends>,
+) -> Result<Upstream, Outcome> {
+    let sessions = match ends {
+        None => Rc::clone(attempt.endpoint.sessions()),
+        // What names its client serves nobody else, and ends with the request.
+        ends => Rc::new(Sessions::naming(ends)),
+    };
+    let lease = match sessions.lease() {
+        Some(lease) => Ok(lease),
+        None => {
+            timer.set(attempt.deadline);
+            let endpoint = &attempt.endpoint.shared;
+            let mut waiting = pin!(sessions.wait(attempt.shard, attempt.pool, endpoint));
+            poll_fn(|cx| {
+                if let Poll::Ready(waited) = waiting.as_mut().poll(cx) {
+                    return Poll::Ready(waited);
+                }
+                poll_deadline(cx, timer, attempt.deadline).map(|()| Err(UpstreamFault::Timeout))
+            })
+            .await
+        }
+    };
+    let lease = lease.map_err(|fault| unreachable(attempt, fault))?;
+    if lease.reused {
+        let reuses = &attempt.pool.counters.reuses;
+        reuses.set(reuses.get() + 1);
+    }
+    Ok(Upstream::Http2(Box::new(http2::upstream::Stream::new(lease))))
+}
+
+/// There was no connection to send the request on.
+fn unreachable(attempt: &Attempt<'_>, fault: UpstreamFault) -> Outcome {
+    if clock::now() >= attempt.deadline {
+        return Outcome::Failed { failure: Failure::Timeout, fault: UpstreamFault::Timeout };
+    }
+    Outcome::Failed { failure: Failure::Connect, fault }
 }
 
 fn poll_response<C: Client>(
@@ -229,6 +279,18 @@ fn poll_response<C: Client>(
             }
             Poll::Ready(Err(HeadFault::Malformed)) => {
                 return failed(Failure::Broken, UpstreamFault::Malformed);
+            }
+            Poll::Ready(Err(HeadFault::Refused { is_leaving: true })) => {
+                return failed(Failure::Refused, UpstreamFault::Refused);
+            }
+            Poll::Ready(Err(HeadFault::Refused { is_leaving: false })) => {
+                return failed(Failure::Connect, UpstreamFault::Refused);
+            }
+            Poll::Ready(Err(HeadFault::Reset)) => {
+                return failed(Failure::Broken, UpstreamFault::Reset);
+            }
+            Poll::Ready(Err(HeadFault::NotHttp2)) => {
+                return failed(Failure::Broken, UpstreamFault::NotHttp2);
             }
             Poll::Pending => {}
         }
@@ -288,7 +350,7 @@ impl Upload {
         {
             upstream.push(replay);
         }
-        if self.framing == Framing::Chunked && self.done {
+        if self.done {
             upstream.finish(client.trailers());
         }
         if self.expects && self.received == 0 && !self.done {

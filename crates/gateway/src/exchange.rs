@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use evergate_config::Action;
+use evergate_config::{Action, Protocol};
 use evergate_core::balance::Ask;
 use evergate_core::head::{Name, RequestHead};
 use evergate_core::http1::Body;
@@ -208,6 +208,9 @@ async fn forward<C: Client>(
     edits: &Edits<'_>,
     record: &mut Record,
 ) -> Result<(), Reject> {
+    if request.upgrade && pool.pool.protocol == Protocol::Http2 {
+        return Err(Reject::Upstream(UpstreamFault::NoUpgrade));
+    }
     let deadline = request.started + route.timeout;
     client.timer().set(deadline);
     let target = rewrite::target(&route.rewrite, facts);
@@ -241,7 +244,10 @@ async fn forward<C: Client>(
         let wait = match attempt::send(&attempt, client, &mut upload).await {
             Outcome::ClientFailed(fault) => return Err(Reject::Client(fault)),
             Outcome::Failed { failure, fault } => {
-                attempt.count_failure(Duration::ZERO);
+                // A server that leaves in order has not failed.
+                if failure != Failure::Refused {
+                    attempt.count_failure(Duration::ZERO);
+                }
                 let again = again(&attempt, request, &upload, failure, false, tried.len());
                 again.ok_or(Reject::Upstream(fault))?
             }

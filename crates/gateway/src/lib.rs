@@ -23,6 +23,7 @@ mod filter;
 mod gateway;
 mod histogram;
 mod http1;
+mod http2;
 mod issuance;
 mod listener;
 mod pace;

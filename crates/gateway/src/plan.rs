@@ -119,6 +119,8 @@ pub(crate) struct Pool {
     pub slow_start: Duration,
     /// Active checks.
     pub checks: Vec<config::Check>,
+    /// What is spoken with the servers.
+    pub protocol: config::Protocol,
     /// Grows with every change of a share, so that threads know when to look.
     pub shares_changed: AtomicU64,
 }
@@ -356,6 +358,7 @@ fn compile_pool(
         all_down: pool.all_down,
         slow_start: pool.slow_start,
         checks: pool.checks.clone(),
+        protocol: pool.protocol,
         shares_changed: AtomicU64::new(0),
     }
 }

@@ -1,6 +1,6 @@
 //! What one thread keeps for each pool and route beside the shared plan.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
@@ -16,6 +16,7 @@ use evergate_core::time::Instant;
 use crate::endpoint::Endpoint;
 use crate::histogram::Histogram;
 use crate::http1;
+use crate::http2::session::Sessions;
 use crate::plan::Pool;
 use crate::upstream::Upstream;
 
@@ -48,6 +49,8 @@ pub(crate) struct PoolCounters {
 pub(crate) struct EndpointLocal {
     pub(crate) shared: Arc<Endpoint>,
     idle: RefCell<Vec<http1::upstream::Upstream>>,
+    /// Made for the first request over HTTP/2.
+    sessions: OnceCell<Rc<Sessions>>,
 }
 
 /// A route's counters.
@@ -129,6 +132,9 @@ impl PoolLocal {
             endpoint.idle.borrow_mut().retain_mut(|upstream| {
                 now - upstream.idle_since < UPSTREAM_IDLE_MAX && upstream.wire.is_quiet()
             });
+            if let Some(sessions) = endpoint.sessions.get() {
+                sessions.sweep(now, UPSTREAM_IDLE_MAX);
+            }
         }
     }
 
@@ -152,7 +158,12 @@ impl PoolLocal {
 
 impl EndpointLocal {
     fn new(shared: Arc<Endpoint>) -> Self {
-        Self { shared, idle: RefCell::default() }
+        Self { shared, idle: RefCell::default(), sessions: OnceCell::new() }
+    }
+
+    /// This thread's connections over HTTP/2.
+    pub(crate) fn sessions(&self) -> &Rc<Sessions> {
+        self.sessions.get_or_init(Rc::default)
     }
 
     /// A connection that was kept alive, if the server has not closed it.
@@ -172,7 +183,7 @@ impl EndpointLocal {
             Upstream::Http1(connection) if connection.is_clean() => {
                 self.give_idle(connection, now, max);
             }
-            Upstream::Http1(_) => {}
+            Upstream::Http1(_) | Upstream::Http2(_) => {}
         }
     }
 

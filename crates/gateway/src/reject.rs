@@ -56,6 +56,14 @@ pub(crate) enum UpstreamFault {
     Connect,
     /// The connection ended before the response head.
     Broken,
+    /// The server did not look at the request.
+    Refused,
+    /// The server gave the request up before the response head.
+    Reset,
+    /// The server does not speak HTTP/2, which its pool says it does.
+    NotHttp2,
+    /// A WebSocket was asked for, and the way to the server has none.
+    NoUpgrade,
     /// The response is not HTTP as we accept it.
     Malformed,
     /// The deadline passed.
@@ -69,11 +77,14 @@ impl Reject {
     pub(crate) const fn status(self) -> u16 {
         match self {
             Self::Client(fault) => fault.status(),
-            Self::Upstream(UpstreamFault::NoServer) => 503,
+            Self::Upstream(UpstreamFault::NoUpgrade) => 501,
+            Self::Upstream(UpstreamFault::NoServer | UpstreamFault::Refused) => 503,
             Self::Upstream(UpstreamFault::Timeout) => 504,
             Self::Upstream(
                 UpstreamFault::Connect
                 | UpstreamFault::Broken
+                | UpstreamFault::Reset
+                | UpstreamFault::NotHttp2
                 | UpstreamFault::Malformed
                 | UpstreamFault::Truncated,
             ) => 502,
@@ -88,6 +99,10 @@ impl Reject {
             Self::Upstream(UpstreamFault::NoServer) => "no_server",
             Self::Upstream(UpstreamFault::Connect) => "upstream_connect",
             Self::Upstream(UpstreamFault::Broken) => "upstream_broken",
+            Self::Upstream(UpstreamFault::Refused) => "upstream_refused",
+            Self::Upstream(UpstreamFault::Reset) => "upstream_reset",
+            Self::Upstream(UpstreamFault::NotHttp2) => "upstream_not_http2",
+            Self::Upstream(UpstreamFault::NoUpgrade) => "upstream_no_upgrade",
             Self::Upstream(UpstreamFault::Malformed) => "upstream_malformed",
             Self::Upstream(UpstreamFault::Timeout) => "upstream_timeout",
             Self::Upstream(UpstreamFault::Truncated) => "upstream_truncated",
@@ -171,6 +186,12 @@ impl fmt::Display for Reject {
             Self::Upstream(UpstreamFault::NoServer) => "no server is up",
             Self::Upstream(UpstreamFault::Connect) => "no server could be reached",
             Self::Upstream(UpstreamFault::Broken) => "the server closed the connection",
+            Self::Upstream(UpstreamFault::Refused) => "the server refused the request unseen",
+            Self::Upstream(UpstreamFault::Reset) => "the server gave the request up",
+            Self::Upstream(UpstreamFault::NotHttp2) => "the server does not speak HTTP/2",
+            Self::Upstream(UpstreamFault::NoUpgrade) => {
+                "this service is reached over HTTP/2, which carries no WebSockets here"
+            }
             Self::Upstream(UpstreamFault::Malformed) => "the server's response is malformed",
             Self::Upstream(UpstreamFault::Timeout) => "the server took too long",
             Self::Upstream(UpstreamFault::Truncated) => "the server's response broke off",

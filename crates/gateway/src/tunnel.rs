@@ -50,7 +50,7 @@ pub(crate) async fn run<C: Client>(
         up.moved = up.unsent.len() as u64;
         std::mem::swap(&mut down.unsent, unsent);
     }
-    let (mut server, early) = upstream.into_tunnel();
+    let Some((mut server, early)) = upstream.into_tunnel() else { return Moved::default() };
     down.moved = early.len() as u64;
     down.unsent.bytes.extend_from_slice(&early);
 

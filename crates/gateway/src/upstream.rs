@@ -16,6 +16,8 @@ use crate::http1;
 use crate::http1::forward::{self, RequestPlan};
 use crate::http1::incoming::{Fault, Progress};
 use crate::http1::outgoing::Framing;
+use crate::http2;
+use crate::reject::ClientFault;
 use crate::wire::Wire;
 
 /// Who a request was sent to.
@@ -27,6 +29,8 @@ use crate::wire::Wire;
 pub(crate) enum Upstream {
     /// A connection of its own.
     Http1(http1::upstream::Upstream),
+    /// A stream of a connection that others use too.
+    Http2(Box<http2::upstream::Stream>),
 }
 
 /// Why no response head came.
@@ -39,6 +43,16 @@ pub(crate) enum HeadFault {
     },
     /// It is not HTTP as we accept it.
     Malformed,
+    /// The server did not look at the request. `is_leaving`: because it takes no more of them on
+    /// this connection.
+    Refused {
+        /// Whether it would take the request on another connection.
+        is_leaving: bool,
+    },
+    /// The server gave the request up.
+    Reset,
+    /// It does not speak HTTP/2.
+    NotHttp2,
 }
 
 impl Upstream {
@@ -48,11 +62,13 @@ impl Upstream {
         buffers: &Buffers,
         plan: &RequestPlan<'_>,
         framing: Framing,
-    ) {
+    ) -> Result<(), ClientFault> {
         match self {
             Self::Http1(connection) => {
                 forward::write_request(connection.outgoing.begin(buffers, framing), plan);
+                Ok(())
             }
+            Self::Http2(stream) => stream.write_request(plan),
         }
     }
 
@@ -60,6 +76,7 @@ impl Upstream {
     pub(crate) fn push(&mut self, data: &[u8]) {
         match self {
             Self::Http1(connection) => connection.outgoing.push(data),
+            Self::Http2(stream) => stream.push(data),
         }
     }
 
@@ -67,6 +84,7 @@ impl Upstream {
     pub(crate) fn finish(&mut self, trailers: &[u8]) {
         match self {
             Self::Http1(connection) => connection.outgoing.finish(trailers),
+            Self::Http2(stream) => stream.finish(trailers),
         }
     }
 
@@ -74,6 +92,7 @@ impl Upstream {
     pub(crate) fn unsent(&self) -> usize {
         match self {
             Self::Http1(connection) => connection.outgoing.unsent.len(),
+            Self::Http2(stream) => stream.unsent(),
         }
     }
 
@@ -82,6 +101,7 @@ impl Upstream {
         match self {
             // An empty buffer is still to be given back.
             Self::Http1(connection) => connection.outgoing.unsent.bytes.capacity() > 0,
+            Self::Http2(stream) => stream.wants_flush(),
         }
     }
 
@@ -93,6 +113,7 @@ impl Upstream {
     ) -> Poll<io::Result<()>> {
         match self {
             Self::Http1(connection) => connection.poll_flush(cx, buffers),
+            Self::Http2(stream) => stream.poll_flush(cx),
         }
     }
 
@@ -106,6 +127,7 @@ impl Upstream {
     ) -> Poll<Result<Response, HeadFault>> {
         match self {
             Self::Http1(connection) => connection.poll_head(cx, buffers, method, head),
+            Self::Http2(stream) => stream.poll_head(cx, method, head),
         }
     }
 
@@ -118,6 +140,7 @@ impl Upstream {
     ) -> Poll<Result<Progress, Fault>> {
         match self {
             Self::Http1(connection) => connection.poll_body(cx, buffers, sink),
+            Self::Http2(stream) => stream.poll_body(cx, sink),
         }
     }
 
@@ -125,6 +148,7 @@ impl Upstream {
     pub(crate) fn trailers(&self) -> &[u8] {
         match self {
             Self::Http1(connection) => connection.incoming.trailers(),
+            Self::Http2(stream) => stream.trailers(),
         }
     }
 
@@ -132,6 +156,7 @@ impl Upstream {
     pub(crate) fn has_kept(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.incoming.has_kept(),
+            Self::Http2(stream) => stream.has_kept(),
         }
     }
 
@@ -140,6 +165,7 @@ impl Upstream {
     pub(crate) fn is_reused(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.reused,
+            Self::Http2(stream) => stream.is_reused(),
         }
     }
 
@@ -149,7 +175,7 @@ impl Upstream {
             Self::Http1(connection) if !connection.incoming.has_kept() => {
                 Some((connection.wire.plaintext()?, connection.incoming.remaining()?))
             }
-            Self::Http1(_) => None,
+            Self::Http1(_) | Self::Http2(_) => None,
         }
     }
 
@@ -160,17 +186,21 @@ impl Upstream {
                 connection.incoming.skip(count);
                 connection.incoming.is_done()
             }
+            // Nothing of it was for the kernel to move.
+            Self::Http2(_) => false,
         }
     }
 
     /// The socket, what was read past the response, and no more: the server agreed to another
     /// protocol.
-    pub(crate) fn into_tunnel(self) -> (Wire, Vec<u8>) {
+    pub(crate) fn into_tunnel(self) -> Option<(Wire, Vec<u8>)> {
         match self {
             Self::Http1(mut connection) => {
                 let early = connection.incoming.take_unused();
-                (connection.wire, early)
+                Some((connection.wire, early))
             }
+            // No stream ever agrees to one.
+            Self::Http2(_) => None,
         }
     }
 }

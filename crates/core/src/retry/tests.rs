@@ -40,6 +40,7 @@ fn every_failure_of_every_kind_of_request() {
     //   => GET, POST, POST with Idempotency-Key, POST by opt-in, GET with Retry-After
     let table = [
         (Connect, Conditions { connect: true, ..none }, [Retry, Retry, Retry, Retry, Retry]),
+        (Refused, Conditions { connect: true, ..none }, [Retry, Retry, Retry, Retry, Retry]),
         (Reused, Conditions { connect: true, ..none }, [Retry, unsafe_give, Retry, Retry, Retry]),
         (Broken, Conditions { connect: true, ..none }, [Retry, unsafe_give, Retry, Retry, Retry]),
         (Timeout, Conditions { timeout: true, ..none }, [Retry, unsafe_give, Retry, Retry, Retry]),
@@ -211,6 +212,8 @@ fn the_first_retry_elsewhere_goes_at_once() {
     assert!(!waits(Failure::Connect, 1, Next::Other));
     assert!(!waits(Failure::Reused, 1, Next::Other));
     assert!(!waits(Failure::Reused, 1, Next::Same));
+    assert!(!waits(Failure::Refused, 1, Next::Same));
+    assert!(waits(Failure::Refused, 2, Next::Same));
     assert!(waits(Failure::Connect, 1, Next::Same));
     assert!(waits(Failure::Connect, 2, Next::Other));
     assert!(waits(Failure::Reused, 2, Next::Same));

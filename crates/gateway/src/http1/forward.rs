@@ -88,18 +88,27 @@ pub(crate) fn write_request(out: &mut Vec<u8>, plan: &RequestPlan<'_>) {
     } else if takes_trailers(&head.fields) {
         out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
-    let ours_at = out.len();
-    write_forwarding(out, plan.facts);
-    out.extend_from_slice(b"X-Request-Id: ");
-    out.extend_from_slice(&plan.facts.request_id);
-    out.extend_from_slice(b"\r\nVia: 1.1 ");
-    out.extend_from_slice(plan.node.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    take_back(out, ours_at, plan.changes);
+    write_own(out, plan);
     for (name, value) in &plan.changes.add {
         line(out, name.as_bytes(), value);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the lines that every server gets from us, but for those that a filter sees to.
+pub(crate) fn write_own(out: &mut Vec<u8>, plan: &RequestPlan<'_>) {
+    let ours_at = out.len();
+    write_forwarding(out, plan.facts);
+    out.extend_from_slice(b"X-Request-Id: ");
+    out.extend_from_slice(&plan.facts.request_id);
+    // RFC 9110, 7.6.3: the version that the request came in.
+    let version = if plan.facts.head.version == Version::Http2 { "2.0" } else { "1.1" };
+    out.extend_from_slice(b"\r\nVia: ");
+    out.extend_from_slice(version.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(plan.node.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    take_back(out, ours_at, plan.changes);
 }
 
 /// Writes the head of a response to a client of HTTP/1.
@@ -169,7 +178,8 @@ pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn request_keeps(field: &FieldRef<'_>, plan: &RequestPlan<'_>) -> bool {
+/// Whether a field of the client's request goes on to the server.
+pub(crate) fn request_keeps(field: &FieldRef<'_>, plan: &RequestPlan<'_>) -> bool {
     match field.id {
         Name::Expect => plan.expect_continue,
         Name::Forwarded
@@ -188,7 +198,7 @@ fn request_keeps(field: &FieldRef<'_>, plan: &RequestPlan<'_>) -> bool {
 }
 
 /// Whether `TE` asks for trailers, the only part of it that goes on (RFC 9110, 10.1.4).
-fn takes_trailers(fields: &Fields) -> bool {
+pub(crate) fn takes_trailers(fields: &Fields) -> bool {
     let mut codings = fields.all(Name::Te).flat_map(|value| value.split(|&byte| byte == b','));
     codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
@@ -202,7 +212,7 @@ fn response_keeps(field: &FieldRef<'_>, plan: &ResponsePlan<'_>) -> bool {
 }
 
 /// Fields that end with the connection they came over (RFC 9110, 7.6.1).
-const fn is_of_connection(name: Name) -> bool {
+pub(crate) const fn is_of_connection(name: Name) -> bool {
     matches!(
         name,
         Name::Connection
