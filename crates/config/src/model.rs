@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use evergate_core::files::Coding;
 use evergate_core::{balance, health, retry};
 use evergate_pki::{Authorities, Identity, Revocations};
 use ipnet::IpNet;
@@ -359,17 +360,6 @@ pub enum Root {
     Folder(PathBuf),
     /// In the binary, which was built with them.
     Embedded,
-}
-
-/// A content coding (RFC 9110, 8.4.1).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Coding {
-    /// RFC 8878.
-    Zstd,
-    /// RFC 7932.
-    Brotli,
-    /// RFC 1952.
-    Gzip,
 }
 
 /// What becomes of symbolic links below a root.

@@ -3,6 +3,10 @@
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
+mod calendar;
+
+pub use calendar::Calendar;
+
 /// A point on a monotonic clock, counted in nanoseconds from an epoch the caller chose.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Instant(u64);

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use evergate_config::AccessLog;
 use evergate_core::head::{Name, RequestHead, Version};
+use evergate_core::time::Calendar;
 use evergate_sys::clock;
 use tokio::sync::{Notify, oneshot};
 
 use crate::caller::Announced;
-use crate::date::Calendar;
 use crate::http1::forward::{self, push_number};
 
 /// Size at which a buffer is handed over, in bytes.

@@ -99,7 +99,7 @@ async fn explain<C: Client>(
         Reject::Client(ClientFault::Malformed(RequestError::MethodRefused)) => {
             changes.add.push(("Allow", METHODS.to_vec()));
         }
-        Reject::Client(_) | Reject::Upstream(_) | Reject::Bug => {}
+        Reject::Client(_) | Reject::Upstream(_) | Reject::File(_) | Reject::Bug => {}
     }
     let ours = changes.add.len();
     for (name, value) in &edits.add {
@@ -148,7 +148,7 @@ async fn send<C: Client>(client: &mut C, answer: &Answer<'_>, record: &mut Recor
 }
 
 /// Reads past a body that nobody wants, if it is here already; says whether it is.
-async fn discard_body<C: Client>(client: &mut C, request: &Request<'_>) -> bool {
+pub(crate) async fn discard_body<C: Client>(client: &mut C, request: &Request<'_>) -> bool {
     if request.body == Body::Empty || client.body_is_done() {
         return true;
     }

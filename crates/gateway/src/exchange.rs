@@ -23,6 +23,7 @@ use crate::attempt::{self, Attempt, Outcome, Upload};
 use crate::caller::{Announced, Caller};
 use crate::client::Client;
 use crate::facts::Facts;
+use crate::files;
 use crate::filter::{Edits, Verdict};
 use crate::http1::forward::RequestPlan;
 use crate::plan::{Listener, Plan, Route, RouteAction};
@@ -177,6 +178,9 @@ async fn serve<'p, C: Client>(
     match &route.action {
         RouteAction::Local(action) => {
             respond_locally(local, client, request, action, &facts, edits, record).await
+        }
+        RouteAction::Files(files) => {
+            files::serve(shard, files, route, client, request, &facts, edits, record).await
         }
         RouteAction::Pool(pool) => {
             let pool = &local.pools[pool.index()];

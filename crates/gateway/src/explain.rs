@@ -11,6 +11,7 @@ use evergate_core::route::{self, Found};
 
 use crate::caller::Caller;
 use crate::facts::Facts;
+use crate::files;
 use crate::filter::{Edits, Verdict};
 use crate::plan::{Plan, Route, RouteAction};
 use crate::reject::{ClientFault, Reject};
@@ -99,8 +100,8 @@ pub(crate) fn describe(plan: &Plan, action: &RouteAction) -> String {
         RouteAction::Local(Action::Health(HealthDetail::Full)) => {
             "tell the health in full".to_owned()
         }
-        RouteAction::Local(Action::Static(_)) => "answer with a file".to_owned(),
-        RouteAction::Local(Action::Pool(name)) => format!("forward to pool.{name}"),
+        RouteAction::Files(files) => format!("answer with a file from {}", files.place()),
+        RouteAction::Local(Action::Pool(_) | Action::Static(_)) => String::new(),
     }
 }
 
@@ -202,12 +203,12 @@ fn describe_action(
                 });
             }
         }
+        RouteAction::Files(files) => files::explain(files, route, facts, told),
         RouteAction::Local(action) => {
             told.status = Some(match action {
                 Action::Redirect { status, .. } | Action::Respond { status, .. } => *status,
-                Action::Static(_) => 200,
                 Action::Health(detail) => crate::vitals::report(plan, *detail).0,
-                Action::Pool(_) => 500,
+                Action::Pool(_) | Action::Static(_) => 500,
             });
         }
     }

@@ -102,6 +102,7 @@ impl Gateway {
             rng: Rng::seeded(random::seed()),
         };
         gateway.wards.sync(&gateway.plan, clock::now(), &mut gateway.rng, &mut gateway.events);
+        gateway.look_at_files();
         Ok(gateway)
     }
 
@@ -143,6 +144,7 @@ impl Gateway {
         self.config = config;
         self.addresses = addresses;
         self.swap(plan).await;
+        self.look_at_files();
     }
 
     /// What would change if `config` were applied.
@@ -338,6 +340,18 @@ impl Gateway {
         self.data.set_plan(&self.plan).await;
     }
 
+    /// Tells of every folder of files that cannot be opened; it may come later.
+    fn look_at_files(&mut self) {
+        for route in &self.plan.routes {
+            if let RouteAction::Files(files) = &route.action
+                && let Some(fault) = files.fault()
+            {
+                let subject = format!("route.{}", route.name);
+                self.events.push(Level::Warn, "files_unreadable", &subject, &fault);
+            }
+        }
+    }
+
     fn hear(&mut self, report: Report) {
         match report {
             Report::Failing { pool, endpoint, in_a_row } => {
@@ -351,6 +365,11 @@ impl Gateway {
                 &format!("route.{route}"),
                 "a request ended in an internal error; this is a fault of Evergate",
             ),
+            Report::FileDenied { route, name } => {
+                let (subject, name) = (format!("route.{route}"), String::from_utf8_lossy(&name));
+                let reason = format!("`{name}` is there, but this process may not read it");
+                self.events.push(Level::Warn, "file_denied", &subject, &reason);
+            }
             Report::AcceptFailed { listener, error } => {
                 let subject = format!("listener.{listener}");
                 self.events.push(Level::Error, "accept_failed", &subject, &error);
@@ -390,7 +409,7 @@ impl Gateway {
         let names = self.plan.routes.iter().map(|route| {
             let pool = match &route.action {
                 RouteAction::Pool(id) => self.plan.pools[id.index()].name.as_str(),
-                RouteAction::Local(_) => "",
+                RouteAction::Files(_) | RouteAction::Local(_) => "",
             };
             (route.name.as_str(), pool)
         });

@@ -19,6 +19,7 @@ mod events;
 mod exchange;
 mod explain;
 mod facts;
+mod files;
 mod filter;
 mod gateway;
 mod histogram;
@@ -49,6 +50,7 @@ mod wire;
 
 pub use access_log::{LogCounts, LogWriter};
 pub use events::Events;
+pub use files::{EmbeddedFile, embed};
 pub use gateway::{Gateway, Prepared};
 pub use issuance::{Issuance, SharedIssuance};
 pub use resolve::Addresses;

@@ -17,6 +17,7 @@ use evergate_core::{balance, health, retry};
 use ipnet::IpNet;
 
 use crate::endpoint::Endpoint;
+use crate::files::{Compressor, Files};
 use crate::filter::Filter;
 use crate::resolve::Addresses;
 
@@ -37,6 +38,8 @@ pub(crate) struct Plan {
     pub pools: Vec<Arc<Pool>>,
     /// By name.
     pub listeners: BTreeMap<String, Arc<Listener>>,
+    /// Of every route's files.
+    pub compressor: Arc<Compressor>,
 }
 
 /// A compiled route.
@@ -71,6 +74,8 @@ pub(crate) struct Route {
 pub(crate) enum RouteAction {
     /// Forward to a server of this pool.
     Pool(PoolId),
+    /// Answer with a file.
+    Files(Arc<Files>),
     /// Answer without a server.
     Local(Action),
 }
@@ -171,9 +176,11 @@ impl Plan {
             .iter()
             .map(|(name, middleware)| (name, Arc::new(Filter::compile(middleware))))
             .collect();
+        let compressor = before.map_or_else(Arc::default, |plan| Arc::clone(&plan.compressor));
         let mut routes = Vec::with_capacity(config.routes.len());
         for (name, route) in &config.routes {
-            routes.push(compile_route(name, route, &pool_names, &filters)?);
+            let earlier = before.and_then(|plan| plan.files(name));
+            routes.push(compile_route(name, route, &pool_names, &filters, &compressor, earlier)?);
         }
         let table = Table::build(&config.route_specs())
             .map_err(|conflicts| format!("routes conflict: {conflicts:?}"))?;
@@ -197,12 +204,22 @@ impl Plan {
             routes,
             pools,
             listeners: listeners.collect(),
+            compressor,
         })
     }
 
     /// The pool called `name`.
     pub(crate) fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
         self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// The files that the route called `name` serves.
+    fn files(&self, name: &str) -> Option<&Arc<Files>> {
+        let route = self.routes.iter().find(|route| route.name == name)?;
+        match &route.action {
+            RouteAction::Files(files) => Some(files),
+            RouteAction::Pool(_) | RouteAction::Local(_) => None,
+        }
     }
 
     /// The route with this id.
@@ -276,6 +293,8 @@ fn compile_route(
     route: &config::Route,
     pools: &[&String],
     filters: &BTreeMap<&String, Arc<Filter>>,
+    compressor: &Arc<Compressor>,
+    files: Option<&Arc<Files>>,
 ) -> Result<Route, String> {
     let action = match &route.action {
         Action::Pool(pool) => {
@@ -283,10 +302,13 @@ fn compile_route(
             let index = index.ok_or_else(|| format!("route.{name}: no pool `{pool}`"))?;
             RouteAction::Pool(PoolId(index as u32))
         }
-        local @ (Action::Redirect { .. }
-        | Action::Respond { .. }
-        | Action::Health(_)
-        | Action::Static(_)) => RouteAction::Local(local.clone()),
+        Action::Static(settings) => {
+            let files = Files::compile(settings, compressor, files);
+            RouteAction::Files(files.map_err(|error| format!("route.{name}: {error}"))?)
+        }
+        local @ (Action::Redirect { .. } | Action::Respond { .. } | Action::Health(_)) => {
+            RouteAction::Local(local.clone())
+        }
     };
     let used = route.middleware.iter().map(|middleware| {
         let filter = filters.get(middleware);

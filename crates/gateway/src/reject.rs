@@ -14,6 +14,8 @@ pub(crate) enum Reject {
     Client(ClientFault),
     /// The server or the way to it is at fault.
     Upstream(UpstreamFault),
+    /// The file is at fault.
+    File(FileFault),
     /// We are at fault.
     Bug,
 }
@@ -43,6 +45,16 @@ pub(crate) enum ClientFault {
     ApiKey,
     /// Our own name stands in `Via`.
     Loop,
+    /// There is no such file.
+    NoFile,
+    /// The file may not be read.
+    FileDenied,
+    /// Nothing that there is suits `Accept-Encoding`.
+    NotAcceptable,
+    /// The file is not what the client takes it for (`If-Match`, `If-Unmodified-Since`).
+    Precondition,
+    /// No range that was asked for lies within the file.
+    Range,
     /// The connection ended in the middle of the request.
     Gone,
 }
@@ -72,6 +84,15 @@ pub(crate) enum UpstreamFault {
     Truncated,
 }
 
+/// What went wrong with a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FileFault {
+    /// The system does not give it.
+    Unreadable,
+    /// It became shorter while it was sent.
+    Shrank,
+}
+
 impl Reject {
     /// The status of the answer.
     pub(crate) const fn status(self) -> u16 {
@@ -88,7 +109,7 @@ impl Reject {
                 | UpstreamFault::Malformed
                 | UpstreamFault::Truncated,
             ) => 502,
-            Self::Bug => 500,
+            Self::File(FileFault::Unreadable | FileFault::Shrank) | Self::Bug => 500,
         }
     }
 
@@ -106,6 +127,8 @@ impl Reject {
             Self::Upstream(UpstreamFault::Malformed) => "upstream_malformed",
             Self::Upstream(UpstreamFault::Timeout) => "upstream_timeout",
             Self::Upstream(UpstreamFault::Truncated) => "upstream_truncated",
+            Self::File(FileFault::Unreadable) => "file_unreadable",
+            Self::File(FileFault::Shrank) => "file_shrank",
             Self::Bug => "bug",
         }
     }
@@ -125,9 +148,14 @@ impl Reject {
                 | ClientFault::Method
                 | ClientFault::Address
                 | ClientFault::ApiKey
-                | ClientFault::Loop => false,
+                | ClientFault::Loop
+                | ClientFault::NoFile
+                | ClientFault::FileDenied
+                | ClientFault::NotAcceptable
+                | ClientFault::Precondition
+                | ClientFault::Range => false,
             },
-            Self::Upstream(_) => false,
+            Self::Upstream(_) | Self::File(_) => false,
             Self::Bug => true,
         }
     }
@@ -140,9 +168,12 @@ impl ClientFault {
             Self::Body(_) | Self::Path => 400,
             Self::HeaderTimeout | Self::BodyTimeout => 408,
             Self::BodyTooLarge => 413,
-            Self::NoRoute => 404,
+            Self::NoRoute | Self::NoFile => 404,
             Self::Method => 405,
-            Self::Address => 403,
+            Self::NotAcceptable => 406,
+            Self::Precondition => 412,
+            Self::Range => 416,
+            Self::Address | Self::FileDenied => 403,
             Self::ApiKey => 401,
             Self::Loop => 508,
             // Nobody reads it; nginx logs the same.
@@ -163,6 +194,11 @@ impl ClientFault {
             Self::Address => "address_denied",
             Self::ApiKey => "api_key",
             Self::Loop => "loop",
+            Self::NoFile => "no_file",
+            Self::FileDenied => "file_denied",
+            Self::NotAcceptable => "not_acceptable",
+            Self::Precondition => "precondition_failed",
+            Self::Range => "range_not_satisfiable",
             Self::Gone => "client_gone",
         }
     }
@@ -182,6 +218,11 @@ impl fmt::Display for Reject {
             Self::Client(ClientFault::Address) => "this address is not let in",
             Self::Client(ClientFault::ApiKey) => "the key is missing or wrong",
             Self::Client(ClientFault::Loop) => "the request came through this gateway before",
+            Self::Client(ClientFault::NoFile) => "there is no such file",
+            Self::Client(ClientFault::FileDenied) => "this file may not be read",
+            Self::Client(ClientFault::NotAcceptable) => "there is no coding of it that is accepted",
+            Self::Client(ClientFault::Precondition) => "it is not what the request takes it for",
+            Self::Client(ClientFault::Range) => "no range lies within the file",
             Self::Client(ClientFault::Gone) => "the client went away",
             Self::Upstream(UpstreamFault::NoServer) => "no server is up",
             Self::Upstream(UpstreamFault::Connect) => "no server could be reached",
@@ -195,6 +236,8 @@ impl fmt::Display for Reject {
             Self::Upstream(UpstreamFault::Malformed) => "the server's response is malformed",
             Self::Upstream(UpstreamFault::Timeout) => "the server took too long",
             Self::Upstream(UpstreamFault::Truncated) => "the server's response broke off",
+            Self::File(FileFault::Unreadable) => "the file cannot be read",
+            Self::File(FileFault::Shrank) => "the file became shorter while it was sent",
             Self::Bug => "an internal error",
         };
         f.write_str(text)

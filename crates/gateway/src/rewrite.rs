@@ -41,6 +41,19 @@ pub(crate) fn target<'a>(rewrite: &Rewrite, facts: &'a Facts<'_>) -> Cow<'a, [u8
     }
 }
 
+/// The path that `rewrite` makes of the request's, without a query.
+pub(crate) fn path<'a>(rewrite: &Rewrite, facts: &'a Facts<'_>) -> Cow<'a, str> {
+    match rewrite {
+        Rewrite::None => Cow::Borrowed(facts.path),
+        Rewrite::StripPrefix(prefix) => Cow::Borrowed(stripped(facts.path, prefix)),
+        Rewrite::To(_) => {
+            let target = target(rewrite, facts);
+            let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+            Cow::Owned(String::from_utf8_lossy(path).into_owned())
+        }
+    }
+}
+
 /// `path` without `prefix`, if it ends at a segment; never empty.
 fn stripped<'a>(path: &'a str, prefix: &str) -> &'a str {
     match path.strip_prefix(prefix) {

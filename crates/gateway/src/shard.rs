@@ -17,6 +17,7 @@ use crate::access_log::LogBuffer;
 use crate::buffers::Buffers;
 use crate::date::DateCache;
 use crate::endpoint::Endpoint;
+use crate::files::OpenFiles;
 use crate::issuance::SharedIssuance;
 use crate::plan::Plan;
 use crate::pool_local::{PoolLocal, RouteLocal};
@@ -45,6 +46,13 @@ pub(crate) enum Report {
         /// Where, as far as it is known.
         route: String,
     },
+    /// A file is there and may not be read.
+    FileDenied {
+        /// The route that serves it.
+        route: String,
+        /// Below the root.
+        name: Vec<u8>,
+    },
     /// Connections cannot be accepted.
     AcceptFailed {
         /// Listener.
@@ -69,6 +77,7 @@ pub(crate) struct Shard {
     pub(crate) buffers: Buffers,
     pub(crate) timers: Rc<Timers>,
     pub(crate) pipes: Pipes,
+    pub(crate) files: OpenFiles,
     pub(crate) issuance: SharedIssuance,
     pub(crate) date: DateCache,
     pub(crate) rng: RefCell<Rng>,
@@ -116,6 +125,7 @@ impl Shard {
             buffers: Buffers::new(),
             timers: Rc::new(Timers::default()),
             pipes: Pipes::default(),
+            files: OpenFiles::default(),
             date: DateCache::default(),
             rng: RefCell::new(Rng::seeded(seed)),
             log,
@@ -147,11 +157,13 @@ impl Shard {
         self.drained.notify_waiters();
     }
 
-    /// Closes upstream connections that have been idle for too long or were closed by the server.
+    /// Closes upstream connections that have been idle for too long or were closed by the server,
+    /// and files that nobody asks for.
     pub(crate) fn sweep(&self, now: Instant) {
         for pool in &self.plan.borrow().pools {
             pool.sweep(now);
         }
+        self.files.sweep(now);
     }
 
     /// Counts a request that was refused.

@@ -81,7 +81,7 @@ impl Splice {
 }
 
 /// Tries `operation` until it does not block, or the socket is not ready any more.
-fn poll_io<T>(
+pub(crate) fn poll_io<T>(
     cx: &mut Context<'_>,
     tcp: &TcpStream,
     interest: Interest,

@@ -68,17 +68,25 @@ fn is_protected(name: &[u8]) -> bool {
         | Name::XForwardedPrefix
         | Name::XForwardedProto
         | Name::XRealIp => true,
-        Name::Connection
+        Name::Accept
+        | Name::AcceptEncoding
+        | Name::Connection
         | Name::ContentType
         | Name::Date
         | Name::Expect
         | Name::Http2Settings
         | Name::IdempotencyKey
+        | Name::IfMatch
+        | Name::IfModifiedSince
+        | Name::IfNoneMatch
+        | Name::IfRange
+        | Name::IfUnmodifiedSince
         | Name::KeepAlive
         | Name::Origin
         | Name::ProxyAuthenticate
         | Name::ProxyAuthorization
         | Name::ProxyConnection
+        | Name::Range
         | Name::RetryAfter
         | Name::Server
         | Name::SetCookie
