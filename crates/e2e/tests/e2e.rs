@@ -11,6 +11,8 @@ mod balance;
 mod bodies;
 #[path = "e2e/examples.rs"]
 mod examples;
+#[path = "e2e/files.rs"]
+mod files;
 #[path = "e2e/filters.rs"]
 mod filters;
 #[path = "e2e/forwarding.rs"]
