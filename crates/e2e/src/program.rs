@@ -49,6 +49,16 @@ impl Program {
         Some(Self::start(command, address, directory))
     }
 
+    /// A Python script whose standard input is the listening socket. None if there is no Python
+    /// with these modules here.
+    pub fn python(modules: &[&str], script: &str) -> Option<Self> {
+        let mut command = python(modules)?;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports left");
+        let address = listener.local_addr().expect("it is bound");
+        command.args(["-c", script]).stdin(OwnedFd::from(listener));
+        Some(Self::start(command, address, directory()))
+    }
+
     fn start(mut command: Command, address: SocketAddr, directory: tempfile::TempDir) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("it was found");
@@ -84,6 +94,19 @@ pub fn command(name: &str) -> Option<Command> {
         skip(&format!("there is no {name} here"));
     }
     found.map(Command::new)
+}
+
+/// Python with these modules: `EVERGATE_PYTHON`, or else `python3`; none, with a word on the
+/// skipped test, if one of them is missing.
+pub fn python(modules: &[&str]) -> Option<Command> {
+    let program = std::env::var_os("EVERGATE_PYTHON").unwrap_or_else(|| "python3".into());
+    let import = format!("import {}", modules.join(", "));
+    let tried = Command::new(&program).args(["-c", &import]).stderr(Stdio::null()).status();
+    if tried.is_ok_and(|status| status.success()) {
+        return Some(Command::new(program));
+    }
+    skip(&format!("there is no {} with {}", program.display(), modules.join(", ")));
+    None
 }
 
 /// What a command that ends has printed on standard output.
