@@ -11,6 +11,7 @@ use evergate_sys::clock;
 use crate::client::Client;
 use crate::exchange::{Record, Request};
 use crate::filter::Changes;
+use crate::grpc;
 use crate::http1::forward::{Length, ResponsePlan, reason_phrase};
 use crate::http1::incoming::Progress;
 use crate::reject::{ClientFault, Reject, UpstreamFault};
@@ -59,11 +60,19 @@ pub(crate) async fn reject<C: Client>(
         if record.status == 0 {
             record.status = reject.status();
         }
+        if matches!(reject, Reject::Upstream(_)) && grpc::is_call(&request.head.fields) {
+            client.finish(&grpc::trailers(reject));
+            flush(client).await;
+        }
         return false;
     }
     let close = reject.closes() || !discard_body(client, request).await;
-    let head_only = request.head.method == Method::Head;
-    explain(client, reject, close, head_only, edits, record).await;
+    if grpc::is_call(&request.head.fields) {
+        explain_to_grpc(client, reject, close, edits, record).await;
+    } else {
+        let head_only = request.head.method == Method::Head;
+        explain(client, reject, close, head_only, edits, record).await;
+    }
     !close
 }
 
@@ -101,14 +110,39 @@ async fn explain<C: Client>(
         }
         Reject::Client(_) | Reject::Upstream(_) | Reject::File(_) | Reject::Bug => {}
     }
+    add_edits(&mut changes, edits);
+    let body = body.as_bytes();
+    send(client, &Answer { status, body, close, head_only, changes: &changes }, record).await;
+}
+
+/// Says what was wrong to a client of gRPC, in a response that is nothing but trailers. The log
+/// gets the status that anybody else would have seen.
+async fn explain_to_grpc<C: Client>(
+    client: &mut C,
+    reject: Reject,
+    close: bool,
+    edits: &Changes<'_>,
+    record: &mut Record,
+) {
+    let status = reject.status();
+    let mut changes = Changes::default();
+    changes.add.push(("Content-Type", b"application/grpc".to_vec()));
+    changes.add.push(("grpc-status", grpc::code(status).into()));
+    changes.add.push(("grpc-message", grpc::message(reject)));
+    add_edits(&mut changes, edits);
+    let answer = Answer { status: 200, body: b"", close, head_only: false, changes: &changes };
+    send(client, &answer, record).await;
+    record.status = status;
+}
+
+/// Adds what filters add, where it is not said already.
+fn add_edits<'p>(changes: &mut Changes<'p>, edits: &Changes<'p>) {
     let ours = changes.add.len();
     for (name, value) in &edits.add {
         if !changes.add[..ours].iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
             changes.add.push((name, value.clone()));
         }
     }
-    let body = body.as_bytes();
-    send(client, &Answer { status, body, close, head_only, changes: &changes }, record).await;
 }
 
 async fn send<C: Client>(client: &mut C, answer: &Answer<'_>, record: &mut Record) {
@@ -129,6 +163,11 @@ async fn send<C: Client>(client: &mut C, answer: &Answer<'_>, record: &mut Recor
     });
     client.push(answer.body);
     client.finish(b"");
+    flush(client).await;
+}
+
+/// Waits until the client has taken what it is to read, or left.
+async fn flush<C: Client>(client: &mut C) {
     let until = clock::now() + FLUSH_TIMEOUT;
     client.timer().set(until);
     poll_fn(|cx| {

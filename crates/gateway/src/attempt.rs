@@ -7,32 +7,26 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use evergate_config::Protocol;
 use evergate_core::head::{Method, ResponseHead};
 use evergate_core::http1::{Body, Response};
 use evergate_core::id::EndpointId;
-use evergate_core::proxy_header::Ends;
 use evergate_core::retry::{self, Failure};
 use evergate_core::time::Instant;
 use evergate_sys::clock;
 
 use crate::client::Client;
-use crate::dial::dial;
+use crate::connection::connection;
 use crate::exchange::Request;
-use crate::http1;
 use crate::http1::forward::RequestPlan;
 use crate::http1::incoming::Progress;
 use crate::http1::outgoing::Framing;
-use crate::http2;
-use crate::http2::session::Sessions;
 use crate::pace::{Pace, TICK};
 use crate::pool_local::{EndpointLocal, PoolLocal};
-use crate::proxy_header;
 use crate::reject::{ClientFault, UpstreamFault};
 use crate::shard::{Report, Shard};
 use crate::timers::Timer;
@@ -158,81 +152,6 @@ pub(crate) async fn send<C: Client>(
     }
 }
 
-/// A connection that was kept alive, or a new one.
-async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<Upstream, Outcome> {
-    let counters = &attempt.pool.counters;
-    let ends = attempt.pool.pool.proxy_protocol.then(|| proxy_header::ends(attempt.plan.facts));
-    match attempt.pool.pool.protocol {
-        Protocol::Http1 => {}
-        // Rare and large: it must not take room in the future of every exchange.
-        Protocol::Http2 => return Box::pin(stream(attempt, timer, ends)).await,
-    }
-    // A connection that names its client serves nobody else.
-    if ends.is_none()
-        && let Some(upstream) = attempt.endpoint.take_idle()
-    {
-        counters.reuses.set(counters.reuses.get() + 1);
-        return Ok(Upstream::Http1(upstream));
-    }
-    counters.connects.set(counters.connects.get() + 1);
-    let until = attempt.deadline.min(clock::now() + attempt.pool.pool.connect_timeout);
-    timer.set(until);
-    let mut dialing = pin!(dial(&attempt.pool.pool, &attempt.endpoint.shared, ends));
-    let dialed = poll_fn(|cx| {
-        if let Poll::Ready(dialed) = dialing.as_mut().poll(cx) {
-            return Poll::Ready(dialed);
-        }
-        poll_deadline(cx, timer, until).map(|()| Err(UpstreamFault::Connect))
-    })
-    .await;
-    match dialed {
-        Ok(wire) => Ok(Upstream::Http1(http1::upstream::Upstream::new(wire))),
-        Err(fault) => Err(unreachable(attempt, fault)),
-    }
-}
-
-/// A stream of a connection that others use too, or of a new one.
-async fn stream(
-    attempt: &Attempt<'_>,
-    timer: &Timer,
-    ends: Option<Ends>,
-) -> Result<Upstream, Outcome> {
-    let sessions = match ends {
-        None => Rc::clone(attempt.endpoint.sessions()),
-        // What names its client serves nobody else, and ends with the request.
-        ends => Rc::new(Sessions::naming(ends)),
-    };
-    let lease = match sessions.lease() {
-        Some(lease) => Ok(lease),
-        None => {
-            timer.set(attempt.deadline);
-            let endpoint = &attempt.endpoint.shared;
-            let mut waiting = pin!(sessions.wait(attempt.shard, attempt.pool, endpoint));
-            poll_fn(|cx| {
-                if let Poll::Ready(waited) = waiting.as_mut().poll(cx) {
-                    return Poll::Ready(waited);
-                }
-                poll_deadline(cx, timer, attempt.deadline).map(|()| Err(UpstreamFault::Timeout))
-            })
-            .await
-        }
-    };
-    let lease = lease.map_err(|fault| unreachable(attempt, fault))?;
-    if lease.reused {
-        let reuses = &attempt.pool.counters.reuses;
-        reuses.set(reuses.get() + 1);
-    }
-    Ok(Upstream::Http2(Box::new(http2::upstream::Stream::new(lease))))
-}
-
-/// There was no connection to send the request on.
-fn unreachable(attempt: &Attempt<'_>, fault: UpstreamFault) -> Outcome {
-    if clock::now() >= attempt.deadline {
-        return Outcome::Failed { failure: Failure::Timeout, fault: UpstreamFault::Timeout };
-    }
-    Outcome::Failed { failure: Failure::Connect, fault }
-}
-
 fn poll_response<C: Client>(
     cx: &mut Context<'_>,
     attempt: &Attempt<'_>,
@@ -270,27 +189,9 @@ fn poll_response<C: Client>(
                 upload.hear_interim(client, head);
                 continue;
             }
-            Poll::Ready(Err(HeadFault::Closed { started })) => {
-                let failure = match (started, upstream.is_reused()) {
-                    (false, true) => Failure::Reused,
-                    (false, false) | (true, _) => Failure::Broken,
-                };
-                return failed(failure, UpstreamFault::Broken);
-            }
-            Poll::Ready(Err(HeadFault::Malformed)) => {
-                return failed(Failure::Broken, UpstreamFault::Malformed);
-            }
-            Poll::Ready(Err(HeadFault::Refused { is_leaving: true })) => {
-                return failed(Failure::Refused, UpstreamFault::Refused);
-            }
-            Poll::Ready(Err(HeadFault::Refused { is_leaving: false })) => {
-                return failed(Failure::Connect, UpstreamFault::Refused);
-            }
-            Poll::Ready(Err(HeadFault::Reset)) => {
-                return failed(Failure::Broken, UpstreamFault::Reset);
-            }
-            Poll::Ready(Err(HeadFault::NotHttp2)) => {
-                return failed(Failure::Broken, UpstreamFault::NotHttp2);
+            Poll::Ready(Err(fault)) => {
+                let (failure, fault) = judge_head(&fault, upstream.is_reused());
+                return failed(failure, fault);
             }
             Poll::Pending => {}
         }
@@ -309,9 +210,24 @@ fn poll_response<C: Client>(
     }
 }
 
+/// What a response that did not come means: for the decision to retry, and for the client.
+const fn judge_head(fault: &HeadFault, is_reused: bool) -> (Failure, UpstreamFault) {
+    match fault {
+        HeadFault::Closed { started: false } if is_reused => {
+            (Failure::Reused, UpstreamFault::Broken)
+        }
+        HeadFault::Closed { .. } => (Failure::Broken, UpstreamFault::Broken),
+        HeadFault::Malformed => (Failure::Broken, UpstreamFault::Malformed),
+        HeadFault::Refused { is_leaving: true } => (Failure::Refused, UpstreamFault::Refused),
+        HeadFault::Refused { is_leaving: false } => (Failure::Connect, UpstreamFault::Refused),
+        HeadFault::Reset => (Failure::Broken, UpstreamFault::Reset),
+        HeadFault::NotHttp2 => (Failure::Broken, UpstreamFault::NotHttp2),
+    }
+}
+
 impl Upload {
     /// The body of `request`, none of it taken yet.
-    pub(crate) fn new(policy: &retry::Policy, request: &Request<'_>) -> Self {
+    pub(crate) fn new(policy: &retry::Policy, request: &Request<'_>, pace: Pace) -> Self {
         let idempotent =
             request.head.method.is_idempotent() || request.head.method == Method::Other;
         let may_retry = policy.attempts_max > 1 && (idempotent || policy.on.connect);
@@ -327,7 +243,7 @@ impl Upload {
             held_until: None,
             expects: request.expect_continue && has_body,
             received: 0,
-            pace: Pace::new(&request.listener.limits),
+            pace,
             next_tick: None,
         }
     }
@@ -475,7 +391,7 @@ pub(crate) async fn pause<C: Client>(client: &C, wait: Duration, deadline: Insta
 }
 
 /// Ready once `until` has passed; an early wake-up (draining) sets the timer again.
-fn poll_deadline(cx: &Context<'_>, timer: &Timer, until: Instant) -> Poll<()> {
+pub(crate) fn poll_deadline(cx: &Context<'_>, timer: &Timer, until: Instant) -> Poll<()> {
     loop {
         ready!(timer.poll_elapsed(cx));
         if clock::now() >= until {

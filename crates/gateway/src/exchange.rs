@@ -25,8 +25,10 @@ use crate::client::Client;
 use crate::facts::Facts;
 use crate::files;
 use crate::filter::{Edits, Verdict};
+use crate::grpc;
 use crate::http1::forward::RequestPlan;
-use crate::plan::{Listener, Plan, Route, RouteAction};
+use crate::pace::Pace;
+use crate::plan::{Listener, Plan, Pool, Route, RouteAction};
 use crate::pool_local::{EndpointLocal, PoolLocal, RouteLocal};
 use crate::reject::{ClientFault, Reject, UpstreamFault};
 use crate::relay;
@@ -215,7 +217,8 @@ async fn forward<C: Client>(
     if request.upgrade && pool.pool.protocol == Protocol::Http2 {
         return Err(Reject::Upstream(UpstreamFault::NoUpgrade));
     }
-    let deadline = request.started + route.timeout;
+    let (pace, patience) = patience(request, &pool.pool, route);
+    let deadline = request.started + patience;
     client.timer().set(deadline);
     let target = rewrite::target(&route.rewrite, facts);
     let outgoing = RequestPlan {
@@ -230,7 +233,7 @@ async fn forward<C: Client>(
     };
     pool.budget.borrow_mut().deposit(request.started);
     let key = rewrite::balance_key(&pool.pool, facts);
-    let mut upload = Upload::new(&pool.pool.retry, request);
+    let mut upload = Upload::new(&pool.pool.retry, request, pace);
     let mut tried: Vec<EndpointId> = Vec::new();
     loop {
         // Who gets it?
@@ -248,8 +251,7 @@ async fn forward<C: Client>(
         let wait = match attempt::send(&attempt, client, &mut upload).await {
             Outcome::ClientFailed(fault) => return Err(Reject::Client(fault)),
             Outcome::Failed { failure, fault } => {
-                // A server that leaves in order has not failed.
-                if failure != Failure::Refused {
+                if is_to_blame(failure, patience < route.timeout) {
                     attempt.count_failure(Duration::ZERO);
                 }
                 let again = again(&attempt, request, &upload, failure, false, tried.len());
@@ -275,6 +277,23 @@ async fn forward<C: Client>(
         upload.rewind();
         attempt::pause(client, wait, deadline).await;
     }
+}
+
+/// How slow the request's body may be, and how long everything up to the response's head may take.
+fn patience(request: &Request<'_>, pool: &Pool, route: &Route) -> (Pace, Duration) {
+    let fields = &request.head.fields;
+    if pool.protocol != Protocol::Http2 || !grpc::is_call(fields) {
+        return (Pace::new(&request.listener.limits), route.timeout);
+    }
+    // The client may want it sooner, not later.
+    let asked = grpc::timeout(fields).unwrap_or(route.timeout);
+    (Pace::patient(), asked.min(route.timeout))
+}
+
+/// Whether a failed attempt says anything about the server: one that leaves in order has not
+/// failed, nor one that a client had no time for.
+fn is_to_blame(failure: Failure, is_hasty: bool) -> bool {
+    failure != Failure::Refused && !(failure == Failure::Timeout && is_hasty)
 }
 
 /// Judges a response by its status; says how long to wait if it should be tried again.

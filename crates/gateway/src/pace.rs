@@ -33,6 +33,11 @@ impl Pace {
         }
     }
 
+    /// A body that may come as slowly as it likes: a call that waits for something to say.
+    pub(crate) const fn patient() -> Self {
+        Self { grace: Duration::ZERO, rate_min: 0, waited: Duration::ZERO, bytes_before: 0 }
+    }
+
     /// Counts one [`TICK`] that ended with us waiting for the client, who has moved `bytes` so far.
     /// Says whether that is too slow.
     pub(crate) fn is_too_slow(&mut self, bytes: u64) -> bool {

@@ -34,7 +34,8 @@ struct Download {
     heard_at: Instant,
     /// Whether the timer ticks; a response that is passed on at once needs none.
     is_timed: bool,
-    sent_at_tick: u64,
+    /// Bytes that had gone through, both ways, at the last tick.
+    moved_at_tick: u64,
     splice: Option<Splice>,
 }
 
@@ -81,7 +82,7 @@ pub(crate) async fn respond<C: Client>(
         silence_max: attempt.deadline - request.started,
         heard_at: answered_at,
         is_timed: false,
-        sent_at_tick: 0,
+        moved_at_tick: 0,
         splice: None,
     };
     let relayed =
@@ -118,7 +119,7 @@ impl Download {
                 client.timer().set(clock::now() + TICK.min(self.silence_max));
             }
             ready!(client.timer().poll_elapsed(cx));
-            self.tick(clock::now(), client)?;
+            self.tick(clock::now(), client, upload)?;
             client.timer().set(clock::now() + TICK.min(self.silence_max));
         }
     }
@@ -203,9 +204,10 @@ impl Download {
     }
 
     /// Looks at the clock: gives up on a client that reads too slowly or a server that went silent.
-    fn tick<C: Client>(&mut self, now: Instant, client: &C) -> Result<(), Reject> {
-        let has_moved = self.sent != self.sent_at_tick;
-        self.sent_at_tick = self.sent;
+    fn tick<C: Client>(&mut self, now: Instant, client: &C, upload: &Upload) -> Result<(), Reject> {
+        // A server that takes what the client still sends is not silent.
+        let moved = self.sent + upload.received;
+        let has_moved = std::mem::replace(&mut self.moved_at_tick, moved) != moved;
         let waits_for_client =
             client.unsent() > 0 || self.splice.as_ref().is_some_and(Splice::waits_to_write);
         if waits_for_client {

@@ -26,6 +26,8 @@ use crate::plan::Plan;
 use crate::resolve::Addresses;
 use crate::shard::Shard;
 
+mod calls;
+
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Silence that means that somebody waits.
@@ -440,5 +442,20 @@ fn a_response_that_breaks_off_is_not_ended_as_if_it_were_whole() {
         let gateway = Gateway::before(server.await).await;
         let response = gateway.ask(GET).await;
         assert!(!response.contains("\r\n0\r\n"), "{response}");
+    });
+}
+
+#[test]
+fn interim_responses_are_passed_on() {
+    run(async {
+        let server = serve(server::Builder::new(), |_, (_, mut respond)| async move {
+            let hints = Response::builder().status(103).header("link", "</a>").body(()).unwrap();
+            respond.send_informational(hints).unwrap();
+            respond.send_response(Response::new(()), true).unwrap();
+        });
+        let gateway = Gateway::before(server.await).await;
+        let response = gateway.ask(GET).await;
+        let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n";
+        assert!(response.starts_with(hints), "{response}");
     });
 }
