@@ -172,6 +172,28 @@ const METRICS: &[Metric] = &[
         },
     ),
     counter(
+        "evergate_listener_protocol_total",
+        "Client connections by the protocol they came to speak.",
+        |stats, out| {
+            for listener in &stats.listeners {
+                for (protocol, count) in &listener.protocols {
+                    out.put(&[("listener", &*listener.name), ("protocol", protocol)], *count);
+                }
+            }
+        },
+    ),
+    counter(
+        "evergate_http2_floods_total",
+        "Client connections ended for a flood of HTTP/2 frames, by kind.",
+        |stats, out| {
+            for listener in &stats.listeners {
+                for (kind, count) in &listener.floods {
+                    out.put(&[("listener", &*listener.name), ("kind", kind)], *count);
+                }
+            }
+        },
+    ),
+    counter(
         "evergate_rejects_total",
         "Requests that Evergate itself refused, by reason.",
         |stats, out| {

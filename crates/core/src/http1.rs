@@ -21,11 +21,14 @@ mod request;
 mod response;
 mod trailers;
 
+pub use authority::is_authority;
 pub use body::{BodyError, BodyReader, Piece, chunk_header};
 pub use connection::is_named_by_connection;
 pub use fields::{FIELDS_CAP, HeadError};
+pub use grammar::is_target;
 pub use request::{Request, RequestError, parse_request};
 pub use response::{Response, ResponseError, parse_response};
+pub use trailers::is_forbidden_trailer;
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ pub mod files;
 pub mod head;
 pub mod health;
 pub mod http1;
+pub mod http2;
 pub mod id;
 pub mod proxy_header;
 pub mod reconcile;

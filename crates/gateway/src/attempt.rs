@@ -195,6 +195,9 @@ fn poll_response<C: Client>(
             }
             Poll::Pending => {}
         }
+        if client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Outcome::ClientFailed(ClientFault::Gone)));
+        }
         ready!(client.timer().poll_elapsed(cx));
         let now = clock::now();
         if now >= attempt.deadline {

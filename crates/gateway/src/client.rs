@@ -13,13 +13,17 @@ use crate::http1::forward::ResponsePlan;
 use crate::http1::incoming::Progress;
 use crate::reject::ClientFault;
 use crate::timers::Timer;
-use crate::wire::{Unsent, Wire};
+use crate::tunnel::Side;
+use crate::wire::Unsent;
 
 /// The client's side of one exchange.
 ///
 /// Calling order: any number of [`Client::inform`], one [`Client::begin`], any number of
 /// [`Client::push`], one [`Client::finish`]; nothing goes out before [`Client::poll_flush`].
 pub(crate) trait Client {
+    /// What a tunnel reads from and writes to.
+    type Side: Side;
+
     /// Hands the next bytes of the request body to `sink`.
     fn poll_body(
         &mut self,
@@ -57,13 +61,18 @@ pub(crate) trait Client {
     /// Sends what is waiting; ready when nothing is left.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Ready once nobody waits for the response any more, where the protocol tells.
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// The plaintext socket and what is still to go out on it, if response bytes may be moved by
     /// the kernel.
     fn splice_target(&mut self) -> Option<&TcpStream>;
 
-    /// The socket to tunnel over after a protocol upgrade, what was read past the request (once),
+    /// What to tunnel over after a protocol upgrade, what was read past the request (once),
     /// and what is still to go out.
-    fn tunnel(&mut self) -> Option<(&mut Wire, Vec<u8>, &mut Unsent)>;
+    fn tunnel(&mut self) -> Option<(&mut Self::Side, Vec<u8>, &mut Unsent)>;
 
     /// The timer of this exchange.
     fn timer(&self) -> &Timer;

@@ -370,6 +370,12 @@ impl Gateway {
                 let reason = format!("`{name}` is there, but this process may not read it");
                 self.events.push(Level::Warn, "file_denied", &subject, &reason);
             }
+            Report::Flood { listener, kind, peer } => self.events.push(
+                Level::Warn,
+                "http2_flood",
+                &format!("listener.{listener}"),
+                &format!("{peer} was sent away for a flood of HTTP/2 frames: {kind}"),
+            ),
             Report::AcceptFailed { listener, error } => {
                 let subject = format!("listener.{listener}");
                 self.events.push(Level::Error, "accept_failed", &subject, &error);
@@ -384,8 +390,8 @@ impl Gateway {
 
     fn listener_stats(&self) -> Vec<ListenerStats> {
         let stats = self.plan.listeners.values().map(|listener| {
-            let counts = self.gates.get(&listener.name).map(|gate| gate.counts());
-            let counts = counts.unwrap_or_default();
+            let gate = self.gates.get(&listener.name);
+            let counts = gate.map(|gate| gate.counts()).unwrap_or_default();
             ListenerStats {
                 name: listener.name.clone(),
                 connections: counts.open,
@@ -399,6 +405,11 @@ impl Gateway {
                     true => proxy_refused(&counts),
                     false => Vec::new(),
                 },
+                protocols: vec![
+                    ("http/1.1".to_owned(), counts.http1),
+                    ("h2".to_owned(), counts.http2),
+                ],
+                floods: counts.floods,
                 ..ListenerStats::default()
             }
         });

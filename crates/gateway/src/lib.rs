@@ -1,4 +1,4 @@
-//! The data plane: listeners, HTTP/1, the life of a request.
+//! The data plane: listeners, HTTP/1, HTTP/2, the life of a request.
 //!
 //! [`Gateway`] is what the rest of Evergate sees. Behind it run the data-plane threads, one per
 //! core, each owning its connections; `exchange` is the life of a request and the best place to

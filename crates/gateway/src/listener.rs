@@ -1,12 +1,13 @@
 //! Accepting connections, within the listener's bounds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use evergate_core::time::Instant;
 use evergate_sys::clock;
 use evergate_sys::listen::BACKLOG;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +24,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// No more than one report of refused PROXY headers within this.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
+/// Floods of HTTP/2 come in numbers: an event tells of one in this time.
+const FLOOD_EVENT_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a client beyond a bound gets to read.
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -44,16 +47,31 @@ pub(crate) struct Gate {
     /// When the latest of them was reported, in nanoseconds; 0 if none was.
     proxy_reported: AtomicU64,
     by_address: Mutex<HashMap<IpAddr, u32>>,
+    http1: AtomicU64,
+    http2: AtomicU64,
+    floods: Mutex<Floods>,
+}
+
+/// Connections that ended for abuse of HTTP/2.
+#[derive(Debug, Default)]
+struct Floods {
+    by_kind: BTreeMap<&'static str, u64>,
+    told_at: Option<Instant>,
 }
 
 /// The counts of a [`Gate`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct GateCounts {
     pub(crate) open: u64,
     pub(crate) accepted: u64,
     pub(crate) rejected_connections: u64,
     pub(crate) rejected_per_ip: u64,
     pub(crate) proxy_refused: [u64; ProxyRefusal::ALL.len()],
+    /// Connections that spoke HTTP/1.
+    pub(crate) http1: u64,
+    /// Connections that spoke HTTP/2.
+    pub(crate) http2: u64,
+    pub(crate) floods: Vec<(String, u64)>,
 }
 
 /// A connection that was let in; leaves when dropped.
@@ -197,7 +215,40 @@ impl Gate {
             rejected_connections: self.rejected_connections.load(Relaxed),
             rejected_per_ip: self.rejected_per_ip.load(Relaxed),
             proxy_refused: std::array::from_fn(|at| self.proxy_refused[at].load(Relaxed)),
+            http1: self.http1.load(Relaxed),
+            http2: self.http2.load(Relaxed),
+            floods: self
+                .floods()
+                .by_kind
+                .iter()
+                .map(|(kind, n)| ((*kind).to_owned(), *n))
+                .collect(),
         }
+    }
+
+    /// Counts a connection that speaks HTTP/1.
+    pub(crate) fn count_http1(&self) {
+        self.http1.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection that speaks HTTP/2.
+    pub(crate) fn count_http2(&self) {
+        self.http2.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection that ends for abuse of HTTP/2. Says whether to tell of it.
+    pub(crate) fn count_flood(&self, kind: &'static str, now: Instant) -> bool {
+        let mut floods = self.floods();
+        *floods.by_kind.entry(kind).or_default() += 1;
+        let is_due = floods.told_at.is_none_or(|at| now - at >= FLOOD_EVENT_PAUSE);
+        if is_due {
+            floods.told_at = Some(now);
+        }
+        is_due
+    }
+
+    fn floods(&self) -> MutexGuard<'_, Floods> {
+        self.floods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -218,7 +269,7 @@ impl Admission {
     }
 
     /// What it was let in by.
-    pub(crate) fn gate(&self) -> &Gate {
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 }

@@ -139,6 +139,8 @@ pub(crate) struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether connections begin with a PROXY header.
     pub proxy_protocol: bool,
+    /// Whether HTTP/2 is spoken too.
+    pub http2: bool,
     /// Bounds, as configured.
     pub limits: config::Limits,
     /// Bounds on heads.
@@ -390,6 +392,7 @@ fn compile_listener(name: &str, listener: &config::Listener) -> Listener {
         name: name.to_owned(),
         trusted_proxies: listener.trusted_proxies.clone(),
         proxy_protocol: listener.proxy_protocol,
+        http2: listener.http2,
         limits: listener.limits,
         heads: http1::Limits {
             head_bytes_max: listener.limits.header as usize,

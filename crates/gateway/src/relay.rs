@@ -115,6 +115,9 @@ impl Download {
             if let Poll::Ready(moved) = moved {
                 return Poll::Ready(moved);
             }
+            if client.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Reject::Client(ClientFault::Gone)));
+            }
             if !std::mem::replace(&mut self.is_timed, true) {
                 client.timer().set(clock::now() + TICK.min(self.silence_max));
             }

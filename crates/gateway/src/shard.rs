@@ -53,6 +53,15 @@ pub(crate) enum Report {
         /// Below the root.
         name: Vec<u8>,
     },
+    /// A client abused HTTP/2 and was sent away.
+    Flood {
+        /// Listener.
+        listener: String,
+        /// What it did too much of.
+        kind: &'static str,
+        /// Who.
+        peer: IpAddr,
+    },
     /// Connections cannot be accepted.
     AcceptFailed {
         /// Listener.

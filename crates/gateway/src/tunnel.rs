@@ -4,6 +4,7 @@
 //! goes on. When the thread drains, the tunnel goes on until the drain deadline ends the process.
 
 use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,32 @@ use crate::shard::Shard;
 use crate::timers::Timer;
 use crate::upstream::Upstream;
 use crate::wire::{Unsent, Wire};
+
+/// One end of a tunnel.
+pub(crate) trait Side {
+    /// Reads into `buffer`; 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Sends all of `unsent`; what is left stays for the next call.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, unsent: &mut Unsent) -> Poll<io::Result<()>>;
+
+    /// Says that nothing more will be sent.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Side for Wire {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_read(cx, buffer)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, unsent: &mut Unsent) -> Poll<io::Result<()>> {
+        self.poll_flush(cx, unsent)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown(cx)
+    }
+}
 
 /// Bytes that went through.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,8 +120,8 @@ impl Half {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
-        from: &mut Wire,
-        to: &mut Wire,
+        from: &mut impl Side,
+        to: &mut impl Side,
     ) -> Poll<Result<(), ()>> {
         loop {
             match to.poll_flush(cx, &mut self.unsent) {

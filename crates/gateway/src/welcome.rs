@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use crate::caller::Caller;
-use crate::http1::server;
+use crate::http1::server::{self, Http2};
+use crate::http2;
 use crate::listener::{self, Admission};
 use crate::plan::Listener;
 use crate::proxy_header;
@@ -37,7 +38,14 @@ pub(crate) async fn serve(
             None => return,
         }
     }
-    server::serve(shard, wire, name, settings, caller).await;
+    // A client over plain TCP may begin with HTTP/2 (RFC 9113, 3.3): the first bytes tell.
+    let gate = admission.gate();
+    let http1 = server::serve(Rc::clone(&shard), wire, name, Arc::clone(&settings), gate, &caller);
+    if let Some(Http2 { wire, early }) = http1.await {
+        // Its future must not take room in that of every connection.
+        let gate = Arc::clone(gate);
+        Box::pin(http2::server::serve(shard, wire, early, name, settings, gate, caller)).await;
+    }
 }
 
 /// Lets the proxy in front say who the caller is; none if the connection ends here.

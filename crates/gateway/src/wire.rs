@@ -168,6 +168,16 @@ impl Unsent {
         self.bytes.len() - self.start
     }
 
+    /// What is left.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// Forgets the first `count` bytes of what is left.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.start += count;
+    }
+
     /// Whether everything went out.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0

@@ -8,7 +8,7 @@ const PORT_DIGITS_MAX: usize = 5;
 /// Whether `text` is `host` or `host:port`: a registered name, an IPv4 address, or an IPv6 address
 /// in brackets. An empty host is none (RFC 9110, 4.2.1), and neither user info, zone identifiers
 /// nor addresses of a future kind are taken.
-pub(super) fn is_authority(text: &[u8]) -> bool {
+pub fn is_authority(text: &[u8]) -> bool {
     let (host_is_good, rest) = match text {
         [b'[', inner @ ..] => {
             let Some(close) = memchr::memchr(b']', inner) else { return false };

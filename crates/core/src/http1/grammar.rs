@@ -31,6 +31,11 @@ pub(super) fn is_value(text: &[u8]) -> bool {
     text.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
 }
 
+/// Whether every byte of `text` may stand in a request target, and there is one.
+pub fn is_target(text: &[u8]) -> bool {
+    !text.is_empty() && target_len(text) == text.len()
+}
+
 /// How many bytes at the front of `text` may stand in a request target: printable ASCII apart
 /// from space and `#`. Stricter about fragments and non-ASCII than many peers, looser than
 /// RFC 3986 about `"<>[]^{|}`, `\` and the backtick, which browsers send.

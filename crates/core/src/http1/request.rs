@@ -55,6 +55,8 @@ pub enum RequestError {
     HostDiffers,
     /// `Expect` wants something other than `100-continue`.
     Expectation,
+    /// An extended `CONNECT` for a protocol other than WebSocket (RFC 8441, 4); only HTTP/2.
+    ProtocolUnknown,
     /// What requests and responses have in common is wrong.
     Head(HeadError),
 }
@@ -67,7 +69,7 @@ impl RequestError {
             Self::TargetTooLong => 414,
             Self::Expectation => 417,
             Self::Head(HeadError::FieldsTooMany | HeadError::HeadTooLarge) => 431,
-            Self::Head(HeadError::EncodingUnknown) => 501,
+            Self::Head(HeadError::EncodingUnknown) | Self::ProtocolUnknown => 501,
             Self::Head(HeadError::VersionUnsupported) => 505,
             Self::Method
             | Self::Target
@@ -104,6 +106,7 @@ impl RequestError {
             Self::HostMalformed => "host_malformed",
             Self::HostDiffers => "host_differs",
             Self::Expectation => "expectation_unknown",
+            Self::ProtocolUnknown => "protocol_unknown",
             Self::Head(error) => error.reason(),
         }
     }
@@ -121,6 +124,7 @@ impl fmt::Display for RequestError {
             Self::HostMalformed => "host is not a host with an optional port",
             Self::HostDiffers => "host differs from the request target",
             Self::Expectation => "an expectation other than 100-continue was sent",
+            Self::ProtocolUnknown => "connect asks for a protocol other than websocket",
             Self::Head(error) => return error.fmt(f),
         })
     }

@@ -64,7 +64,7 @@ impl Trailers {
         if name.is_empty() || !is_value(value) {
             return Err(BodyError::Trailer);
         }
-        if is_forbidden(name) {
+        if is_forbidden_trailer(name) {
             self.text.truncate(self.kept);
         } else {
             self.text.push(b'\n');
@@ -78,7 +78,7 @@ impl Trailers {
 /// Whether a field must not come after the body (RFC 9110, 6.5.1): all that Evergate acts on, what
 /// others need before the body, and names with an underscore, which some servers cannot tell from
 /// those with a hyphen.
-fn is_forbidden(name: &[u8]) -> bool {
+pub fn is_forbidden_trailer(name: &[u8]) -> bool {
     const NAMES: [&str; 20] = [
         "age",
         "cache-control",

@@ -90,6 +90,8 @@ impl Double {
 }
 
 impl Client for Double {
+    type Side = Wire;
+
     fn poll_body(
         &mut self,
         _cx: &mut Context<'_>,

@@ -203,7 +203,8 @@ pub(crate) fn takes_trailers(fields: &Fields) -> bool {
     codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-fn response_keeps(field: &FieldRef<'_>, plan: &ResponsePlan<'_>) -> bool {
+/// Whether a field of a server's response goes on to the client.
+pub(crate) fn response_keeps(field: &FieldRef<'_>, plan: &ResponsePlan<'_>) -> bool {
     match field.id {
         Name::ContentLength => plan.length != Length::Unknown,
         Name::Trailer => plan.length == Length::Unknown,

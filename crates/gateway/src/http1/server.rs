@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use evergate_config::Limits;
 use evergate_core::head::{Method, RequestHead, ResponseHead, Version};
-use evergate_core::http1::{self, Body};
+use evergate_core::http1::{self, Body, HeadError, RequestError};
+use evergate_core::http2::PREFACE;
 use evergate_core::time::Instant;
 use evergate_sys::clock;
 use tokio::net::TcpStream;
@@ -22,6 +23,7 @@ use crate::exchange::{self, Request};
 use crate::http1::forward::{self, Length, ResponsePlan};
 use crate::http1::incoming::{Fault, Incoming, Progress};
 use crate::http1::outgoing::{Framing, Outgoing};
+use crate::listener::Gate;
 use crate::plan::Listener;
 use crate::reject::{ClientFault, Reject};
 use crate::shard::Shard;
@@ -36,6 +38,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const LINGER: Duration = Duration::from_secs(2);
 /// How much is read on then.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the start of HTTP/2 is to HTTP/1.
+const NO_HTTP1: Reject =
+    Reject::Client(ClientFault::Malformed(RequestError::Head(HeadError::VersionUnsupported)));
 
 /// A client's connection.
 #[derive(Debug)]
@@ -62,17 +68,28 @@ enum Arrival {
     Request(http1::Request, Instant),
     /// The client left, or stayed silent for too long, between two requests.
     Over,
+    /// What came is the start of HTTP/2.
+    Http2,
     Refused(Reject, Instant),
 }
 
-/// Serves a connection to its end.
+/// A connection whose client speaks HTTP/2, with what was read of it.
+#[derive(Debug)]
+pub(crate) struct Http2 {
+    pub(crate) wire: Wire,
+    pub(crate) early: Vec<u8>,
+}
+
+/// Serves a connection to its end, unless the client turns out to speak HTTP/2 and the listener
+/// does too.
 pub(crate) async fn serve(
     shard: Rc<Shard>,
     wire: Wire,
     listener: &str,
     settings: Arc<Listener>,
-    caller: Caller,
-) {
+    gate: &Gate,
+    caller: &Caller,
+) -> Option<Http2> {
     let mut settings = settings;
     let mut connection = Connection::new(Rc::clone(&shard), wire);
     let mut requests = 0;
@@ -81,14 +98,22 @@ pub(crate) async fn serve(
         let arrival = connection.next_request(&settings, requests == 0, &mut head).await;
         let (request, started) = match arrival {
             Arrival::Request(request, started) => (request, started),
-            Arrival::Over => return,
+            Arrival::Over => return None,
+            Arrival::Http2 => {
+                let early = connection.incoming.take_unused();
+                return Some(Http2 { wire: connection.wire, early });
+            }
             Arrival::Refused(reject, started) => {
-                exchange::refuse(&shard, &mut connection, head.as_ref(), &caller, started, reject)
+                exchange::refuse(&shard, &mut connection, head.as_ref(), caller, started, reject)
                     .await;
-                return connection.linger().await;
+                connection.linger().await;
+                return None;
             }
         };
-        let Some(head) = head else { return };
+        let head = head?;
+        if requests == 0 {
+            gate.count_http1();
+        }
         requests += 1;
         // A reload takes effect with the next request.
         if let Some(current) = shard.plan().plan.listeners.get(listener)
@@ -107,20 +132,21 @@ pub(crate) async fn serve(
                 upgrade: request.upgrade,
                 connection_names: request.connection_names,
                 started,
-                caller: &caller,
+                caller,
                 listener: &settings,
             },
         )
         .await;
         shard.buffers.give_request(head);
         if connection.ends_open {
-            return connection.wire.reset();
+            connection.wire.reset();
+            return None;
         }
         if !goes_on || !connection.keep_alive {
-            if connection.incoming.is_done() && connection.incoming.unused().is_empty() {
-                return;
+            if !connection.incoming.is_done() || !connection.incoming.unused().is_empty() {
+                connection.linger().await;
             }
-            return connection.linger().await;
+            return None;
         }
     }
 }
@@ -182,6 +208,9 @@ impl Connection {
                         }
                         continue;
                     }
+                    Poll::Ready(Err(NO_HTTP1)) if first && settings.http2 && self.is_http2() => {
+                        return Poll::Ready(Arrival::Http2);
+                    }
                     Poll::Ready(Err(reject)) => {
                         return Poll::Ready(Arrival::Refused(reject, started.unwrap_or(now)));
                     }
@@ -208,6 +237,12 @@ impl Connection {
             }
         })
         .await
+    }
+
+    /// Whether what was read is the start of HTTP/2 (RFC 9113, 3.4).
+    fn is_http2(&self) -> bool {
+        let begun = self.incoming.unused();
+        begun[..begun.len().min(PREFACE.len())] == PREFACE[..begun.len().min(PREFACE.len())]
     }
 
     /// How long to wait for a head, or for more of one that has begun.
@@ -247,7 +282,16 @@ impl Connection {
                 }
                 return Poll::Ready(self.parse_kept(settings, head));
             }
-            let parsed = parse(&shard, settings, bytes, head)?;
+            let parsed = match parse(&shard, settings, bytes, head) {
+                Ok(parsed) => parsed,
+                Err(reject) => {
+                    if reject == NO_HTTP1 {
+                        // Perhaps it is for somebody else.
+                        self.incoming.keep(&shard.buffers, bytes);
+                    }
+                    return Poll::Ready(Err(reject));
+                }
+            };
             let consumed = parsed.as_ref().map_or(0, |request| request.consumed);
             self.incoming.keep(&shard.buffers, &bytes[consumed..]);
             Poll::Ready(Ok(parsed))
@@ -317,6 +361,8 @@ impl Connection {
 }
 
 impl Client for Connection {
+    type Side = Wire;
+
     fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
