@@ -39,7 +39,7 @@ pub(crate) async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<U
     counters.connects.set(counters.connects.get() + 1);
     let until = attempt.deadline.min(clock::now() + attempt.pool.pool.connect_timeout);
     timer.set(until);
-    let mut dialing = pin!(dial(&attempt.pool.pool, &attempt.endpoint.shared, ends));
+    let mut dialing = pin!(dial(&attempt.shard.reports, &attempt.endpoint.shared, ends));
     let dialed = poll_fn(|cx| {
         if let Poll::Ready(dialed) = dialing.as_mut().poll(cx) {
             return Poll::Ready(dialed);

@@ -4,10 +4,12 @@
 //! the share of requests, the data plane writes load and outcomes.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use evergate_core::balance::{self, Load};
 use evergate_core::time::Instant;
+
+use crate::tls::origination::Meeting;
 
 static UIDS: AtomicU64 = AtomicU64::new(1);
 
@@ -22,6 +24,10 @@ pub(crate) struct Endpoint {
     pub authority: String,
     /// Where it is; none while its name does not resolve.
     pub address: Option<SocketAddr>,
+    /// How it is met, if that is over TLS.
+    pub tls: Option<Meeting>,
+    /// Whether the last handshake with it failed, so that it is told once.
+    tls_fails: AtomicBool,
     /// The same for the same pool and name on every machine; places it on the hash ring.
     pub key: u64,
     /// Weight in percent-points (weight x 100 when wholly in); 0 takes it out.
@@ -51,6 +57,8 @@ impl Endpoint {
             name: name.to_owned(),
             authority: authority.to_owned(),
             address,
+            tls: None,
+            tls_fails: AtomicBool::new(false),
             key: balance::hash_bytes(format!("{pool}/{name}").as_bytes()),
             share: AtomicU32::new(0),
             attempts: AtomicU64::new(0),
@@ -59,6 +67,23 @@ impl Endpoint {
             failures_in_a_row: AtomicU32::new(0),
             failures: AtomicU64::new(0),
         }
+    }
+
+    /// The same, met over TLS if there is a `meeting`.
+    pub(crate) fn over(self, meeting: Option<Meeting>) -> Self {
+        Self { tls: meeting, ..self }
+    }
+
+    /// Notes how a handshake with it ended; whether that is news of a failure.
+    pub(crate) fn shook_hands(&self, well: bool) -> bool {
+        let failed_before = self.tls_fails.load(Relaxed);
+        if well {
+            if failed_before {
+                self.tls_fails.store(false, Relaxed);
+            }
+            return false;
+        }
+        !self.tls_fails.swap(true, Relaxed)
     }
 
     /// Weight in percent-points; 0 while it must not get requests.

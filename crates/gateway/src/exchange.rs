@@ -198,6 +198,7 @@ fn refuse_at_once(request: &Request<'_>, node: &str) -> Result<(), Reject> {
             Err(Reject::Client(ClientFault::BodyTooLarge))
         }
         _ if is_our_own(request.head, node) => Err(Reject::Client(ClientFault::Loop)),
+        _ if is_misdirected(request) => Err(Reject::Client(ClientFault::Misdirected)),
         Body::Empty | Body::Sized(_) | Body::Chunked | Body::UntilClose => Ok(()),
     }
 }
@@ -385,6 +386,21 @@ async fn respond_locally<C: Client>(
         Action::Pool(_) | Action::Static(_) => return Err(Reject::Bug),
     }
     Ok(())
+}
+
+/// Whether the request should have come over a connection with another certificate.
+fn is_misdirected(request: &Request<'_>) -> bool {
+    let (Some(secured), Some(tls)) = (&request.caller.tls, &request.listener.tls) else {
+        return false;
+    };
+    let host = crate::facts::host_of(request.head.authority());
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let asked_for = secured.server_name.as_deref().unwrap_or_default();
+    if host.eq_ignore_ascii_case(asked_for) {
+        return false;
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    tls.misdirects(&host, &secured.certificate)
 }
 
 /// What a certificate authority that asks here wants to read (RFC 8555, 8.3).

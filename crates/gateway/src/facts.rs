@@ -31,16 +31,20 @@ pub(crate) struct Facts<'a> {
 impl Facts<'_> {
     /// The host without its port.
     pub(crate) fn host(&self) -> &[u8] {
-        let authority = self.head.authority();
-        let end = match authority.first() {
-            Some(b'[') => authority.iter().position(|&byte| byte == b']').map(|end| end + 1),
-            Some(_) | None => authority.iter().position(|&byte| byte == b':'),
-        };
-        &authority[..end.unwrap_or(authority.len())]
+        host_of(self.head.authority())
     }
 
     /// The value of a match parameter, or nothing.
     pub(crate) fn param(&self, name: &str) -> &str {
         self.params.as_ref().and_then(|params| params.get(name)).unwrap_or_default()
     }
+}
+
+/// `authority` without its port.
+pub(crate) fn host_of(authority: &[u8]) -> &[u8] {
+    let end = match authority.first() {
+        Some(b'[') => authority.iter().position(|&byte| byte == b']').map(|end| end + 1),
+        Some(_) | None => authority.iter().position(|&byte| byte == b':'),
+    };
+    &authority[..end.unwrap_or(authority.len())]
 }

@@ -19,6 +19,7 @@ use evergate_control::snapshot::{
 };
 use evergate_core::health::Origin;
 use evergate_core::rng::Rng;
+use evergate_pki::Tickets;
 use evergate_sys::{clock, random};
 use tokio::sync::{broadcast, mpsc};
 
@@ -35,6 +36,7 @@ use crate::pool_local::RouteCounters;
 use crate::proxy_header::ProxyRefusal;
 use crate::resolve::Addresses;
 use crate::shard::{REPORTS_QUEUED_MAX, Report};
+use crate::tls::termination::Common;
 use crate::wards::{Checked, Wards};
 
 /// The data plane with its control.
@@ -46,7 +48,7 @@ pub struct Gateway {
     instances: BTreeMap<String, Vec<Member>>,
     data: DataPlane,
     log: LogWriter,
-    issuance: SharedIssuance,
+    common: Common,
     gates: BTreeMap<String, Arc<Gate>>,
     bound: BTreeMap<SocketKey, String>,
     wards: Wards,
@@ -66,7 +68,7 @@ pub struct Prepared {
 
 impl Gateway {
     /// Starts `threads` data-plane threads that serve `config`, without a socket yet. Access log
-    /// lines go to `log`.
+    /// lines go to `log`; TLS sessions can go on under `tickets`.
     ///
     /// # Errors
     /// If a thread cannot be started.
@@ -76,14 +78,15 @@ impl Gateway {
         threads: usize,
         log: LogWriter,
         events: broadcast::Sender<Event>,
+        tickets: Tickets,
     ) -> io::Result<Self> {
         let instances = BTreeMap::new();
-        let plan =
-            Plan::compile(&config, &addresses, &instances, None).map_err(io::Error::other)?;
+        let common = Common { issuance: SharedIssuance::default(), tickets: Arc::new(tickets) };
+        let plan = Plan::compile(&config, &addresses, &instances, &common, None)
+            .map_err(io::Error::other)?;
         let plan = Arc::new(plan);
         let (report, reports) = mpsc::channel(REPORTS_QUEUED_MAX);
-        let issuance = SharedIssuance::default();
-        let data = DataPlane::start(threads, &plan, &log, &issuance, &report)?;
+        let data = DataPlane::start(threads, &plan, &log, &common.issuance, &report)?;
         let (wards, checked) = Wards::new();
         let mut gateway = Self {
             events: Events::new(events, config.log),
@@ -93,7 +96,7 @@ impl Gateway {
             instances,
             data,
             log,
-            issuance,
+            common,
             gates: BTreeMap::new(),
             bound: BTreeMap::new(),
             wards,
@@ -113,7 +116,7 @@ impl Gateway {
 
     /// Certificates that come and go while we serve.
     pub fn issuance(&self) -> &SharedIssuance {
-        &self.issuance
+        &self.common.issuance
     }
 
     /// How many data-plane threads there are.
@@ -132,7 +135,7 @@ impl Gateway {
     /// Says why it cannot be compiled.
     pub fn prepare(&self, config: Config, addresses: Addresses) -> Result<Prepared, String> {
         let before = Some(&*self.plan);
-        let plan = Plan::compile(&config, &addresses, &self.instances, before)?;
+        let plan = Plan::compile(&config, &addresses, &self.instances, &self.common, before)?;
         Ok(Prepared { config, addresses, plan })
     }
 
@@ -327,7 +330,9 @@ impl Gateway {
 
     async fn recompile(&mut self) {
         let before = Some(&*self.plan);
-        match Plan::compile(&self.config, &self.addresses, &self.instances, before) {
+        let compiled =
+            Plan::compile(&self.config, &self.addresses, &self.instances, &self.common, before);
+        match compiled {
             Ok(plan) => self.swap(plan).await,
             Err(error) => self.events.push(Level::Error, "plan_failed", "config", &error),
         }
@@ -376,6 +381,18 @@ impl Gateway {
                 &format!("listener.{listener}"),
                 &format!("{peer} was sent away for a flood of HTTP/2 frames: {kind}"),
             ),
+            Report::HandshakesFail { listener, fault, count } => {
+                let why = format!("{count} TLS handshakes failed so far: {}", fault.reason());
+                let subject = format!("listener.{listener}");
+                self.events.push(Level::Warn, "handshakes_fail", &subject, &why);
+            }
+            Report::UpstreamTls { endpoint, why } => {
+                let mut pools = self.plan.pools.iter();
+                if let Some(pool) = pools.find(|pool| pool.holds(endpoint.uid)) {
+                    let subject = format!("pool.{}/{}", pool.name, endpoint.name);
+                    self.events.push(Level::Warn, "upstream_tls", &subject, &why);
+                }
+            }
             Report::AcceptFailed { listener, error } => {
                 let subject = format!("listener.{listener}");
                 self.events.push(Level::Error, "accept_failed", &subject, &error);
@@ -410,6 +427,7 @@ impl Gateway {
                     ("h2".to_owned(), counts.http2),
                 ],
                 floods: counts.floods,
+                tls: listener.tls.as_ref().and(gate).map(|gate| gate.handshakes().stats()),
                 ..ListenerStats::default()
             }
         });
@@ -489,6 +507,7 @@ fn members(observed: &[Instance]) -> BTreeMap<String, Vec<Member>> {
                 authority: format!("127.0.0.1:{port}"),
                 weight: 1,
                 origin: Origin::Instance,
+                tls_host: None,
             });
         }
     }

@@ -69,7 +69,6 @@ impl Issuance {
         read(&self.http).get(token).cloned()
     }
 
-    #[allow(dead_code, reason = "the handshake itself comes next")]
     /// What to show to whoever wants a proof for `domain`.
     pub(crate) fn handshake_proof(&self, domain: &str) -> Option<Identity> {
         read(&self.alpn).get(domain).cloned()

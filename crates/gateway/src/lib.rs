@@ -42,6 +42,7 @@ mod shard;
 mod splice;
 mod template;
 mod timers;
+mod tls;
 mod trust;
 mod tunnel;
 mod upstream;

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::plan::Listener;
 use crate::proxy_header::ProxyRefusal;
 use crate::shard::{Report, Shard};
+use crate::tls::fault::Handshakes;
 use crate::trust;
 use crate::welcome;
 
@@ -46,6 +47,7 @@ pub(crate) struct Gate {
     proxy_refused: [AtomicU64; ProxyRefusal::ALL.len()],
     /// When the latest of them was reported, in nanoseconds; 0 if none was.
     proxy_reported: AtomicU64,
+    handshakes: Handshakes,
     by_address: Mutex<HashMap<IpAddr, u32>>,
     http1: AtomicU64,
     http2: AtomicU64,
@@ -137,13 +139,13 @@ fn admit(shard: &Rc<Shard>, name: &Rc<str>, gate: &Arc<Gate>, tcp: TcpStream, pe
     let plan = shard.plan();
     // Between two plans a listener may be gone already.
     let Some(settings) = plan.plan.listeners.get(&**name) else { return };
-    let Some(mut admission) = gate.admit(settings) else { return turn_away(&tcp) };
+    let Some(mut admission) = gate.admit(settings) else { return turn_away(&tcp, settings) };
     if settings.proxy_protocol {
         if !trust::is_trusted(peer.ip(), &settings.trusted_proxies) {
             return gate.refuse(shard, name, peer.ip(), ProxyRefusal::Untrusted);
         }
     } else if !admission.count_for(peer.ip(), settings) {
-        return turn_away(&tcp);
+        return turn_away(&tcp, settings);
     }
     let (shard, name, settings) = (Rc::clone(shard), Rc::clone(name), Arc::clone(settings));
     shard.connections.set(shard.connections.get() + 1);
@@ -154,9 +156,11 @@ fn admit(shard: &Rc<Shard>, name: &Rc<str>, gate: &Arc<Gate>, tcp: TcpStream, pe
 }
 
 /// Tells a client beyond a bound why it is not served.
-pub(crate) fn turn_away(tcp: &TcpStream) {
-    // Whoever comes in such numbers need not be waited for.
-    let _ = tcp.try_write(TURNED_AWAY);
+pub(crate) fn turn_away(tcp: &TcpStream, settings: &Listener) {
+    if settings.tls.is_none() {
+        // Whoever comes in such numbers need not be waited for.
+        let _ = tcp.try_write(TURNED_AWAY);
+    }
 }
 
 /// Whether it was the connection that failed, not our ability to accept.
@@ -205,6 +209,11 @@ impl Gate {
             // It is counted all the same.
             let _ = shard.reports.try_send(report);
         }
+    }
+
+    /// How handshakes on it ended.
+    pub(crate) fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// The counts so far.

@@ -20,6 +20,8 @@ use crate::endpoint::Endpoint;
 use crate::files::{Compressor, Files};
 use crate::filter::Filter;
 use crate::resolve::Addresses;
+use crate::tls::origination::{Meeting, Origination};
+use crate::tls::termination::{Common, Termination};
 
 /// A compiled configuration.
 #[derive(Debug)]
@@ -126,6 +128,8 @@ pub(crate) struct Pool {
     pub checks: Vec<config::Check>,
     /// What is spoken with the servers.
     pub protocol: config::Protocol,
+    /// How servers with an `https` URL are met; none if there are none.
+    pub tls: Option<Arc<Origination>>,
     /// Grows with every change of a share, so that threads know when to look.
     pub shares_changed: AtomicU64,
 }
@@ -135,6 +139,8 @@ pub(crate) struct Pool {
 pub(crate) struct Listener {
     /// Name in the configuration.
     pub name: String,
+    /// HTTPS instead of HTTP.
+    pub tls: Option<Arc<Termination>>,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether connections begin with a PROXY header.
@@ -159,6 +165,8 @@ pub(crate) struct Member {
     pub weight: u16,
     /// Configured, or an instance of an app.
     pub origin: health::Origin,
+    /// The host of an `https` URL.
+    pub tls_host: Option<String>,
 }
 
 impl Plan {
@@ -170,6 +178,7 @@ impl Plan {
         config: &Config,
         addresses: &Addresses,
         instances: &BTreeMap<String, Vec<Member>>,
+        common: &Common,
         before: Option<&Self>,
     ) -> Result<Self, String> {
         let pool_names: Vec<&String> = config.pools.keys().collect();
@@ -191,13 +200,14 @@ impl Plan {
             .iter()
             .map(|(name, pool)| {
                 let earlier = before.and_then(|plan| plan.pool(name));
-                Arc::new(compile_pool(name, pool, addresses, instances, earlier))
+                compile_pool(name, pool, addresses, instances, earlier).map(Arc::new)
             })
-            .collect();
-        let listeners = config
-            .listeners
-            .iter()
-            .map(|(name, listener)| (name.clone(), Arc::new(compile_listener(name, listener))));
+            .collect::<Result<_, String>>()?;
+        let listeners = config.listeners.iter().map(|(name, listener)| {
+            let earlier = before.and_then(|plan| plan.listeners.get(name));
+            let listener = compile_listener(name, listener, common, earlier)?;
+            Ok((name.clone(), Arc::new(listener)))
+        });
         Ok(Self {
             generation: before.map_or(1, |plan| plan.generation + 1),
             node: config.node.name.clone(),
@@ -205,7 +215,7 @@ impl Plan {
             table,
             routes,
             pools,
-            listeners: listeners.collect(),
+            listeners: listeners.collect::<Result<_, String>>()?,
             compressor,
         })
     }
@@ -264,7 +274,7 @@ impl Pool {
         let mut members = BTreeMap::new();
         for (name, server) in &pool.servers {
             match &server.target {
-                Target::Url { host, port, .. } => {
+                Target::Url { tls, host, port } => {
                     let authority = match host.contains(':') {
                         true => format!("[{host}]:{port}"),
                         false => format!("{host}:{port}"),
@@ -274,6 +284,7 @@ impl Pool {
                         authority,
                         weight: server.weight,
                         origin: health::Origin::Configured,
+                        tls_host: tls.then(|| host.clone()),
                     };
                     members.insert(name.clone(), member);
                 }
@@ -347,27 +358,44 @@ fn compile_pool(
     addresses: &Addresses,
     instances: &BTreeMap<String, Vec<Member>>,
     before: Option<&Arc<Pool>>,
-) -> Pool {
+) -> Result<Pool, String> {
     let mut endpoints = Vec::new();
     let mut weights = Vec::new();
     let mut origins = Vec::new();
-    for member in Pool::members(pool, instances).into_values() {
+    let members = Pool::members(pool, instances);
+    let told = |error: String| format!("pool.{name}: {error}");
+    let tls = match members.values().any(|member| member.tls_host.is_some()) {
+        true => {
+            let earlier = before.and_then(|pool| pool.tls.as_ref());
+            Some(Origination::compile(&pool.tls, pool.protocol, earlier).map_err(told)?)
+        }
+        false => None,
+    };
+    for member in members.into_values() {
         let address = addresses.of(&member.authority);
+        let meeting = match (&tls, &member.tls_host) {
+            (Some(tls), Some(host)) => Some(Meeting::new(tls, host).map_err(told)?),
+            (_, None) | (None, _) => None,
+        };
         let same = before.and_then(|pool| {
             pool.endpoints.iter().find(|endpoint| {
                 endpoint.name == member.name
                     && endpoint.authority == member.authority
                     && endpoint.address == address
+                    && endpoint.tls == meeting
             })
         });
         endpoints.push(match same {
             Some(endpoint) => Arc::clone(endpoint),
-            None => Arc::new(Endpoint::new(name, &member.name, &member.authority, address)),
+            None => {
+                let endpoint = Endpoint::new(name, &member.name, &member.authority, address);
+                Arc::new(endpoint.over(meeting))
+            }
         });
         weights.push(member.weight);
         origins.push(member.origin);
     }
-    Pool {
+    Ok(Pool {
         name: name.to_owned(),
         balance: pool.balance,
         hash_key: pool.hash_key.clone(),
@@ -383,13 +411,25 @@ fn compile_pool(
         slow_start: pool.slow_start,
         checks: pool.checks.clone(),
         protocol: pool.protocol,
+        tls,
         shares_changed: AtomicU64::new(0),
-    }
+    })
 }
 
-fn compile_listener(name: &str, listener: &config::Listener) -> Listener {
-    Listener {
+fn compile_listener(
+    name: &str,
+    listener: &config::Listener,
+    common: &Common,
+    before: Option<&Arc<Listener>>,
+) -> Result<Listener, String> {
+    let earlier = before.and_then(|listener| listener.tls.as_ref());
+    let tls = listener.tls.as_ref().map(|tls| {
+        Termination::compile(tls, listener.http2, common, earlier)
+            .map_err(|error| format!("listener.{name}: {error}"))
+    });
+    Ok(Listener {
         name: name.to_owned(),
+        tls: tls.transpose()?,
         trusted_proxies: listener.trusted_proxies.clone(),
         proxy_protocol: listener.proxy_protocol,
         http2: listener.http2,
@@ -399,5 +439,5 @@ fn compile_listener(name: &str, listener: &config::Listener) -> Listener {
             fields_max: usize::from(listener.limits.headers),
             uri_bytes_max: listener.limits.uri as usize,
         },
-    }
+    })
 }

@@ -10,7 +10,10 @@ use evergate_core::http1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::endpoint::Endpoint;
 use crate::proxy_header;
+use crate::tls::origination::Purpose;
+use crate::wire::Wire;
 
 /// Bounds on the head of a check's response.
 const LIMITS: http1::Limits =
@@ -19,7 +22,7 @@ const LIMITS: http1::Limits =
 /// Checks `address` once; what is wrong with it, in words, if anything is.
 pub(crate) async fn perform(
     address: SocketAddr,
-    authority: &str,
+    endpoint: &Endpoint,
     probe: &Probe,
     proxy_protocol: bool,
     timeout: Duration,
@@ -33,7 +36,13 @@ pub(crate) async fn perform(
         match probe {
             Probe::Tcp => Ok(()),
             Probe::Http { path, host, expect } => {
-                get(stream, path, host.as_deref().unwrap_or(authority), expect).await
+                let mut wire = Wire::new(stream);
+                if let Some(meeting) = &endpoint.tls {
+                    let shaken = meeting.shake_hands(&mut wire, Purpose::Check).await;
+                    shaken.map_err(|why| format!("no TLS: {why}"))?;
+                }
+                let host = host.as_deref().unwrap_or(&endpoint.authority);
+                get(wire, path, host, expect).await
             }
         }
     };
@@ -44,7 +53,7 @@ pub(crate) async fn perform(
 }
 
 async fn get(
-    mut stream: TcpStream,
+    mut stream: Wire,
     path: &str,
     host: &str,
     expect: &[RangeInclusive<u16>],
@@ -54,6 +63,7 @@ async fn get(
          Accept: */*\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
     let mut received = Vec::with_capacity(1024);
     let mut head = ResponseHead::default();
     loop {

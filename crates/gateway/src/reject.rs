@@ -55,6 +55,8 @@ pub(crate) enum ClientFault {
     Precondition,
     /// No range that was asked for lies within the file.
     Range,
+    /// The host has another certificate than the connection.
+    Misdirected,
     /// The connection ended in the middle of the request.
     Gone,
 }
@@ -66,6 +68,8 @@ pub(crate) enum UpstreamFault {
     NoServer,
     /// No connection could be made.
     Connect,
+    /// The TLS handshake with the server failed.
+    Tls,
     /// The connection ended before the response head.
     Broken,
     /// The server did not look at the request.
@@ -103,6 +107,7 @@ impl Reject {
             Self::Upstream(UpstreamFault::Timeout) => 504,
             Self::Upstream(
                 UpstreamFault::Connect
+                | UpstreamFault::Tls
                 | UpstreamFault::Broken
                 | UpstreamFault::Reset
                 | UpstreamFault::NotHttp2
@@ -119,6 +124,7 @@ impl Reject {
             Self::Client(fault) => fault.reason(),
             Self::Upstream(UpstreamFault::NoServer) => "no_server",
             Self::Upstream(UpstreamFault::Connect) => "upstream_connect",
+            Self::Upstream(UpstreamFault::Tls) => "upstream_tls",
             Self::Upstream(UpstreamFault::Broken) => "upstream_broken",
             Self::Upstream(UpstreamFault::Refused) => "upstream_refused",
             Self::Upstream(UpstreamFault::Reset) => "upstream_reset",
@@ -153,7 +159,8 @@ impl Reject {
                 | ClientFault::FileDenied
                 | ClientFault::NotAcceptable
                 | ClientFault::Precondition
-                | ClientFault::Range => false,
+                | ClientFault::Range
+                | ClientFault::Misdirected => false,
             },
             Self::Upstream(_) | Self::File(_) => false,
             Self::Bug => true,
@@ -176,6 +183,8 @@ impl ClientFault {
             Self::Address | Self::FileDenied => 403,
             Self::ApiKey => 401,
             Self::Loop => 508,
+            // RFC 9110, 15.5.20.
+            Self::Misdirected => 421,
             // Nobody reads it; nginx logs the same.
             Self::Gone => 499,
         }
@@ -199,6 +208,7 @@ impl ClientFault {
             Self::NotAcceptable => "not_acceptable",
             Self::Precondition => "precondition_failed",
             Self::Range => "range_not_satisfiable",
+            Self::Misdirected => "misdirected",
             Self::Gone => "client_gone",
         }
     }
@@ -223,9 +233,13 @@ impl fmt::Display for Reject {
             Self::Client(ClientFault::NotAcceptable) => "there is no coding of it that is accepted",
             Self::Client(ClientFault::Precondition) => "it is not what the request takes it for",
             Self::Client(ClientFault::Range) => "no range lies within the file",
+            Self::Client(ClientFault::Misdirected) => {
+                "this host has another certificate than this connection"
+            }
             Self::Client(ClientFault::Gone) => "the client went away",
             Self::Upstream(UpstreamFault::NoServer) => "no server is up",
             Self::Upstream(UpstreamFault::Connect) => "no server could be reached",
+            Self::Upstream(UpstreamFault::Tls) => "no secure connection to the server",
             Self::Upstream(UpstreamFault::Broken) => "the server closed the connection",
             Self::Upstream(UpstreamFault::Refused) => "the server refused the request unseen",
             Self::Upstream(UpstreamFault::Reset) => "the server gave the request up",

@@ -24,6 +24,7 @@ use crate::pool_local::{PoolLocal, RouteLocal};
 use crate::proxy_header::ProxyRefusal;
 use crate::splice::Pipes;
 use crate::timers::Timers;
+use crate::tls::fault::Fault;
 
 /// Reports waiting for the control plane; past that they are dropped, the next failure reports
 /// again.
@@ -61,6 +62,22 @@ pub(crate) enum Report {
         kind: &'static str,
         /// Who.
         peer: IpAddr,
+    },
+    /// Handshakes with clients fail again and again.
+    HandshakesFail {
+        /// Listener.
+        listener: String,
+        /// Why.
+        fault: Fault,
+        /// How often by now.
+        count: u64,
+    },
+    /// A server that spoke TLS with us does not any more, or never did.
+    UpstreamTls {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// Why, in words.
+        why: String,
     },
     /// Connections cannot be accepted.
     AcceptFailed {

@@ -297,8 +297,7 @@ impl Wards {
         self.probing += 1;
         let results = self.results.clone();
         tokio::spawn(async move {
-            let outcome =
-                probe::perform(address, &endpoint.authority, &probe, greets, timeout).await;
+            let outcome = probe::perform(address, &endpoint, &probe, greets, timeout).await;
             // Nobody hears it when the gateway is gone.
             let _ = results.send(Checked { uid, what, policy, outcome }).await;
         });
@@ -382,6 +381,7 @@ mod tests {
 
     use super::*;
     use crate::resolve::Addresses;
+    use crate::tls::termination::Common;
 
     struct Text(String);
 
@@ -406,7 +406,14 @@ mod tests {
              [pool.api]\nservers = {{ a = {{ url = \"http://127.0.0.1:1\" }} }}\n{checks}\n"
         );
         let loaded = load_with(Path::new("/evergate.toml"), &Text(text)).unwrap();
-        Plan::compile(&loaded.config, &Addresses::default(), &BTreeMap::new(), before).unwrap()
+        Plan::compile(
+            &loaded.config,
+            &Addresses::default(),
+            &BTreeMap::new(),
+            &Common::default(),
+            before,
+        )
+        .unwrap()
     }
 
     #[test]

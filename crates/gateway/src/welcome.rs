@@ -16,6 +16,7 @@ use crate::listener::{self, Admission};
 use crate::plan::Listener;
 use crate::proxy_header;
 use crate::shard::Shard;
+use crate::tls::accept::accept;
 use crate::wire::Wire;
 
 /// Serves a connection to its end.
@@ -37,6 +38,14 @@ pub(crate) async fn serve(
             Some(announced) => wire = announced,
             None => return,
         }
+    }
+    if let Some(tls) = &settings.tls {
+        let handshakes = admission.gate().handshakes();
+        // Boxed: a handshake is larger than what a connection keeps while it is served.
+        let Some(secured) = Box::pin(accept(&shard, &mut wire, name, tls, handshakes)).await else {
+            return;
+        };
+        caller.tls = Some(Rc::new(secured));
     }
     // A client over plain TCP may begin with HTTP/2 (RFC 9113, 3.3): the first bytes tell.
     let gate = admission.gate();
@@ -69,7 +78,7 @@ async fn announce(
     caller.announced = received.announced;
     if !admission.count_for(caller.peer.ip(), settings) {
         if let Some(tcp) = wire.plaintext() {
-            listener::turn_away(tcp);
+            listener::turn_away(tcp, settings);
         }
         return None;
     }

@@ -111,7 +111,7 @@ impl Identity {
     }
 
     /// What the first certificate says about itself.
-    pub fn particulars(&self) -> &Particulars {
+    pub fn particulars(&self) -> &Arc<Particulars> {
         &self.particulars
     }
 }

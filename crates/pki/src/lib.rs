@@ -10,6 +10,7 @@ mod ocsp;
 mod pem;
 mod provider;
 mod revocations;
+mod tickets;
 
 pub use authorities::Authorities;
 pub use day::day;
@@ -18,3 +19,4 @@ pub use ocsp::{OcspError, OcspResponse};
 pub use pem::PemError;
 pub use provider::{PROVIDER_NAME, provider};
 pub use revocations::Revocations;
+pub use tickets::{NoRandomness, TICKET_KEY_LIFE, Tickets};

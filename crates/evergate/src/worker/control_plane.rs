@@ -15,6 +15,7 @@ use evergate_control::command::{COMMANDS_QUEUED_MAX, Command, Control, EVENTS_QU
 use evergate_control::link::{Desired, Instance, Outcome, ToKeeper, ToWorker};
 use evergate_control::snapshot::PlanChange;
 use evergate_gateway::{Addresses, Gateway, LogWriter};
+use evergate_pki::Tickets;
 use evergate_sys::{clock, code, cpus, memfd};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -96,7 +97,8 @@ impl ControlPlane {
         let control = Control { commands: sender, events: events.clone() };
         let addresses = Addresses::default().resolve(config);
         let log = LogWriter::start(io::stdout())?;
-        let gateway = Gateway::start(config.clone(), addresses, threads, log, events)?;
+        let tickets = Tickets::new(clock::unix_seconds())?;
+        let gateway = Gateway::start(config.clone(), addresses, threads, log, events, tickets)?;
         let desired = sockets::desired(config, u16::try_from(threads).unwrap_or(u16::MAX));
         let mut control_plane = Self {
             birth,

@@ -16,6 +16,7 @@ use crate::http1::forward::ResponsePlan;
 use crate::http1::incoming::Progress;
 use crate::resolve::Addresses;
 use crate::timers::Timer;
+use crate::tls::termination::Common;
 use crate::wire::{Unsent, Wire};
 
 const CONFIG: &str = r#"
@@ -150,7 +151,13 @@ impl Client for Double {
 
 fn shard() -> (Rc<Shard>, mpsc::Receiver<Report>) {
     let loaded = load_with(Path::new("evergate.toml"), &Memory).unwrap();
-    let plan = Plan::compile(&loaded.config, &Addresses::default(), &Default::default(), None);
+    let plan = Plan::compile(
+        &loaded.config,
+        &Addresses::default(),
+        &Default::default(),
+        &Common::default(),
+        None,
+    );
     let log = crate::access_log::LogBuffer::new(LogWriter::start(io::sink()).unwrap());
     let (reports, told) = mpsc::channel(8);
     (Rc::new(Shard::new(Arc::new(plan.unwrap()), 1, log, Default::default(), reports)), told)

@@ -19,7 +19,7 @@ use evergate_sys::clock;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use http::Request;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::dial::dial;
 use crate::endpoint::Endpoint;
@@ -28,7 +28,7 @@ use crate::http2::vigil::{LOOK_EVERY, Step, Vigil};
 use crate::plan::Pool;
 use crate::pool_local::PoolLocal;
 use crate::reject::UpstreamFault;
-use crate::shard::Shard;
+use crate::shard::{Report, Shard};
 use crate::timers::{Timer, Timers};
 
 /// Sessions that one thread has with one server and that take requests; past that requests wait
@@ -175,6 +175,7 @@ impl Sessions {
             Arc::clone(&pool.pool),
             Arc::clone(endpoint),
             Rc::clone(&shard.timers),
+            shard.reports.clone(),
             self.ends,
         ));
         session
@@ -268,10 +269,11 @@ async fn run(
     pool: Arc<Pool>,
     endpoint: Arc<Endpoint>,
     timers: Rc<Timers>,
+    reports: mpsc::Sender<Report>,
     ends: Option<Ends>,
 ) {
     let timer = timers.timer();
-    let fault = match open(&pool, &endpoint, &timer, ends).await {
+    let fault = match open(&pool, &endpoint, &timer, &reports, ends).await {
         Ok(Opened { sender, mut connection, socket }) => {
             if let Some(session) = session.upgrade() {
                 session.is_secure.set(socket.borrow().is_secure());
@@ -314,12 +316,13 @@ struct Opened {
 /// Connects; the server's settings come later.
 async fn open(
     pool: &Pool,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     timer: &Timer,
+    reports: &mpsc::Sender<Report>,
     ends: Option<Ends>,
 ) -> Result<Opened, UpstreamFault> {
     let opening = async {
-        let (socket, transport) = Socket::new(dial(pool, endpoint, ends).await?);
+        let (socket, transport) = Socket::new(dial(reports, endpoint, ends).await?);
         let mut builder = Builder::new();
         builder
             .enable_push(false)

@@ -25,6 +25,7 @@ use crate::listener;
 use crate::plan::Plan;
 use crate::resolve::Addresses;
 use crate::shard::Shard;
+use crate::tls::termination::Common;
 
 mod calls;
 
@@ -65,7 +66,13 @@ impl Gateway {
              [pool.api]\nservers = {{ a = {{ url = \"http://{server}\" }} }}\nprotocol = \"http2\"\n"
         );
         let loaded = load_with(Path::new("/evergate.toml"), &Text(text)).unwrap();
-        let plan = Plan::compile(&loaded.config, &Addresses::default(), &Default::default(), None);
+        let plan = Plan::compile(
+            &loaded.config,
+            &Addresses::default(),
+            &Default::default(),
+            &Common::default(),
+            None,
+        );
         let plan = plan.unwrap();
         plan.pools[0].endpoints[0].set_share(100);
         let log = LogBuffer::new(LogWriter::start(io::sink()).unwrap());
