@@ -10,6 +10,7 @@ use evergate_pki::{
 };
 
 use crate::diagnostic::Diagnostic;
+use crate::files::READ_BYTES_MAX;
 use crate::keys::{Absent, Key, Kind, key};
 use crate::model::{Certificate, FileOf};
 use crate::reader::Section;
@@ -21,7 +22,7 @@ const IDENTITY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a bundle of authorities; what systems bring has a quarter of it.
 const AUTHORITIES_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a revocation list.
-const REVOCATIONS_BYTES_MAX: usize = 8 * 1024 * 1024;
+const REVOCATIONS_BYTES_MAX: usize = READ_BYTES_MAX;
 
 /// A certificate that ends so soon is worth a warning, in seconds: those who renew do it earlier.
 const ENDS_SOON: u64 = 14 * 24 * 3600;

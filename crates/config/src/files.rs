@@ -2,14 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// Bytes that loading asks for of any file; of a longer one it needs to see only that it is.
+pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What loading a configuration asks of the machine.
 ///
 /// A worker that may not read the files has its keeper open them; tests hold them in memory.
 pub trait Files {
-    /// The whole file.
+    /// The whole file, or more than [`READ_BYTES_MAX`] of it.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
     /// The files in a directory, in any order; each path begins with `directory`.
@@ -49,7 +52,10 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        std::fs::read(path)
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path)?;
+        file.take(READ_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {

@@ -44,7 +44,7 @@ mod value;
 
 pub use diagnostic::{Diagnostic, Related, SHOWN_MAX, Severity, render};
 pub use effective::to_toml;
-pub use files::{Disk, DiskAt, Files};
+pub use files::{Disk, DiskAt, Files, READ_BYTES_MAX};
 pub use format::format;
 pub use include::{FILE_BYTES_MAX, FILES_MAX, read_file};
 pub use load::{Loaded, Source, load, load_with, run_dir};

@@ -43,7 +43,8 @@ pub enum ToKeeper {
     #[n(3)]
     Remember,
     /// Opens a file for reading; the worker may lack the right. The keeper allows it only for
-    /// regular files and directories below that of the configuration file.
+    /// regular files and directories below that of the configuration file, and for those that were
+    /// [`Self::Named`].
     #[n(4)]
     Open {
         /// Chosen by the worker, repeated in the answer.
@@ -64,6 +65,15 @@ pub enum ToKeeper {
     /// The worker has drained and will exit.
     #[n(6)]
     Drained,
+    /// Files outside the directory of the configuration file that the configuration names. A worker
+    /// says so while it still has its keeper's rights; from one that gave them away it counts for
+    /// nothing. Adds to what it named before. Answered by [`ToWorker::Noted`].
+    #[n(8)]
+    Named {
+        /// Absolute paths.
+        #[n(0)]
+        paths: Vec<String>,
+    },
     /// Ends an instance at once with SIGKILL; it is then started again like after a crash.
     #[n(7)]
     Kill {
@@ -128,6 +138,9 @@ pub enum ToWorker {
         #[n(1)]
         error: Option<String>,
     },
+    /// The answer to [`ToKeeper::Named`].
+    #[n(7)]
+    Noted,
     /// Read the configuration again (SIGHUP).
     #[n(5)]
     Reload,

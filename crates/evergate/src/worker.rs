@@ -83,6 +83,9 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
         Ok(start) => start,
         Err(message) => return hopeless(&link, message),
     };
+    if privilege::is_root() {
+        name_files(&mut link, &start)?;
+    }
     if let Err(error) = drop_rights(&start.loaded.config.node.user) {
         return hopeless(&link, format!("{error:#}"));
     }
@@ -133,6 +136,18 @@ fn load(file: &Path, remembered: Option<Vec<u8>>, link: &mut Link) -> Result<Sta
             }
         }
     }
+}
+
+/// Tells the keeper which files outside its directory the configuration names, so that a reload
+/// can read them when we may not any more.
+fn name_files(link: &mut Link, start: &Start) -> io::Result<()> {
+    /// Paths in one message; one path has up to 4 KiB.
+    const PATHS_MAX: usize = 16;
+    let directory = start.file.parent().unwrap_or(Path::new("/"));
+    let outside =
+        start.seen.keys().filter(|path| path.is_absolute() && !path.starts_with(directory));
+    let paths: Vec<String> = outside.filter_map(|path| path.to_str().map(str::to_owned)).collect();
+    paths.chunks(PATHS_MAX).try_for_each(|paths| link.name_files(paths.to_vec()))
 }
 
 /// Says why there is no point in starting again, and ends.

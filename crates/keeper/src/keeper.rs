@@ -20,11 +20,12 @@ use evergate_sys::{clock, code, random, rlimit};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::apps::Apps;
+use crate::files::Readable;
 use crate::link::Broken;
 use crate::notify::Notify;
 use crate::process::{self, Worker};
 use crate::sockets::Sockets;
-use crate::{Error, HOPELESS_STATUS, Options, Outcome, files, print, report};
+use crate::{Error, HOPELESS_STATUS, Options, Outcome, print, report};
 
 /// Messages read from the worker before the rest of the loop has its turn.
 const MESSAGES_PER_TURN: usize = 64;
@@ -43,6 +44,7 @@ pub(crate) struct Keeper {
     apps: Apps,
     worker: Worker,
     remembered: Option<Rc<OwnedFd>>,
+    readable: Readable,
     stopping: Stopping,
     /// Whether any worker has been ready.
     is_settled: bool,
@@ -84,6 +86,7 @@ impl Keeper {
             remembered: None,
             stopping: Stopping::No,
             end: None,
+            readable: Readable::new(options.config_dir.clone()),
             options,
         })
     }
@@ -171,11 +174,17 @@ impl Keeper {
                 None => self.break_link(now, Broken::Nonsense),
             },
             ToKeeper::Open { request, path } => {
-                let (error, fds) = match files::open(&self.options.config_dir, &path) {
+                let (error, fds) = match self.readable.open(&path) {
                     Ok(file) => (None, vec![Rc::new(file)]),
                     Err(sentence) => (Some(sentence), vec![]),
                 };
                 self.send(now, &ToWorker::Opened { request, error }, fds);
+            }
+            ToKeeper::Named { paths } => {
+                if self.worker_has_our_rights() {
+                    self.readable.name(paths);
+                }
+                self.send(now, &ToWorker::Noted, vec![]);
             }
             ToKeeper::Hopeless { message } => {
                 if self.stopping == Stopping::No {
@@ -222,6 +231,13 @@ impl Keeper {
             Some(pid) if privilege::is_root() => usage::user(pid).map(Some),
             Some(_) | None => Ok(None),
         }
+    }
+
+    /// Whether the worker still may what we may: then it has not yet heard anybody from the
+    /// network. Once it has given its rights away it cannot get them back.
+    fn worker_has_our_rights(&self) -> bool {
+        let user = self.worker.pid.and_then(|pid| usage::user(pid).ok());
+        user.is_some_and(|user| user.uid == rustix::process::geteuid().as_raw())
     }
 
     fn handle_signals(&mut self, now: Instant) -> Result<(), Error> {
@@ -357,6 +373,8 @@ impl Keeper {
     }
 
     fn spawn_worker(&mut self) -> Result<(), String> {
+        // Each worker names for itself.
+        self.readable.forget_named();
         self.worker.spawn(&self.options, self.remembered.as_ref())?;
         let link = self.worker.link.as_ref().expect("a new worker has a link");
         epoll::add(&self.events, link, LINK, EventFlags::IN).map_err(|error| error.to_string())

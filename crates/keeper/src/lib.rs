@@ -40,7 +40,7 @@ pub struct Options {
     pub program: PathBuf,
     /// Its arguments, for example a subcommand and the path of the configuration file.
     pub args: Vec<OsString>,
-    /// Only files below this directory are opened for a worker.
+    /// Only files below this directory, and those named early, are opened for a worker.
     pub config_dir: PathBuf,
     /// Who the worker is to be; default whoever the keeper is.
     pub worker_user: Option<User>,

@@ -339,6 +339,7 @@ impl ControlPlane {
                 ToWorker::Welcome { .. }
                 | ToWorker::Observed(_)
                 | ToWorker::Opened { .. }
+                | ToWorker::Noted
                 | ToWorker::Reload
                 | ToWorker::Stop { .. } => self.inbox.push_back((message, fds)),
             }
@@ -401,7 +402,8 @@ impl ControlPlane {
                 ToWorker::Welcome { .. }
                 | ToWorker::Listening { .. }
                 | ToWorker::Settled
-                | ToWorker::Opened { .. } => {}
+                | ToWorker::Opened { .. }
+                | ToWorker::Noted => {}
             }
         }
         Next::Go

@@ -44,10 +44,10 @@ pub(super) fn metadata(link: &mut Link, path: &Path) -> io::Result<Metadata> {
 }
 
 /// The first outcome, or the second where the first is a refusal. If the keeper will not either,
-/// the first reason is the one to tell.
+/// it has the better reason: it knows what it opens.
 fn helped<T>(tried: io::Result<T>, help: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     match tried {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => help().map_err(|_| error),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => help(),
         other => other,
     }
 }

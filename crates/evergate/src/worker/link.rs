@@ -91,7 +91,7 @@ impl Link {
     /// Reads a file that the keeper may open and we may not.
     pub(super) fn read_file(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let most = evergate_config::FILE_BYTES_MAX as u64 + 1;
+        let most = evergate_config::READ_BYTES_MAX as u64 + 1;
         File::from(self.open(path)?).take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
@@ -112,6 +112,17 @@ impl Link {
                     return Ok(fds.into_iter().next().ok_or(io::ErrorKind::InvalidData)?);
                 }
                 other => self.backlog.push_back((other, fds)),
+            }
+        }
+    }
+
+    /// Has the keeper open these later too, when we may not; to be said while we still may.
+    pub(super) fn name_files(&mut self, paths: Vec<String>) -> io::Result<()> {
+        self.send(&ToKeeper::Named { paths }, &[])?;
+        loop {
+            match self.receive_new()? {
+                (ToWorker::Noted, _) => return Ok(()),
+                other => self.backlog.push_back(other),
             }
         }
     }
