@@ -35,6 +35,11 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// The user that this process acts as.
+pub fn current_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// The user called `name`, or `NotFound`. A number is taken as user id and group id.
 pub fn user(name: &str) -> io::Result<User> {
     if let Ok(id) = name.parse() {
