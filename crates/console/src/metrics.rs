@@ -287,6 +287,31 @@ const METRICS: &[Metric] = &[
     gauge("evergate_open_fds", "Open file descriptors of the worker.", |stats, out| {
         out.put(&[], stats.open_fds);
     }),
+    counter("evergate_acme_orders_total", "Certificates ordered, by outcome.", |stats, out| {
+        for acme in &stats.acme {
+            for (outcome, count) in &acme.orders {
+                out.put(&[("acme", &*acme.name), ("outcome", outcome)], *count);
+            }
+        }
+    }),
+    gauge(
+        "evergate_acme_not_after_seconds",
+        "When the certificate of an authority ends, in Unix time; 0 while there is none.",
+        |stats, out| {
+            for acme in &stats.acme {
+                out.put(&[("acme", &acme.name)], acme.not_after);
+            }
+        },
+    ),
+    gauge(
+        "evergate_acme_renew_at_seconds",
+        "When the next order of a certificate begins, in Unix time.",
+        |stats, out| {
+            for acme in stats.acme.iter().filter(|acme| acme.renew_at > 0) {
+                out.put(&[("acme", &acme.name)], acme.renew_at);
+            }
+        },
+    ),
     gauge("evergate_app_instance_up", "Whether an instance runs.", |stats, out| {
         instances(stats, |labels, instance| {
             out.put(labels, u64::from(instance.state == "running"));

@@ -307,6 +307,8 @@ pub struct Stats {
     pub panics: u64,
     /// In order of listener.
     pub certificates: Vec<CertificateStatus>,
+    /// In order of name.
+    pub acme: Vec<AcmeStats>,
     /// In order of name and number.
     pub apps: Vec<InstanceStatus>,
 }
@@ -343,6 +345,19 @@ pub struct TlsStats {
     pub resumed: u64,
     /// Failed, by reason.
     pub failures: Vec<(String, u64)>,
+}
+
+/// Counters of an `[acme.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AcmeStats {
+    /// Name.
+    pub name: String,
+    /// Orders by outcome: `issued`, or how they failed.
+    pub orders: Vec<(String, u64)>,
+    /// When its certificate ends, in seconds of Unix time; 0 while there is none.
+    pub not_after: u64,
+    /// When the next order begins, in seconds of Unix time; 0 if that is not known.
+    pub renew_at: u64,
 }
 
 /// Counters of a route. Requests that match none are counted under the name `-`.

@@ -12,15 +12,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use evergate_config::{Loaded, load_with, recall, render};
+use evergate_acme::prepare_root;
+use evergate_config::{Config, Loaded, load_with, recall, render};
 use evergate_control::link::{PROTOCOL, ToKeeper, ToWorker};
 use evergate_sys::privilege::{self, Dumpable};
 use evergate_sys::{inherited, memfd, rlimit};
 
 mod admin;
 mod answers;
+mod certificates;
 mod control_plane;
 mod files;
+mod instances;
 mod link;
 mod sockets;
 mod watch;
@@ -86,7 +89,7 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     if privilege::is_root() {
         name_files(&mut link, &start)?;
     }
-    if let Err(error) = drop_rights(&start.loaded.config.node.user) {
+    if let Err(error) = drop_rights(&start.loaded.config, birth.generation) {
         return hopeless(&link, format!("{error:#}"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -156,8 +159,9 @@ fn hopeless(link: &Link, message: String) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(evergate_keeper::HOPELESS_STATUS as u8))
 }
 
-/// Becomes `user` if we are root, and gives up every way to gain rights again.
-fn drop_rights(user: &str) -> anyhow::Result<()> {
+/// Becomes `node.user` if we are root, and gives up every way to gain rights again.
+fn drop_rights(config: &Config, generation: u32) -> anyhow::Result<()> {
+    let user = &config.node.user;
     if privilege::is_root() {
         let user_ids = match privilege::user(user) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -165,6 +169,13 @@ fn drop_rights(user: &str) -> anyhow::Result<()> {
             }
             other => other.with_context(|| format!("cannot look up the user `{user}`"))?,
         };
+        if !config.acme.is_empty()
+            && let Err(error) = prepare_root(&config.node.state_dir, Some(&user_ids))
+            // Whoever starts it for the first time can mend it; later it is told in an event.
+            && generation == 1
+        {
+            bail!("evergate: certificates cannot be kept: {error}");
+        }
         privilege::become_user(&user_ids)
             .with_context(|| format!("cannot become the user `{user}`"))?;
         privilege::set_dumpable(Dumpable::No).context("cannot forbid core dumps")?;

@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use evergate_control::snapshot::{Histogram, ListenerStats, RouteStats};
+use evergate_control::snapshot::{AcmeStats, Histogram, ListenerStats, RouteStats};
 
 use super::*;
 
@@ -59,6 +59,12 @@ fn full() -> Stats {
         }],
         rejects: vec![("bad_request".into(), 4)],
         log_lines: 10,
+        acme: vec![AcmeStats {
+            name: "le".into(),
+            orders: vec![("issued".into(), 2), ("rate_limited".into(), 1)],
+            not_after: 1_797_776_000,
+            renew_at: 1_795_184_000,
+        }],
         apps: vec![InstanceStatus {
             app: "shop".into(),
             number: 0,
@@ -85,6 +91,9 @@ fn every_metric_of_a_busy_node_is_shown() {
         "evergate_config_reloads_total{outcome=\"refused\"} 1",
         "evergate_config_last_reload_successful 0",
         "evergate_process_cpu_seconds_total{role=\"worker\"} 12.5",
+        "evergate_acme_orders_total{acme=\"le\",outcome=\"rate_limited\"} 1",
+        "evergate_acme_not_after_seconds{acme=\"le\"} 1797776000",
+        "evergate_acme_renew_at_seconds{acme=\"le\"} 1795184000",
         "evergate_app_exits_total{app=\"shop\",instance=\"0\"} 6",
     ] {
         assert!(text.lines().any(|shown| shown == line), "no line {line} in\n{text}");

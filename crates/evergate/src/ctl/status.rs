@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use evergate_console::when;
-use evergate_control::snapshot::{self, Health, InstanceStatus, PoolStatus};
+use evergate_control::snapshot::{self, CertificateStatus, Health, InstanceStatus, PoolStatus};
 
 use super::Node;
 use super::screen::{Paint, Palette, paint_of, show, show_json};
@@ -70,7 +70,11 @@ fn render(status: &snapshot::Status, palette: Palette) -> String {
     let tables = [listeners.render(palette)]
         .into_iter()
         .chain(status.pools.iter().map(|one| pool(one, palette)))
-        .chain([routes.render(palette), apps(&status.apps).render(palette)]);
+        .chain([
+            routes.render(palette),
+            certificates(&status.certificates).render(palette),
+            apps(&status.apps).render(palette),
+        ]);
     for table in tables.filter(|table| !table.is_empty()) {
         text.push('\n');
         text.push_str(&table);
@@ -157,6 +161,27 @@ fn pool(pool: &PoolStatus, palette: Palette) -> String {
         palette.paint(Paint::Dim, &pool.balance),
         table.render(palette),
     )
+}
+
+fn certificates(certificates: &[CertificateStatus]) -> Table {
+    let heads = ["certificate", "listener", "names", "ends", "next order", "last failure"];
+    let mut table = Table::new("", &heads);
+    for one in certificates {
+        let time = |at: u64| format!("{} UTC", when::utc(at * 1000));
+        let ends = match one.not_after {
+            0 => (Paint::Warn, "not there yet".to_owned()),
+            at => plain(time(at)),
+        };
+        table.row([
+            plain(&one.source),
+            plain(&one.listener),
+            plain(one.names.join(", ")),
+            ends,
+            plain(one.renew_at.map(time).unwrap_or_default()),
+            (Paint::Warn, one.failure.clone().unwrap_or_default()),
+        ]);
+    }
+    table
 }
 
 fn apps(apps: &[InstanceStatus]) -> Table {

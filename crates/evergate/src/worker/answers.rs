@@ -1,11 +1,11 @@
 //! Answers to the admin API.
 
 use evergate_control::command::Command;
-use evergate_control::link::{Instance, InstanceState};
-use evergate_control::snapshot::{ConfigStatus, Health, InstanceStatus, PoolStatus, Stats, Status};
+use evergate_control::snapshot::{ConfigStatus, Health, PoolStatus, Stats, Status};
 use evergate_sys::{clock, process};
 
 use super::control_plane::ControlPlane;
+use super::instances;
 
 impl ControlPlane {
     /// Does what `command` wants. An answer that nobody waits for any more is dropped.
@@ -48,7 +48,7 @@ impl ControlPlane {
             worker_generation: self.birth.generation,
             uptime_seconds: now.saturating_sub(self.birth.keeper_started_at),
             worker_uptime_seconds: now.saturating_sub(self.started_at),
-            certificates: Vec::new(),
+            certificates: self.certificates(),
             config: ConfigStatus {
                 file: self.file.display().to_string(),
                 generation: self.reloads.generation,
@@ -58,7 +58,7 @@ impl ControlPlane {
             listeners: self.gateway.listeners(),
             routes: self.gateway.routes().await,
             pools,
-            apps: self.instances.iter().map(instance).collect(),
+            apps: self.instances.iter().map(instances::status).collect(),
             admin: self.admin.addresses(),
         }
     }
@@ -72,7 +72,9 @@ impl ControlPlane {
         stats.reloads = self.reloads.generation.saturating_sub(1);
         stats.reloads_failed = self.reloads.refused;
         stats.config_last_reload_ok = self.reloads.failure.is_none();
-        stats.apps = self.instances.iter().map(instance).collect();
+        stats.apps = self.instances.iter().map(instances::status).collect();
+        stats.certificates = self.certificates();
+        stats.acme = self.acme_stats();
         let roles = [("keeper", self.birth.keeper_pid), ("worker", std::process::id())];
         for (role, pid) in roles {
             if let Ok(usage) = process::usage(pid) {
@@ -98,6 +100,11 @@ impl ControlPlane {
             health = Health::Down;
             reasons.push("nothing is listened on".to_owned());
         }
+        let late = self.late_certificates();
+        if !late.is_empty() {
+            health = health.max(Health::Degraded);
+            reasons.extend(late);
+        }
         if self.reloads.failure.is_some() {
             health = health.max(Health::Degraded);
             reasons.push("the last reload was refused".to_owned());
@@ -107,23 +114,5 @@ impl ControlPlane {
             reasons.push("the keeper is gone: nothing is restarted".to_owned());
         }
         (health, reasons)
-    }
-}
-
-fn instance(observed: &Instance) -> InstanceStatus {
-    let (state, pid, port) = match &observed.state {
-        InstanceState::Running { pid, port } => ("running", Some(*pid), Some(*port)),
-        InstanceState::Backoff { .. } => ("backoff", None, None),
-        InstanceState::Stopping { pid } => ("stopping", Some(*pid), None),
-    };
-    InstanceStatus {
-        app: observed.app.clone(),
-        number: observed.number,
-        state: state.to_owned(),
-        pid,
-        port,
-        generation: observed.generation,
-        exits: observed.exits,
-        last_exit: observed.last_exit.clone(),
     }
 }

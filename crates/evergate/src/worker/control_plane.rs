@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use evergate_acme::Agents;
 use evergate_config::{Config, Level, Loaded, load_with, remember, render};
 use evergate_control::command::{COMMANDS_QUEUED_MAX, Command, Control, EVENTS_QUEUED_MAX};
 use evergate_control::link::{Desired, Instance, Outcome, ToKeeper, ToWorker};
@@ -21,6 +22,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admin::AdminServers;
+use super::certificates;
 use super::files::{self, Helped};
 use super::link::{Link, LinkEvents, Packet};
 use super::sockets::{self, ADMIN, Bound, Key};
@@ -46,7 +48,8 @@ pub(super) struct ControlPlane {
     /// In seconds of Unix time.
     pub(super) started_at: u64,
     pub(super) admin: AdminServers,
-    link: Link,
+    pub(super) agents: Agents,
+    pub(super) link: Link,
     /// None once the keeper is gone.
     link_events: Option<LinkEvents>,
     /// Messages that came while something else was waited for.
@@ -99,6 +102,7 @@ impl ControlPlane {
         let log = LogWriter::start(io::stdout())?;
         let tickets = Tickets::new(clock::unix_seconds())?;
         let gateway = Gateway::start(config.clone(), addresses, threads, log, events, tickets)?;
+        let agents = certificates::agents(gateway.issuance());
         let desired = sockets::desired(config, u16::try_from(threads).unwrap_or(u16::MAX));
         let mut control_plane = Self {
             birth,
@@ -111,11 +115,21 @@ impl ControlPlane {
             link,
             inbox: VecDeque::new(),
             admin: AdminServers::new(control, &config.admin),
+            agents,
             desired: Desired::default(),
             commands,
             watch: Watch::default(),
         };
         control_plane.watch.set(seen);
+        match certificates::root(config) {
+            // What is stored is served before anybody is let in.
+            Ok(root) => control_plane.follow_authorities(root).await,
+            Err(message) if control_plane.birth.generation == 1 => {
+                let message = format!("evergate: {message}");
+                return Ok(Err(Refused { link: control_plane.link, message }));
+            }
+            Err(message) => control_plane.event(Level::Error, "acme_failed", "acme", &message),
+        }
         let mut bound = control_plane.settle(&desired)?;
         let failures = sockets::failures(&bound);
         // Whoever starts it for the first time can mend it; later it is better to serve the rest.
@@ -154,6 +168,7 @@ impl ControlPlane {
                 () = self.gateway.turn() => {}
                 () = readable(self.link_events.as_ref(), waiting) => {}
                 Some(command) = self.commands.recv() => self.answer(command).await,
+                news = self.agents.next() => self.tell_certificate(&news),
                 _ = look.tick() => self.look_at_files().await,
                 _ = resolve.tick() => self.resolve_again().await,
             }
@@ -172,7 +187,9 @@ impl ControlPlane {
             loaded.warnings.iter().map(|one| render(std::slice::from_ref(one), false)).collect();
         let late = self.late_keys(&loaded.config);
         if !dry_run {
+            let root = certificates::root(&loaded.config)?;
             self.apply(&loaded).await?;
+            self.follow_authorities(root).await;
             self.applied(&loaded);
             for key in &late {
                 self.event(Level::Warn, "config_warning", key, LATE);
@@ -251,16 +268,6 @@ impl ControlPlane {
 
     pub(super) fn event(&mut self, level: Level, kind: &str, subject: &str, reason: &str) {
         self.gateway.events().push(level, kind, subject, reason);
-    }
-
-    /// Has the keeper end an instance.
-    pub(super) fn kill(&self, app: String, instance: u16) -> Result<(), String> {
-        let known = self.instances.iter().any(|one| one.app == app && one.number == instance);
-        if !known {
-            return Err(format!("there is no instance {app}/{instance}"));
-        }
-        let sent = self.link.send(&ToKeeper::Kill { app, instance }, &[]);
-        sent.map_err(|error| format!("cannot tell the keeper: {error}"))
     }
 
     async fn apply(&mut self, loaded: &Loaded) -> Result<(), String> {
@@ -432,21 +439,6 @@ impl ControlPlane {
                 self.link_events = None;
                 self.event(Level::Error, "keeper_lost", "keeper", &error.to_string());
                 None
-            }
-        }
-    }
-
-    /// An event for each instance that exited since the last observation.
-    fn tell_exits(&mut self, observed: &[Instance]) {
-        for instance in observed {
-            let before = self
-                .instances
-                .iter()
-                .find(|old| old.app == instance.app && old.number == instance.number);
-            if before.is_some_and(|before| before.exits < instance.exits) {
-                let subject = format!("app.{}/{}", instance.app, instance.number);
-                let how = instance.last_exit.clone().unwrap_or_default();
-                self.gateway.events().push(Level::Warn, "app_exited", &subject, &how);
             }
         }
     }
