@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -84,8 +84,13 @@ impl Identity {
             .key_provider
             .load_private_key(key.clone_key())
             .map_err(|_| IdentityError::KeyKind)?;
+        // Not `CertifiedKey::keys_match`: it refuses the certificates of RFC 8737 for an extension
+        // that is critical and unknown to it.
+        let public = signing.public_key().ok_or(IdentityError::KeyKind)?;
+        if !has_public_key(&chain[0], &public) {
+            return Err(IdentityError::Mismatch);
+        }
         let certified = CertifiedKey::new(chain, signing);
-        certified.keys_match().map_err(|_| IdentityError::Mismatch)?;
         Ok(Self {
             key: Arc::new(certified),
             particulars: Arc::new(particulars),
@@ -167,6 +172,11 @@ impl Particulars {
             None => name == host,
         })
     }
+}
+
+fn has_public_key(certificate: &CertificateDer<'_>, key: &SubjectPublicKeyInfoDer<'_>) -> bool {
+    X509Certificate::from_der(certificate)
+        .is_ok_and(|(_, parsed)| parsed.public_key().raw == key.as_ref())
 }
 
 fn address(bytes: &[u8]) -> Option<String> {
