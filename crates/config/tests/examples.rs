@@ -2,7 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use evergate_config::{Diagnostic, Loaded, format, load, recall, remember, render, to_toml};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use evergate_config::{
+    Action, Diagnostic, Disk, DiskAt, Files, Loaded, Root, format, load, load_with, recall,
+    remember, render, to_toml,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).join("evergate.toml")
@@ -28,8 +35,8 @@ fn the_examples_load_without_warnings() {
 
 #[test]
 fn the_examples_are_formatted() {
-    for name in ["quickstart", "full-gateway"] {
-        let text = std::fs::read_to_string(example(name)).expect("the example is there");
+    for name in ["quickstart", "full-gateway", "https"] {
+        let text = fs::read_to_string(example(name)).expect("the example is there");
         assert_eq!(format(&text).expect("it is TOML"), text, "{name}");
     }
 }
@@ -55,4 +62,65 @@ fn what_is_remembered_is_recalled_without_the_disk() {
     assert_eq!(recalled.warnings, loaded.warnings);
     assert_eq!(recalled.sources, loaded.sources);
     assert_eq!(remember(&recalled), remember(&loaded));
+}
+
+/// The certificates that the example's README has made.
+fn make_certificates(folder: &Path) {
+    let params = |name: &str| {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("it is a name");
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(2027, 1, 1);
+        params
+    };
+    let key = || KeyPair::generate().expect("there is randomness");
+    let mut authority = params("plant.example");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(authority, key()).expect("it can be signed");
+    let server = key();
+    let certificate = params("api.plant.example").signed_by(&server, &ca).expect("as above");
+    for (name, text) in [
+        ("plant-ca.pem", ca.pem()),
+        ("api.pem", certificate.pem()),
+        ("api.key", server.serialize_pem()),
+    ] {
+        let path = folder.join(name);
+        fs::write(&path, text).expect("the folder can be written");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("the file is ours");
+    }
+}
+
+/// 2026-06-01, in the middle of the life of those certificates.
+const JUNE: u64 = 1_780_272_000;
+
+#[test]
+fn the_https_example_loads_with_certificates_beside_it() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    fs::create_dir(folder.path().join("hmi")).expect("the folder can be written");
+    let file = folder.path().join("evergate.toml");
+    fs::copy(example("https"), &file).expect("the example is there");
+    let missing = load_with(&file, &DiskAt(JUNE)).expect_err("there are no certificates yet");
+    assert!(missing.iter().all(|found| found.code == "unreadable-file"), "{missing:?}");
+    make_certificates(folder.path());
+    let loaded = load_with(&file, &DiskAt(JUNE)).unwrap_or_else(|found| panic!("{found:?}"));
+    assert!(loaded.warnings.is_empty(), "{}", render(&loaded.warnings, false));
+    let certificate = &loaded.config.listeners["plant"].tls.as_ref().expect("it has TLS").certs[0];
+    assert_eq!(certificate.identity.particulars().names, ["api.plant.example"]);
+    let Action::Static(files) = &loaded.config.routes["hmi"].action else {
+        panic!("it serves files")
+    };
+    assert_eq!(files.root, Root::Folder(folder.path().join("hmi")));
+    for name in ["plant-ca.pem", "api.pem", "api.key"] {
+        assert!(loaded.config.files.contains(&folder.path().join(name)), "{name} is watched");
+    }
+    let key = Disk.read(&folder.path().join("api.key")).expect("it was just written");
+    let key = String::from_utf8(key).expect("it is PEM");
+    let body = key.lines().nth(1).expect("it has more than one line");
+    for shown in [format!("{loaded:?}"), to_toml(&loaded.config)] {
+        assert!(!shown.contains(body), "a key is shown");
+    }
+    // Years later, what was remembered is still judged as of then.
+    let recalled = recall(&remember(&loaded)).expect("it was just remembered");
+    assert_eq!((recalled.warnings.len(), &recalled.config), (0, &loaded.config));
+    let late = load_with(&file, &DiskAt(2 * JUNE)).expect("an ended certificate is no error");
+    assert_eq!(late.warnings[0].code, "certificate-expired");
 }

@@ -25,6 +25,8 @@ mod interim;
 mod limits;
 #[path = "e2e/load.rs"]
 mod load;
+#[path = "e2e/outside.rs"]
+mod outside;
 #[path = "e2e/policy.rs"]
 mod policy;
 #[path = "e2e/processes.rs"]
