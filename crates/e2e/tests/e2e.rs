@@ -9,6 +9,8 @@ mod access_log;
 mod balance;
 #[path = "e2e/bodies.rs"]
 mod bodies;
+#[path = "e2e/clients.rs"]
+mod clients;
 #[path = "e2e/examples.rs"]
 mod examples;
 #[path = "e2e/files.rs"]
@@ -41,10 +43,14 @@ mod retries;
 mod routing;
 #[path = "e2e/scene.rs"]
 mod scene;
+#[path = "e2e/slow.rs"]
+mod slow;
 #[path = "e2e/starts.rs"]
 mod starts;
 #[path = "e2e/target.rs"]
 mod target;
+#[path = "e2e/testssl.rs"]
+mod testssl;
 #[path = "e2e/traffic.rs"]
 mod traffic;
 #[path = "e2e/upstream.rs"]

@@ -327,7 +327,7 @@ fn one_node_tells_the_next() {
     let inner = announced(&origin).start();
     let scene = Scene::new().server("inner", inner.web()).pool("proxy_protocol = true");
     let outer = scene.listener("trusted_proxies = [\"127.0.0.1\"]");
-    let outer = evergate_e2e::Node::start(&outer.config().replace("web", "front"));
+    let outer = Node::start(&outer.config().replace("web", "front"));
     let request = get("/", "X-Forwarded-For: 192.0.2.5\r\n");
     // Both nodes have one name, so the second takes the request for a loop: that it could read it
     // at all is what counts.
@@ -372,6 +372,57 @@ fn haproxy_in_front_tells_who_the_client_is() {
             node.stdout.wait_for(1, &format!("\"uniqueId\":\"{id}\""));
         }
     }
+}
+
+#[test]
+fn the_header_stands_before_the_handshake() {
+    let origin = Origin::saying("ok");
+    let node = announced(&origin).start_secure();
+    let web = node.web();
+    // HAProxy passes the client's handshake on, or begins one of its own.
+    let passing = format!(
+        " mode tcp\n default_backend back\nbackend back\n mode tcp\n server node {web} send-proxy-v2"
+    );
+    let beginning = format!(
+        " http-request set-src hdr(x-from)\n default_backend back\n\
+         backend back\n server node {web} ssl verify none send-proxy-v2"
+    );
+    let Some(haproxy) = Program::haproxy("", &passing) else { return };
+    for (arguments, address) in
+        [(&["--haproxy-protocol"][..], web), (&["--http1.1"], haproxy.address())]
+    {
+        let Some(mut curl) = command("curl") else { return };
+        let url = format!("https://{address}/");
+        curl.args(arguments).args(["-sS", "--insecure", &url]);
+        assert_eq!(printed(&mut curl), "ok");
+        assert_eq!(origin.next_request().field("x-forwarded-for"), Some("127.0.0.1"));
+    }
+    let Some(haproxy) = Program::haproxy("", &beginning) else { return };
+    let request = get("/", "X-From: 203.0.113.7\r\n");
+    assert_eq!(Client::ask(haproxy.address(), request).status, 200);
+    let seen = origin.next_request();
+    assert_eq!(seen.field("x-forwarded-for"), Some("203.0.113.7"));
+    assert_eq!(seen.field("x-forwarded-proto"), Some("https"));
+    assert_eq!(refused(&node, "malformed"), 0.0);
+}
+
+#[test]
+fn servers_with_tls_are_told_before_the_handshake() {
+    let origin = Origin::saying("ok");
+    let inner = announced(&origin).start_secure();
+    let pool = "proxy_protocol = true\ntls = { verify = false }";
+    let checked = format!("{pool}\ncheck.http = {{ path = \"/\", every = \"100ms\" }}");
+    let scene = Scene::new().server("inner", inner.web()).pool(&checked);
+    let scene = scene.listener("trusted_proxies = [\"127.0.0.1\"]");
+    let outer = Node::start(&scene.config().replace("http://", "https://"));
+    let request = get("/", "X-Forwarded-For: 192.0.2.5\r\n");
+    // Both nodes have one name, so the second takes the request for a loop.
+    assert_eq!(Client::ask(outer.web(), request).status, 508);
+    let line = &inner.stdout.wait_for(1, "\"reason\":\"loop\"")[0];
+    assert!(line.contains("\"client\":\"192.0.2.5\""), "{line}");
+    assert!(line.contains("https://"), "{line}");
+    outer.wait_for_state("one", "inner", "up");
+    assert_eq!(refused(&inner, "malformed"), 0.0);
 }
 
 #[test]

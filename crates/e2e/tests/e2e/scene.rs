@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use evergate_e2e::{Node, Origin, Setup};
+use evergate_e2e::{Ca, Node, Origin, Setup};
 
 /// A listener `web`, a route `all` for everything, and a pool `one` with servers `a`, `b`, `c` ….
 #[derive(Clone, Debug, Default)]
@@ -80,6 +80,15 @@ impl Scene {
 
     pub(crate) fn start(&self) -> Node {
         Setup::new().start(&self.config())
+    }
+
+    /// With TLS on `web`, for the names of this machine, and the authority's certificate in
+    /// `ca.pem`.
+    pub(crate) fn start_secure(mut self) -> Node {
+        self.listener += "tls = { certs = [{ cert = \"web.pem\", key = \"web.key\" }] }\n";
+        let ca = Ca::new();
+        let issued = ca.issue(&["localhost", "127.0.0.1"]);
+        Setup::new().certificate("web", &issued).file("ca.pem", &ca.pem()).start(&self.config())
     }
 }
 
