@@ -428,7 +428,6 @@ impl Gateway {
                 ],
                 floods: counts.floods,
                 tls: listener.tls.as_ref().and(gate).map(|gate| gate.handshakes().stats()),
-                ..ListenerStats::default()
             }
         });
         stats.collect()
