@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use evergate_control::snapshot::{InstanceStatus, PoolStats, ServerStatus, Stats};
+use evergate_control::snapshot::{InstanceStatus, PoolStats, ServerStatus, Stats, TlsStats};
 
 use crate::desk::Desk;
 use crate::problem::{Problem, text_response};
@@ -194,6 +194,47 @@ const METRICS: &[Metric] = &[
         },
     ),
     counter(
+        "evergate_tls_handshakes_total",
+        "TLS handshakes with clients that ended well, by version.",
+        |stats, out| {
+            handshakes(stats, |listener, tls| {
+                for (version, count) in &tls.handshakes {
+                    out.put(&[("listener", listener), ("version", version)], *count);
+                }
+            });
+        },
+    ),
+    counter(
+        "evergate_tls_resumed_total",
+        "TLS handshakes with clients that went on from an earlier session.",
+        |stats, out| {
+            handshakes(stats, |listener, tls| out.put(&[("listener", listener)], tls.resumed));
+        },
+    ),
+    counter(
+        "evergate_tls_handshake_failures_total",
+        "TLS handshakes with clients that failed, by reason.",
+        |stats, out| {
+            handshakes(stats, |listener, tls| {
+                for (reason, count) in &tls.failures {
+                    out.put(&[("listener", listener), ("reason", reason)], *count);
+                }
+            });
+        },
+    ),
+    gauge(
+        "evergate_certificate_not_after_seconds",
+        "When a certificate ends, in Unix time; 0 while there is none yet.",
+        |stats, out| {
+            for one in &stats.certificates {
+                let name = one.names.first().map_or("", String::as_str);
+                let labels =
+                    [("listener", &*one.listener), ("source", &one.source), ("name", name)];
+                out.put(&labels, one.not_after);
+            }
+        },
+    ),
+    counter(
         "evergate_rejects_total",
         "Requests that Evergate itself refused, by reason.",
         |stats, out| {
@@ -321,6 +362,14 @@ const METRICS: &[Metric] = &[
         instances(stats, |labels, instance| out.put(labels, instance.exits));
     }),
 ];
+
+fn handshakes(stats: &Stats, mut put: impl FnMut(&str, &TlsStats)) {
+    for listener in &stats.listeners {
+        if let Some(tls) = &listener.tls {
+            put(&listener.name, tls);
+        }
+    }
+}
 
 fn pools(stats: &Stats, mut put: impl FnMut(&[(&str, &str)], &PoolStats)) {
     for pool in &stats.pools {

@@ -12,9 +12,15 @@ use std::net::SocketAddr;
 use minicbor::{Decode, Encode};
 
 /// Version of these messages.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// Largest encoded message, in bytes; a larger one is refused.
 pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+/// The configuration that was applied last.
+pub const KEPT_CONFIG: &str = "config";
+/// The keys of TLS session tickets.
+pub const KEPT_TICKETS: &str = "tickets";
+/// Most files that a keeper keeps, of different names.
+pub const KEPT_MAX: usize = 16;
 /// Most file descriptors beside one message; Linux allows 253.
 pub const FDS_MAX: usize = 128;
 
@@ -39,9 +45,13 @@ pub enum ToKeeper {
     #[n(2)]
     Ready,
     /// One descriptor beside it: a sealed memory file that the keeper hands to the next worker,
-    /// in place of an earlier one. It holds the last configuration that was applied.
+    /// in place of an earlier one of the same name. The keeper does not look into it.
     #[n(3)]
-    Remember,
+    Keep {
+        /// What it is: [`KEPT_CONFIG`] or [`KEPT_TICKETS`].
+        #[n(0)]
+        name: String,
+    },
     /// Opens a file for reading; the worker may lack the right. The keeper allows it only for
     /// regular files and directories below that of the configuration file, and for those that were
     /// [`Self::Named`].
@@ -89,7 +99,7 @@ pub enum ToKeeper {
 /// What a keeper says to its worker.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 pub enum ToWorker {
-    /// First message, before the worker speaks. With `remembered`, one descriptor beside it.
+    /// First message, before the worker speaks. Beside it what is kept.
     #[n(0)]
     Welcome {
         /// [`PROTOCOL`].
@@ -98,9 +108,9 @@ pub enum ToWorker {
         /// How many workers there have been, this one included.
         #[n(1)]
         generation: u32,
-        /// Whether a configuration that an earlier worker applied lies beside this message.
+        /// What earlier workers had kept: a name for each descriptor, in their order.
         #[n(2)]
-        remembered: bool,
+        kept: Vec<String>,
         /// The keeper's process id.
         #[n(3)]
         keeper_pid: u32,

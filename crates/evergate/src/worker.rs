@@ -14,9 +14,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use evergate_acme::prepare_root;
 use evergate_config::{Config, Loaded, load_with, recall, render};
-use evergate_control::link::{PROTOCOL, ToKeeper, ToWorker};
+use evergate_control::link::{KEPT_CONFIG, KEPT_TICKETS, PROTOCOL, ToKeeper, ToWorker};
+use evergate_pki::Tickets;
 use evergate_sys::privilege::{self, Dumpable};
-use evergate_sys::{inherited, memfd, rlimit};
+use evergate_sys::{clock, inherited, memfd, rlimit};
 
 mod admin;
 mod answers;
@@ -33,8 +34,8 @@ use files::Helped;
 use link::Link;
 use watch::Look;
 
-/// Most bytes of a remembered configuration.
-const REMEMBERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most bytes of a file that is kept; a configuration is the largest.
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What the keeper told us when we started.
 #[derive(Clone, Debug)]
@@ -78,11 +79,14 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     };
     let socket: OwnedFd = inherited::take(socket).context("the link to the keeper is not open")?;
     let mut link = Link::new(socket);
-    let (birth, remembered) = welcome(&mut link)?;
+    let (birth, mut kept) = welcome(&mut link)?;
     // Without it there is only less room for connections.
     let _ = rlimit::raise_files();
 
-    let start = match load(file, remembered, &mut link) {
+    let now = clock::unix_seconds();
+    let tickets = kept.remove(KEPT_TICKETS).and_then(|bytes| Tickets::taken_over(&bytes));
+    let tickets = tickets.map_or_else(|| Tickets::new(now), Ok)?;
+    let start = match load(file, kept.remove(KEPT_CONFIG), &mut link) {
         Ok(start) => start,
         Err(message) => return hopeless(&link, message),
     };
@@ -94,7 +98,7 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match ControlPlane::start(link, birth, start).await? {
+        match ControlPlane::start(link, birth, start, tickets).await? {
             Ok(control) => control.run().await,
             Err(refused) => return hopeless(&refused.link, refused.message),
         }
@@ -102,25 +106,25 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The keeper's first message, and the configuration it remembers.
-fn welcome(link: &mut Link) -> anyhow::Result<(Birth, Option<Vec<u8>>)> {
+/// The keeper's first message, and what earlier workers had it keep, by name.
+fn welcome(link: &mut Link) -> anyhow::Result<(Birth, BTreeMap<String, Vec<u8>>)> {
     let (message, fds) = link.receive().context("the keeper says nothing")?;
-    let ToWorker::Welcome { protocol, generation, remembered, keeper_pid, started_at } = message
-    else {
+    let ToWorker::Welcome { protocol, generation, kept, keeper_pid, started_at } = message else {
         bail!("the keeper's first message is no welcome");
     };
     if protocol != PROTOCOL {
         bail!("the keeper speaks protocol {protocol}, this worker {PROTOCOL}");
     }
-    let remembered = match fds.into_iter().next() {
-        Some(file) if remembered => memfd::read(file, REMEMBERED_BYTES_MAX).ok(),
-        Some(_) | None => None,
-    };
+    // What cannot be read is made anew.
+    let kept = kept.into_iter().zip(fds);
+    let kept =
+        kept.filter_map(|(name, file)| Some((name, memfd::read(file, KEPT_BYTES_MAX).ok()?)));
+    let kept = kept.collect();
     link.send(
         &ToKeeper::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() },
         &[],
     )?;
-    Ok((Birth { generation, keeper_pid, keeper_started_at: started_at }, remembered))
+    Ok((Birth { generation, keeper_pid, keeper_started_at: started_at }, kept))
 }
 
 /// The configuration in the file; or, if that is bad, the one an earlier worker applied, so that a

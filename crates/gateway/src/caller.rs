@@ -46,7 +46,6 @@ pub(crate) struct Secured {
     /// What our certificate says.
     pub(crate) certificate: Arc<Particulars>,
     /// The client's certificate, verified (DER).
-    #[allow(dead_code, reason = "servers are told of it next")]
     pub(crate) client_certificate: Option<Vec<u8>>,
 }
 

@@ -14,8 +14,8 @@ use evergate_config::{Config, Level};
 use evergate_control::command::{Adjustment, Question};
 use evergate_control::link::{Instance, InstanceState};
 use evergate_control::snapshot::{
-    Event, Explanation, Health, ListenerStats, ListenerStatus, PlanChange, PoolStats, PoolStatus,
-    RouteStats, RouteStatus, Stats,
+    CertificateStatus, Event, Explanation, Health, ListenerStats, ListenerStatus, PlanChange,
+    PoolStats, PoolStatus, RouteStats, RouteStatus, Stats,
 };
 use evergate_core::health::Origin;
 use evergate_core::rng::Rng;
@@ -36,6 +36,7 @@ use crate::pool_local::RouteCounters;
 use crate::proxy_header::ProxyRefusal;
 use crate::resolve::Addresses;
 use crate::shard::{REPORTS_QUEUED_MAX, Report};
+use crate::tls::expiry::{self, Expiry};
 use crate::tls::termination::Common;
 use crate::wards::{Checked, Wards};
 
@@ -52,6 +53,7 @@ pub struct Gateway {
     gates: BTreeMap<String, Arc<Gate>>,
     bound: BTreeMap<SocketKey, String>,
     wards: Wards,
+    expiry: Expiry,
     events: Events,
     reports: mpsc::Receiver<Report>,
     checked: mpsc::Receiver<Checked>,
@@ -100,6 +102,7 @@ impl Gateway {
             gates: BTreeMap::new(),
             bound: BTreeMap::new(),
             wards,
+            expiry: Expiry::default(),
             reports,
             checked,
             rng: Rng::seeded(random::seed()),
@@ -270,6 +273,33 @@ impl Gateway {
             }
         });
         listeners.collect()
+    }
+
+    /// Tells which of `certificates` end soon, once a day; `now` is in seconds of Unix time.
+    pub fn warn_of_certificates(
+        &mut self,
+        now: u64,
+        certificates: impl FnOnce() -> Vec<CertificateStatus>,
+    ) {
+        if !self.expiry.is_due(now) {
+            return;
+        }
+        for ending in self.expiry.tell(now, certificates()) {
+            let subject = format!("listener.{}", ending.listener);
+            let reason = expiry::in_words(now, &ending);
+            self.events.push(Level::Warn, "certificate_expiring", &subject, &reason);
+        }
+    }
+
+    /// The keys under which TLS sessions can go on, for the process that comes after this one.
+    pub fn ticket_keys(&self) -> Vec<u8> {
+        self.common.tickets.handed_on()
+    }
+
+    /// Makes a new ticket key if it is time; then the keys are to be kept again. `now` is in
+    /// seconds of Unix time.
+    pub fn turn_tickets(&self, now: u64) -> Option<Vec<u8>> {
+        self.common.tickets.turn(now).then(|| self.ticket_keys())
     }
 
     /// The state of every route, in order of name.

@@ -57,3 +57,4 @@ pub use files::{EmbeddedFile, embed};
 pub use gateway::{Gateway, Prepared};
 pub use issuance::{Issuance, SharedIssuance};
 pub use resolve::Addresses;
+pub use tls::expiry::ending_soon;

@@ -5,6 +5,7 @@
 //! its clients and [`origination`] what a pool shows its servers, both compiled with the plan.
 
 pub(crate) mod accept;
+pub(crate) mod expiry;
 pub(crate) mod fault;
 pub(crate) mod origination;
 pub(crate) mod session;

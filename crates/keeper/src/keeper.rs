@@ -4,11 +4,12 @@
 //! adopted orphans too, as fast as a descriptor for each would, and on kernels that have none
 //! (before 5.3).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use evergate_control::link::{Desired, Outcome as Bind, PROTOCOL, ToKeeper, ToWorker};
+use evergate_control::link::{Desired, KEPT_MAX, Outcome as Bind, PROTOCOL, ToKeeper, ToWorker};
 use evergate_core::rng::Rng;
 use evergate_core::supervise::worker::{End, Fate, Input, Output};
 use evergate_core::time::Instant;
@@ -43,7 +44,8 @@ pub(crate) struct Keeper {
     sockets: Sockets,
     apps: Apps,
     worker: Worker,
-    remembered: Option<Rc<OwnedFd>>,
+    /// What a worker had kept for the next, by name.
+    kept: BTreeMap<String, Rc<OwnedFd>>,
     readable: Readable,
     stopping: Stopping,
     /// Whether any worker has been ready.
@@ -83,7 +85,7 @@ impl Keeper {
             sockets: Sockets::default(),
             apps: Apps::new(options.app_policy, Rng::seeded(random::seed()), files_before),
             worker: Worker::new(options.worker_policy, clock::unix_seconds()),
-            remembered: None,
+            kept: BTreeMap::new(),
             stopping: Stopping::No,
             end: None,
             readable: Readable::new(options.config_dir.clone()),
@@ -169,9 +171,11 @@ impl Keeper {
                     let _ = code::release();
                 }
             }
-            ToKeeper::Remember => match fds.pop() {
-                Some(file) => self.remembered = Some(Rc::new(file)),
-                None => self.break_link(now, Broken::Nonsense),
+            ToKeeper::Keep { name } => match fds.pop() {
+                Some(file) if self.kept.len() < KEPT_MAX || self.kept.contains_key(&name) => {
+                    self.kept.insert(name, Rc::new(file));
+                }
+                Some(_) | None => self.break_link(now, Broken::Nonsense),
             },
             ToKeeper::Open { request, path } => {
                 let (error, fds) = match self.readable.open(&path) {
@@ -375,7 +379,7 @@ impl Keeper {
     fn spawn_worker(&mut self) -> Result<(), String> {
         // Each worker names for itself.
         self.readable.forget_named();
-        self.worker.spawn(&self.options, self.remembered.as_ref())?;
+        self.worker.spawn(&self.options, &self.kept)?;
         let link = self.worker.link.as_ref().expect("a new worker has a link");
         epoll::add(&self.events, link, LINK, EventFlags::IN).map_err(|error| error.to_string())
     }

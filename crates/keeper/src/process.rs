@@ -1,5 +1,6 @@
 //! The worker's process and the link to it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -38,18 +39,18 @@ impl Worker {
     pub(crate) fn spawn(
         &mut self,
         options: &Options,
-        remembered: Option<&Rc<OwnedFd>>,
+        kept: &BTreeMap<String, Rc<OwnedFd>>,
     ) -> Result<(), String> {
         self.generation = self.generation.saturating_add(1);
         let (mut link, other) = Link::new().map_err(|error: io::Error| error.to_string())?;
         let welcome = ToWorker::Welcome {
             protocol: PROTOCOL,
             generation: self.generation,
-            remembered: remembered.is_some(),
+            kept: kept.keys().cloned().collect(),
             keeper_pid: std::process::id(),
             started_at: self.keeper_started_at,
         };
-        link.send(&welcome, remembered.into_iter().cloned().collect())
+        link.send(&welcome, kept.values().cloned().collect())
             .expect("a new link takes one message");
         let spec = Spec {
             program: options.program.clone().into(),

@@ -1,7 +1,9 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use evergate_control::snapshot::{AcmeStats, Histogram, ListenerStats, RouteStats};
+use evergate_control::snapshot::{
+    AcmeStats, CertificateStatus, Histogram, ListenerStats, RouteStats,
+};
 
 use super::*;
 
@@ -35,6 +37,11 @@ fn full() -> Stats {
             accepted: 100,
             rejected: vec![("connections".into(), 0), ("connections_per_ip".into(), 7)],
             proxy_refused: vec![("untrusted".into(), 2)],
+            tls: Some(TlsStats {
+                handshakes: vec![("TLSv1.2".into(), 1), ("TLSv1.3".into(), 8)],
+                resumed: 3,
+                failures: vec![("timeout".into(), 2)],
+            }),
             ..ListenerStats::default()
         }],
         routes: vec![RouteStats {
@@ -56,6 +63,13 @@ fn full() -> Stats {
             connects: 3,
             reuses: 37,
             ..PoolStats::default()
+        }],
+        certificates: vec![CertificateStatus {
+            listener: "web".into(),
+            source: "file".into(),
+            names: vec!["a.example".into(), "b.example".into()],
+            not_after: 1_800_000_000,
+            ..CertificateStatus::default()
         }],
         rejects: vec![("bad_request".into(), 4)],
         log_lines: 10,
@@ -87,6 +101,10 @@ fn every_metric_of_a_busy_node_is_shown() {
         r#"evergate_requests_total{route="api",pool="p\"o\\o\nl",code="503"} 1"#,
         "evergate_listener_rejected_total{listener=\"web\",reason=\"connections_per_ip\"} 7",
         "evergate_proxy_protocol_refused_total{listener=\"web\",reason=\"untrusted\"} 2",
+        "evergate_tls_handshakes_total{listener=\"web\",version=\"TLSv1.3\"} 8",
+        "evergate_tls_resumed_total{listener=\"web\"} 3",
+        "evergate_tls_handshake_failures_total{listener=\"web\",reason=\"timeout\"} 2",
+        r#"evergate_certificate_not_after_seconds{listener="web",source="file",name="a.example"} 1800000000"#,
         "evergate_server_weight{pool=\"shop\",server=\"shop/0\"} 1.5",
         "evergate_config_reloads_total{outcome=\"refused\"} 1",
         "evergate_config_last_reload_successful 0",

@@ -2,6 +2,7 @@
 
 use evergate_control::command::Command;
 use evergate_control::snapshot::{ConfigStatus, Health, PoolStatus, Stats, Status};
+use evergate_gateway::ending_soon;
 use evergate_sys::{clock, process};
 
 use super::control_plane::ControlPlane;
@@ -95,6 +96,11 @@ impl ControlPlane {
             health = health.max(pool.health);
             let up = pool.servers.iter().filter(|server| server.state == "up").count();
             reasons.push(format!("pool.{}: {up} of {} servers up", pool.name, pool.servers.len()));
+        }
+        let ending = ending_soon(clock::unix_seconds(), &self.certificates());
+        if !ending.is_empty() {
+            health = health.max(Health::Degraded);
+            reasons.extend(ending);
         }
         if self.gateway.listening().next().is_none() {
             health = Health::Down;

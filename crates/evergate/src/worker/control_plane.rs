@@ -13,7 +13,9 @@ use std::time::Duration;
 use evergate_acme::Agents;
 use evergate_config::{Config, Level, Loaded, load_with, remember, render};
 use evergate_control::command::{COMMANDS_QUEUED_MAX, Command, Control, EVENTS_QUEUED_MAX};
-use evergate_control::link::{Desired, Instance, Outcome, ToKeeper, ToWorker};
+use evergate_control::link::{
+    Desired, Instance, KEPT_CONFIG, KEPT_TICKETS, Outcome, ToKeeper, ToWorker,
+};
 use evergate_control::snapshot::PlanChange;
 use evergate_gateway::{Addresses, Gateway, LogWriter};
 use evergate_pki::Tickets;
@@ -91,6 +93,7 @@ impl ControlPlane {
         link: Link,
         birth: Birth,
         start: Start,
+        tickets: Tickets,
     ) -> anyhow::Result<Result<Self, Refused>> {
         let Start { file, loaded, file_errors, seen } = start;
         let config = &loaded.config;
@@ -100,7 +103,6 @@ impl ControlPlane {
         let control = Control { commands: sender, events: events.clone() };
         let addresses = Addresses::default().resolve(config);
         let log = LogWriter::start(io::stdout())?;
-        let tickets = Tickets::new(clock::unix_seconds())?;
         let gateway = Gateway::start(config.clone(), addresses, threads, log, events, tickets)?;
         let agents = certificates::agents(gateway.issuance());
         let desired = sockets::desired(config, u16::try_from(threads).unwrap_or(u16::MAX));
@@ -144,6 +146,7 @@ impl ControlPlane {
         control_plane.take_sockets(&mut bound).await;
         control_plane.desired = desired;
         control_plane.applied(&loaded);
+        control_plane.keep(KEPT_TICKETS, &control_plane.gateway.ticket_keys());
         if let Some(errors) = file_errors {
             let reason = "the file is bad; serving the configuration applied before";
             control_plane.event(Level::Error, "config_refused", "config", reason);
@@ -169,7 +172,10 @@ impl ControlPlane {
                 () = readable(self.link_events.as_ref(), waiting) => {}
                 Some(command) = self.commands.recv() => self.answer(command).await,
                 news = self.agents.next() => self.tell_certificate(&news),
-                _ = look.tick() => self.look_at_files().await,
+                _ = look.tick() => {
+                    self.look_at_calendar();
+                    self.look_at_files().await;
+                }
                 _ = resolve.tick() => self.resolve_again().await,
             }
             if let Next::Stop { grace } = self.hear_keeper().await {
@@ -326,9 +332,25 @@ impl ControlPlane {
             self.event(Level::Warn, "config_warning", &warning.path, &text);
         }
         // Without it a worker that comes after a crash has only the file to go by.
-        if let Ok(file) = memfd::seal("evergate-config", &remember(loaded)) {
-            let _ = self.link.send(&ToKeeper::Remember, &[file.as_fd()]);
+        self.keep(KEPT_CONFIG, &remember(loaded));
+    }
+
+    /// Has the keeper keep `bytes` for the worker that comes after this one; without them it only
+    /// does less well.
+    fn keep(&self, name: &str, bytes: &[u8]) {
+        if let Ok(file) = memfd::seal("evergate-kept", bytes) {
+            let _ = self.link.send(&ToKeeper::Keep { name: name.to_owned() }, &[file.as_fd()]);
         }
+    }
+
+    /// Does what is due by the calendar: other ticket keys, words about certificates.
+    fn look_at_calendar(&mut self) {
+        let now = clock::unix_seconds();
+        if let Some(keys) = self.gateway.turn_tickets(now) {
+            self.keep(KEPT_TICKETS, &keys);
+        }
+        let certificates = self.certificates();
+        self.gateway.warn_of_certificates(now, || certificates);
     }
 
     /// Has the keeper make it so; says what became of each address. Messages about other things

@@ -191,10 +191,25 @@ pub(crate) fn request_keeps(field: &FieldRef<'_>, plan: &RequestPlan<'_>) -> boo
         | Name::XRealIp
         | Name::XRequestId => false,
         // A name with an underscore reads like one with a dash to many servers (CGI, WSGI).
-        Name::Other => memchr::memchr(b'_', field.name).is_none(),
+        Name::Other => {
+            memchr::memchr(b'_', field.name).is_none()
+                && (plan.facts.peer_is_trusted || !names_client_certificate(field.name))
+                && !(field.name.eq_ignore_ascii_case(b"client-cert")
+                    && client_certificate(plan.facts).is_some())
+        }
         Name::Trailer => plan.chunked,
         other => !is_of_connection(other),
     }
+}
+
+/// Whether a field tells of the client's certificate (RFC 9440, 2): only a trusted proxy may.
+fn names_client_certificate(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"client-cert") || name.eq_ignore_ascii_case(b"client-cert-chain")
+}
+
+/// What the client showed, verified.
+fn client_certificate<'a>(facts: &Facts<'a>) -> Option<&'a [u8]> {
+    facts.caller.tls.as_ref()?.client_certificate.as_deref()
 }
 
 /// Whether `TE` asks for trailers, the only part of it that goes on (RFC 9110, 10.1.4).
@@ -302,6 +317,12 @@ fn write_forwarding(out: &mut Vec<u8>, facts: &Facts<'_>) {
     // The codec let only characters of a host and port through: none needs escaping.
     out.extend_from_slice(facts.head.authority());
     out.extend_from_slice(b"\"\r\n");
+    if let Some(certificate) = client_certificate(facts) {
+        // A byte sequence of structured fields (RFC 9440, 2.2; RFC 9651, 3.3.5).
+        out.extend_from_slice(b"Client-Cert: :");
+        push_base64(out, certificate);
+        out.extend_from_slice(b":\r\n");
+    }
 }
 
 /// Takes back those of our own lines, from `start` on, that a filter removes or says itself.
@@ -339,6 +360,19 @@ pub(crate) fn push_address(out: &mut Vec<u8>, address: IpAddr) {
         IpAddr::V6(address) => {
             // Writing to a vector cannot fail.
             let _ = write!(out, "{address}");
+        }
+    }
+}
+
+/// Appends `bytes` in Base64 (RFC 4648, 4).
+fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for group in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for index in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * index) & 0x3f) as usize];
+            out.push(if index <= group.len() { digit } else { b'=' });
         }
     }
 }
@@ -394,5 +428,21 @@ pub(crate) const fn reason_phrase(status: u16) -> &'static str {
         505 => "HTTP Version Not Supported",
         508 => "Loop Detected",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_as_in_the_rfc() {
+        let table =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        for (plain, encoded) in table {
+            let mut out = Vec::new();
+            push_base64(&mut out, plain.as_bytes());
+            assert_eq!(out, encoded.as_bytes(), "{plain}");
+        }
     }
 }

@@ -132,12 +132,6 @@ impl Termination {
         // A certificate that was renewed since has the same names.
         chosen.is_some_and(|chosen| chosen.particulars().names != shown.names)
     }
-
-    /// The certificates from files, in the order of the configuration.
-    #[allow(dead_code, reason = "for the status, next")]
-    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Identity> {
-        self.certificates.identities.iter()
-    }
 }
 
 impl PartialEq for Termination {

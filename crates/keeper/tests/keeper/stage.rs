@@ -1,5 +1,6 @@
 //! A keeper in a process of its own, and a test in the place of its worker.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -123,18 +124,17 @@ impl Stage {
         self.await_event(&self.entrance);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::accept_with(&self.entrance, flags).unwrap();
-        let mut worker = Worker { socket, pid: 0, generation: 0, remembered: None };
+        let mut worker = Worker { socket, pid: 0, generation: 0, kept: BTreeMap::new() };
         let (pid, _) = self.packet(&worker);
         worker.pid = String::from_utf8(pid).unwrap().parse().unwrap();
-        let (welcome, mut fds) = self.hear(&worker);
-        let ToWorker::Welcome { protocol: PROTOCOL, generation, remembered, keeper_pid, .. } =
-            welcome
+        let (welcome, fds) = self.hear(&worker);
+        let ToWorker::Welcome { protocol: PROTOCOL, generation, kept, keeper_pid, .. } = welcome
         else {
             panic!("{welcome:?}");
         };
-        assert_eq!((keeper_pid, fds.len()), (self.keeper.id(), usize::from(remembered)));
+        assert_eq!((keeper_pid, fds.len()), (self.keeper.id(), kept.len()));
         worker.generation = generation;
-        worker.remembered = fds.pop();
+        worker.kept = kept.into_iter().zip(fds).collect();
         worker.say(&ToKeeper::Hello { protocol: PROTOCOL, version: "test".into() });
         worker
     }
@@ -234,7 +234,7 @@ pub(crate) struct Worker {
     socket: OwnedFd,
     pub(crate) pid: u32,
     pub(crate) generation: u32,
-    pub(crate) remembered: Option<OwnedFd>,
+    pub(crate) kept: BTreeMap<String, OwnedFd>,
 }
 
 impl Worker {

@@ -15,7 +15,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("sockets_outlive_twenty_killed_workers", sockets_outlive_twenty_killed_workers),
     ("a_keeper_is_small", a_keeper_is_small),
     ("a_busy_port_is_explained", a_busy_port_is_explained),
-    ("what_is_remembered_reaches_the_next_worker", what_is_remembered_reaches_the_next_worker),
+    ("what_is_kept_reaches_the_next_worker", what_is_kept_reaches_the_next_worker),
     ("a_worker_without_hope_ends_all_only_at_first", a_worker_without_hope_ends_all_only_at_first),
     ("the_last_words_of_a_worker_are_heard", the_last_words_of_a_worker_are_heard),
     ("a_program_that_cannot_run_ends_all", a_program_that_cannot_run_ends_all),
@@ -88,21 +88,24 @@ fn a_busy_port_is_explained() {
     assert_eq!(stage.desire(&worker, &desired).address(0), taken, "free now");
 }
 
-fn what_is_remembered_reaches_the_next_worker() {
+fn what_is_kept_reaches_the_next_worker() {
     let stage = Stage::new(Pace::Quick);
     let mut worker = stage.worker();
-    assert!(worker.remembered.is_none());
+    assert!(worker.kept.is_empty());
+    let keep = |name: &str| ToKeeper::Keep { name: name.into() };
+    worker.say_with(&keep("tickets"), &[&memfd::seal("tickets", b"keys").unwrap()]);
     for text in ["first", "second"] {
         let file = memfd::seal("configuration", text.as_bytes()).unwrap();
-        worker.say_with(&ToKeeper::Remember, &[&file]);
+        worker.say_with(&keep("config"), &[&file]);
         worker.say(&ToKeeper::Ready);
         stage.desire(&worker, &Desired::default());
         // Also if the one in between says nothing.
         for _ in 0..2 {
             worker.crash();
             worker = stage.worker();
-            let remembered = worker.remembered.as_ref().unwrap();
-            assert_eq!(memfd::read(remembered, 100).unwrap(), text.as_bytes());
+            assert_eq!(worker.kept.len(), 2);
+            assert_eq!(memfd::read(&worker.kept["config"], 100).unwrap(), text.as_bytes());
+            assert_eq!(memfd::read(&worker.kept["tickets"], 100).unwrap(), b"keys");
         }
     }
 }
