@@ -61,7 +61,8 @@ pub(crate) static KEYS: &[Key] = &[
         "cache_control",
         Kind::Map("pattern", &Kind::Text),
         Absent::Means("no field"),
-        "`Cache-Control` by pattern of the path below the root; the longest that fits counts.",
+        "`Cache-Control` by pattern of the path below the root, or of the name alone if there is no \
+         slash in it; `*` is any text, and the longest that fits counts.",
     )
     .example("{ \"*.html\" = \"no-cache\", \"/assets/*\" = \"max-age=31536000, immutable\" }"),
 ];
@@ -164,13 +165,11 @@ fn decode_cache_control(section: &Section<'_>) -> Vec<(String, String)> {
     rules
 }
 
+/// As the gateway takes it: `*` is any text; without a slash it is for the name alone.
 fn pattern(text: &str) -> Result<String, Fault> {
     let fault = |complaint: &str| Fault::new("bad-pattern", complaint);
-    if !text.starts_with(['/', '*']) {
-        let meant = if text.starts_with('.') { '*' } else { '/' };
-        return Err(
-            fault("begins with neither `/` nor `*`").help(format!("write \"{meant}{text}\""))
-        );
+    if text.is_empty() || text.ends_with('/') {
+        return Err(fault("fits no file").help(format!("write \"{text}*\" for all that begins so")));
     }
     if text.chars().any(char::is_control) {
         return Err(fault("holds a control character"));
