@@ -79,7 +79,7 @@ pub(crate) struct Location {
 
 impl Diagnostic {
     /// An error that is not yet anywhere.
-    pub(crate) fn error(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             code,
@@ -100,7 +100,7 @@ impl Diagnostic {
     }
 
     /// The same, about a whole file.
-    pub(crate) fn in_file(self, file: impl Into<String>) -> Self {
+    pub fn in_file(self, file: impl Into<String>) -> Self {
         Self { file: file.into(), ..self }
     }
 
@@ -116,7 +116,7 @@ impl Diagnostic {
     }
 
     /// The same, with advice.
-    pub(crate) fn help(self, help: impl Into<String>) -> Self {
+    pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 

@@ -2,6 +2,7 @@
 
 mod ctl;
 mod demo;
+mod embedded;
 mod run;
 mod worker;
 

@@ -34,6 +34,8 @@ use files::Helped;
 use link::Link;
 use watch::Look;
 
+use crate::embedded;
+
 /// Most bytes of a file that is kept; a configuration is the largest.
 const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -90,6 +92,7 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
         Ok(start) => start,
         Err(message) => return hopeless(&link, message),
     };
+    embedded::install();
     if privilege::is_root() {
         name_files(&mut link, &start)?;
     }
@@ -132,6 +135,10 @@ fn welcome(link: &mut Link) -> anyhow::Result<(Birth, BTreeMap<String, Vec<u8>>)
 fn load(file: &Path, remembered: Option<Vec<u8>>, link: &mut Link) -> Result<Start, String> {
     let files = Helped::new(link);
     let outcome = load_with(file, &files);
+    let outcome = outcome.and_then(|loaded| match embedded::refusals(&loaded.config) {
+        refusals if refusals.is_empty() => Ok(loaded),
+        refusals => Err(refusals),
+    });
     let (seen, file) = (files.into_asked(), file.to_owned());
     match outcome {
         Ok(loaded) => Ok(Start { file, loaded, file_errors: None, seen }),

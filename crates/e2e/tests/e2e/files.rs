@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 
+use evergate_e2e::program::{printed, python};
 use evergate_e2e::{Client, Node, Response, Setup};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -539,4 +540,37 @@ fn explain_names_the_file_and_the_reason() {
     assert!(explain("/docs").contains("with a slash behind it"));
     assert!(explain("/users/7").contains("it is the application's page"));
     assert!(explain("/.env").contains("dotfiles"));
+}
+
+#[test]
+fn a_binary_without_files_says_so() {
+    let config = config("").replace("root = \"www\"", "embedded = true");
+    let mut node = setup().launch(&config);
+    assert!(!node.wait_for_exit().success());
+    node.stderr.wait_for(1, "built without files");
+}
+
+/// REDbot looks at responses with eyes of its own: <https://redbot.org/>
+#[test]
+fn a_robot_that_knows_the_standard_finds_no_fault() {
+    let Some(mut python) = python(&["redbot.cli"]) else { return };
+    let node = node("compress = [\"gzip\"], cache_control = { \"*\" = \"max-age=60\" }");
+    settled(&node, "/many.txt");
+    let url = format!("http://{}/many.txt", node.web());
+    python.args(["-c", "import redbot.cli; redbot.cli.main()", "-o", "text", &url]);
+    let told = printed(&mut python);
+    for praise in [
+        "The Content-Length header is correct.",
+        "Content negotiation for gzip compression is supported",
+        "If-None-Match conditional requests are supported.",
+        "If-Modified-Since conditional requests are supported.",
+        "A ranged request returned the correct partial content.",
+        "This response is fresh for",
+    ] {
+        assert!(told.contains(praise), "no {praise:?} in\n{told}");
+    }
+    for complaint in ["incorrect", "isn't", "not correct", "invalid", "violat", "missing", "error"]
+    {
+        assert!(!told.to_lowercase().contains(complaint), "{complaint:?} in\n{told}");
+    }
 }

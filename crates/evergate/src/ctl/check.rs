@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::ConfigFile;
 use super::screen::{Paint, Palette, show, show_json};
 use super::table::{Table, plain};
+use crate::embedded;
 
 /// Names of one certificate that are shown; of more, only how many there are.
 const NAMES_SHOWN_MAX: usize = 3;
@@ -32,7 +33,10 @@ impl Check {
         let file = self.file.path()?;
         let now = clock::unix_seconds();
         let (found, config) = match load_with(&file, &DiskAt(now)) {
-            Ok(loaded) => (loaded.warnings, Some(loaded.config)),
+            Ok(loaded) => {
+                let refusals = embedded::refusals(&loaded.config);
+                (loaded.warnings.into_iter().chain(refusals).collect(), Some(loaded.config))
+            }
             Err(found) => (found, None),
         };
         let certificates = config.as_ref().map(certificates).unwrap_or_default();
