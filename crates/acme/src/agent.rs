@@ -123,6 +123,10 @@ impl Agent {
                 self.tell(What::Planned { at }).await;
                 None
             }
+            Output::Postponed(until) => {
+                self.tell(What::Postponed { until }).await;
+                None
+            }
             Output::Ask => Some(match (&self.account, &self.issued) {
                 (Some(account), Some(issued)) => self.clerk.ask(account, issued).await,
                 (None, _) | (_, None) => Input::AskFailed,

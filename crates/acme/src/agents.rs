@@ -129,6 +129,7 @@ impl Agents {
                 What::Damaged { .. }
                 | What::Ordered { .. }
                 | What::Planned { .. }
+                | What::Postponed { .. }
                 | What::Crashed { .. } => {}
             }
             return news;

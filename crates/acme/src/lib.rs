@@ -86,6 +86,11 @@ pub enum What {
         /// In seconds of Unix time.
         at: u64,
     },
+    /// An order is due and not allowed yet: there were too many, or the authority said so.
+    Postponed {
+        /// In seconds of Unix time.
+        until: u64,
+    },
     /// The agent itself ended: a bug. Its certificate goes on being served and is not renewed.
     Crashed {
         /// What is known of it.

@@ -134,6 +134,9 @@ pub enum Output {
     Ask,
     /// The certificate will be renewed at this moment of Unix time.
     Planned(u64),
+    /// An order is due and has to wait until this moment of Unix time, because the authority or the
+    /// bound on orders forbids it.
+    Postponed(u64),
 }
 
 /// How things stand.
@@ -382,6 +385,8 @@ impl Renewal {
         let until = free_at.unwrap_or(now.at).max(self.silent_until);
         if until > now.at {
             self.state = State::Waiting { until, cause };
+            let unix = now.unix + until.since(now.at).as_secs();
+            self.outputs.push_back(Output::Postponed(unix));
             return;
         }
         self.counted_until.push_back(now.at + ORDERS_WINDOW);

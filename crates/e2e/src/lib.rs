@@ -11,6 +11,7 @@ pub mod client;
 pub mod message;
 pub mod node;
 pub mod origin;
+pub mod pebble;
 pub mod place;
 pub mod program;
 
@@ -19,6 +20,7 @@ pub use client::Client;
 pub use message::{Broken, Response};
 pub use node::{Node, Outputs, Setup};
 pub use origin::{Origin, Served, Signal};
+pub use pebble::Pebble;
 pub use program::Program;
 
 /// How often something is looked at that no event tells.

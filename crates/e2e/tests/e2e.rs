@@ -5,6 +5,8 @@
 
 #[path = "e2e/access_log.rs"]
 mod access_log;
+#[path = "e2e/acme.rs"]
+mod acme;
 #[path = "e2e/balance.rs"]
 mod balance;
 #[path = "e2e/bodies.rs"]

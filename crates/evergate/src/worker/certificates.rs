@@ -79,6 +79,10 @@ impl ControlPlane {
                 (Level::Info, "acme_issued", format!("for {names}, ends {}", time(*not_after)))
             }
             What::Planned { at } => (Level::Info, "acme_renewal_planned", time(*at)),
+            What::Postponed { until } => {
+                let reason = format!("no order may begin before {}", time(*until));
+                (Level::Warn, "acme_postponed", reason)
+            }
             What::Crashed { why } => {
                 let reason = format!("{why}; nothing is renewed before a restart");
                 (Level::Error, "acme_failed", reason)

@@ -61,8 +61,8 @@ impl World {
     /// What the authority answers.
     fn answer(&mut self, output: Output) -> Option<Input> {
         match output {
-            Output::Planned(at) => {
-                assert!(at > self.now.unix, "seed {:#x}: planned in the past", self.seed);
+            Output::Planned(at) | Output::Postponed(at) => {
+                assert!(at >= self.now.unix, "seed {:#x}: planned in the past", self.seed);
                 None
             }
             Output::Ask if self.mood != Mood::Works => Some(Input::AskFailed),
