@@ -46,7 +46,8 @@ pub(crate) static KEYS: &[Key] = &[
         "proxy_protocol",
         Kind::Flag,
         Absent::Is("false"),
-        "Whether connections to servers begin with a PROXY header of version 2.",
+        "Whether connections to servers begin with a PROXY header of version 2; each then serves \
+         one request.",
     ),
     later("sticky", "keeping a client on its server by a cookie"),
     key(

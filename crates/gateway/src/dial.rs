@@ -13,7 +13,8 @@ use crate::shard::Report;
 use crate::tls::origination::Purpose;
 use crate::wire::Wire;
 
-/// Connects to a server, first tells it of `ends`, if any, and speaks TLS where its URL says so. How
+/// Connects to a server, first tells it of `ends`, if any, and speaks TLS where its URL says so.
+/// How
 /// long that may take is for the caller to see to.
 pub(crate) async fn dial(
     reports: &mpsc::Sender<Report>,

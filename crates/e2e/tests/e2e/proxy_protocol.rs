@@ -338,12 +338,15 @@ fn one_node_tells_the_next() {
 
 #[test]
 fn curl_is_understood() {
-    let Some(mut curl) = command("curl") else { return };
     let origin = Origin::saying("ok");
     let node = announced(&origin).start();
     let url = format!("http://{}/", node.web());
-    assert_eq!(printed(curl.args(["-sS", "--haproxy-protocol", &url])), "ok");
-    assert_eq!(origin.next_request().field("x-forwarded-for"), Some("127.0.0.1"));
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let Some(mut curl) = command("curl") else { return };
+        let said = printed(curl.args(["-sS", "--haproxy-protocol", version, &url]));
+        assert_eq!(said, "ok", "{version}");
+        assert_eq!(origin.next_request().field("x-forwarded-for"), Some("127.0.0.1"));
+    }
 }
 
 #[test]
@@ -381,7 +384,8 @@ fn the_header_stands_before_the_handshake() {
     let web = node.web();
     // HAProxy passes the client's handshake on, or begins one of its own.
     let passing = format!(
-        " mode tcp\n default_backend back\nbackend back\n mode tcp\n server node {web} send-proxy-v2"
+        " mode tcp\n default_backend back\n\
+         backend back\n mode tcp\n server node {web} send-proxy-v2"
     );
     let beginning = format!(
         " http-request set-src hdr(x-from)\n default_backend back\n\
