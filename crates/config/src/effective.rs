@@ -377,6 +377,10 @@ fn check_line(check: &Check) -> Line {
             "check.http"
         }
         Probe::Tcp => "check.tcp",
+        Probe::Grpc { service } => {
+            lines.push(("service", text(service)));
+            "check.grpc"
+        }
     };
     lines.extend([
         ("every", time(every)),

@@ -596,7 +596,8 @@ pub struct Check {
 /// What an active check does.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Probe {
-    /// `check.http`: a GET whose status must be expected; over TLS where the server's URL says so.
+    /// `check.http`: a GET whose status must be expected; over TLS where the server's URL says so,
+    /// and over the pool's protocol.
     Http {
         /// Starts with `/`. Default: `/`.
         path: String,
@@ -607,6 +608,12 @@ pub enum Probe {
     },
     /// `check.tcp`: a connection must be accepted.
     Tcp,
+    /// `check.grpc`: the service must be SERVING (grpc.health.v1.Health/Check). Only with
+    /// [`Protocol::Http2`].
+    Grpc {
+        /// Which service is asked about. Default: empty, the server as a whole.
+        service: String,
+    },
 }
 
 /// `[app.NAME]`

@@ -176,7 +176,13 @@ static CHECK: &[Key] = &[
     .example("{ path = \"/health\" }"),
     key("tcp", Kind::Table(CHECK_TCP), Absent::Means("not done"), "A connection must be accepted.")
         .example("{ every = \"2s\" }"),
-    later("grpc", "the gRPC health protocol"),
+    key(
+        "grpc",
+        Kind::Table(CHECK_GRPC),
+        Absent::Means("not done"),
+        "The service must be `SERVING` (`grpc.health.v1.Health`); needs `protocol = \"http2\"`.",
+    )
+    .example("{ service = \"shop.Cart\" }"),
     later("icmp", "pings"),
     later("exec", "checks by a program"),
     later("heartbeat", "servers that report themselves"),
@@ -188,6 +194,20 @@ static CHECK_HTTP: &[Key] = &[
     key("host", Kind::Text, Absent::Means("the server's address"), "`Host` that is sent.")
         .example("\"api.example.org\""),
     key("expect", Kind::List(&Kind::Statuses), Absent::Is("200-299"), "Statuses that pass."),
+    EVERY,
+    TIMEOUT,
+    FALL,
+    RISE,
+];
+
+static CHECK_GRPC: &[Key] = &[
+    key(
+        "service",
+        Kind::Text,
+        Absent::Means("the server as a whole"),
+        "The service that is asked about.",
+    )
+    .example("\"shop.Cart\""),
     EVERY,
     TIMEOUT,
     FALL,
@@ -217,6 +237,11 @@ pub(crate) fn decode(section: &Section<'_>) -> Pool {
     check_hash_key(section, balance);
     let servers = decode_servers(section);
     let tls = upstream_tls::decode(&section.section_or_empty("tls"));
+    let protocol = section.choice("protocol", |word| match word {
+        "http1" => Some(Protocol::Http1),
+        "http2" => Some(Protocol::Http2),
+        _ => None,
+    });
     if let Some(section) = section.section("tls") {
         let is_https = |server: &Server| matches!(server.target, Target::Url { tls: true, .. });
         upstream_tls::warn(&section, servers.values().any(is_https));
@@ -231,12 +256,8 @@ pub(crate) fn decode(section: &Section<'_>) -> Pool {
         outlier: decode_outlier(&section.section_or_empty("outlier")),
         all_down: section.parsed_or_default("all_down", all_down),
         slow_start: section.parsed_or_default("slow_start", duration::parse),
-        checks: decode_checks(&section.section_or_empty("check")),
-        protocol: section.choice("protocol", |word| match word {
-            "http1" => Some(Protocol::Http1),
-            "http2" => Some(Protocol::Http2),
-            _ => None,
-        }),
+        checks: decode_checks(&section.section_or_empty("check"), protocol),
+        protocol,
         tls,
         proxy_protocol: section.flag("proxy_protocol"),
     }
@@ -373,7 +394,7 @@ fn all_down(word: &str) -> Result<AllDown, Fault> {
     }
 }
 
-fn decode_checks(section: &Section<'_>) -> Vec<Check> {
+fn decode_checks(section: &Section<'_>, protocol: Protocol) -> Vec<Check> {
     let http = section.section("http").map(|http| Check {
         policy: decode_check_policy(&http),
         probe: Probe::Http {
@@ -385,7 +406,21 @@ fn decode_checks(section: &Section<'_>) -> Vec<Check> {
     let tcp = section
         .section("tcp")
         .map(|tcp| Check { policy: decode_check_policy(&tcp), probe: Probe::Tcp });
-    http.into_iter().chain(tcp).collect()
+    let grpc = section.section("grpc");
+    if let Some(grpc) = &grpc
+        && protocol != Protocol::Http2
+    {
+        grpc.fail(
+            "wrong-protocol",
+            format!("`{}` needs a pool that speaks HTTP/2", grpc.path),
+            "write `protocol = \"http2\"` in the pool",
+        );
+    }
+    let grpc = grpc.map(|grpc| Check {
+        policy: decode_check_policy(&grpc),
+        probe: Probe::Grpc { service: grpc.parsed("service", check_service).unwrap_or_default() },
+    });
+    http.into_iter().chain(tcp).chain(grpc).collect()
 }
 
 fn decode_check_policy(section: &Section<'_>) -> health::CheckPolicy {
@@ -409,6 +444,21 @@ fn decode_check_policy(section: &Section<'_>) -> health::CheckPolicy {
         fall: section.number("fall"),
         rise: section.number("rise"),
     }
+}
+
+/// Bytes of a service's name; its length is one byte in the message that asks about it.
+const SERVICE_BYTES_MAX: usize = 127;
+
+fn check_service(text: &str) -> Result<String, Fault> {
+    if text.len() > SERVICE_BYTES_MAX {
+        return Err(Fault::new("bad-service", "is longer than 127 bytes")
+            .help("write the full name of a service, such as \"shop.Cart\""));
+    }
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        return Err(Fault::new("bad-service", "is not the name of a service")
+            .help("write its full name, such as \"shop.Cart\", or nothing for the whole server"));
+    }
+    Ok(text.to_owned())
 }
 
 fn check_path(text: &str) -> Result<String, Fault> {

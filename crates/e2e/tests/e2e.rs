@@ -23,6 +23,8 @@ mod filters;
 mod forwarding;
 #[path = "e2e/framing.rs"]
 mod framing;
+#[path = "e2e/grpc.rs"]
+mod grpc;
 #[path = "e2e/interim.rs"]
 mod interim;
 #[path = "e2e/limits.rs"]

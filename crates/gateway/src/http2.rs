@@ -8,6 +8,7 @@
 
 mod forward;
 mod pipe;
+pub(crate) mod probe;
 mod request;
 mod response;
 pub(crate) mod server;

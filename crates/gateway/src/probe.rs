@@ -1,16 +1,17 @@
 //! Performing an active check. Judging it is for `core::health`.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use evergate_config::Probe;
+use evergate_config::{Probe, Protocol};
 use evergate_core::head::{Method, ResponseHead};
 use evergate_core::http1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::endpoint::Endpoint;
+use crate::http2;
+use crate::http2::probe::Target;
 use crate::proxy_header;
 use crate::tls::origination::Purpose;
 use crate::wire::Wire;
@@ -24,6 +25,7 @@ pub(crate) async fn perform(
     address: SocketAddr,
     endpoint: &Endpoint,
     probe: &Probe,
+    protocol: Protocol,
     proxy_protocol: bool,
     timeout: Duration,
 ) -> Result<(), String> {
@@ -33,16 +35,29 @@ pub(crate) async fn perform(
         if proxy_protocol {
             proxy_header::introduce(&mut stream, None).await.map_err(broken)?;
         }
+        let wire = Wire::new(stream);
         match probe {
             Probe::Tcp => Ok(()),
             Probe::Http { path, host, expect } => {
-                let mut wire = Wire::new(stream);
-                if let Some(meeting) = &endpoint.tls {
-                    let shaken = meeting.shake_hands(&mut wire, Purpose::Check).await;
-                    shaken.map_err(|why| format!("no TLS: {why}"))?;
-                }
                 let host = host.as_deref().unwrap_or(&endpoint.authority);
-                get(wire, path, host, expect).await
+                let status = status(
+                    secured(wire, endpoint, protocol).await?,
+                    endpoint,
+                    protocol,
+                    path,
+                    host,
+                )
+                .await?;
+                if expect.iter().any(|range| range.contains(&status)) {
+                    return Ok(());
+                }
+                Err(format!("status {status}"))
+            }
+            Probe::Grpc { service } => {
+                let wire = secured(wire, endpoint, protocol).await?;
+                let target =
+                    Target { scheme: scheme(endpoint), authority: &endpoint.authority, path: "/" };
+                http2::probe::is_serving(wire, target, service).await
             }
         }
     };
@@ -52,12 +67,42 @@ pub(crate) async fn perform(
     }
 }
 
-async fn get(
-    mut stream: Wire,
+/// The connection, with TLS where the server's URL says so.
+async fn secured(mut wire: Wire, endpoint: &Endpoint, protocol: Protocol) -> Result<Wire, String> {
+    if let Some(meeting) = &endpoint.tls {
+        let purpose = match protocol {
+            Protocol::Http1 => Purpose::Check,
+            // Nothing else is spoken with it.
+            Protocol::Http2 => Purpose::Traffic,
+        };
+        let shaken = meeting.shake_hands(&mut wire, purpose).await;
+        shaken.map_err(|why| format!("no TLS: {why}"))?;
+    }
+    Ok(wire)
+}
+
+fn scheme(endpoint: &Endpoint) -> &'static str {
+    if endpoint.tls.is_some() { "https" } else { "http" }
+}
+
+/// The status of the response to a GET.
+async fn status(
+    wire: Wire,
+    endpoint: &Endpoint,
+    protocol: Protocol,
     path: &str,
     host: &str,
-    expect: &[RangeInclusive<u16>],
-) -> Result<(), String> {
+) -> Result<u16, String> {
+    match protocol {
+        Protocol::Http1 => get(wire, path, host).await,
+        Protocol::Http2 => {
+            let target = Target { scheme: scheme(endpoint), authority: host, path };
+            http2::probe::get(wire, target).await
+        }
+    }
+}
+
+async fn get(mut stream: Wire, path: &str, host: &str) -> Result<u16, String> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evergate-check\r\n\
          Accept: */*\r\nConnection: close\r\n\r\n"
@@ -78,11 +123,7 @@ async fn get(
             Err(error) => return Err(format!("malformed response: {error}")),
         }
     }
-    if expect.iter().any(|range| range.contains(&head.status)) {
-        Ok(())
-    } else {
-        Err(format!("status {}", head.status))
-    }
+    Ok(head.status)
 }
 
 fn broken(error: std::io::Error) -> String {

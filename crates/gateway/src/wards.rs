@@ -293,11 +293,12 @@ impl Wards {
         let Some(ward) = self.wards.get(&uid) else { return };
         let Some(address) = ward.endpoint.address else { return };
         let (endpoint, policy) = (Arc::clone(&ward.endpoint), ward.policies);
-        let greets = pool.proxy_protocol;
+        let (protocol, greets) = (pool.protocol, pool.proxy_protocol);
         self.probing += 1;
         let results = self.results.clone();
         tokio::spawn(async move {
-            let outcome = probe::perform(address, &endpoint, &probe, greets, timeout).await;
+            let outcome =
+                probe::perform(address, &endpoint, &probe, protocol, greets, timeout).await;
             // Nobody hears it when the gateway is gone.
             let _ = results.send(Checked { uid, what, policy, outcome }).await;
         });

@@ -109,7 +109,7 @@ fn written(path: &str, value: &str) -> String {
 }
 
 /// Errors that a sample has because nothing stands beside it.
-const OF_THE_WHOLE: [&str; 12] = [
+const OF_THE_WHOLE: [&str; 13] = [
     "nothing-served",
     "missing-key",
     "no-action",
@@ -122,6 +122,7 @@ const OF_THE_WHOLE: [&str; 12] = [
     "no-servers",
     "unknown-parameter",
     "no-kind",
+    "wrong-protocol",
 ];
 
 #[test]

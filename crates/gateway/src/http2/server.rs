@@ -37,6 +37,9 @@ const STREAMS_MAX: u32 = 100;
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// What it may send of all bodies.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What small DATA frames that wait may cost, each about 250 bytes: room for sixteen thousand, which a
+/// client of gRPC that streams small messages sends at once.
+const SMALL_DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What `h2` holds of one response until the socket takes it.
 const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// Streams that the client reset before we had looked at them.
@@ -399,6 +402,7 @@ fn builder(limits: &Limits) -> Builder {
         .max_header_list_size(limits.header)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .data_frame_budget(SMALL_DATA_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))

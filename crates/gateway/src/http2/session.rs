@@ -44,6 +44,9 @@ const UNHEARD: usize = usize::MAX - 1;
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// So large that clients which do not read cannot hold up the others.
 const SESSION_WINDOW_BYTES: u32 = STREAMS_MAX as u32 * STREAM_WINDOW_BYTES;
+/// What small DATA frames that wait may cost, each about 250 bytes: past that the session ends, so it
+/// is as much as several clients that do not read may leave waiting.
+const SMALL_DATA_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one request waiting inside a session.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a response's head, names and values with 32 bytes for each (RFC 9113, 6.5.2).
@@ -329,6 +332,7 @@ async fn open(
             .initial_max_send_streams(UNHEARD)
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(SESSION_WINDOW_BYTES)
+            .data_frame_budget(SMALL_DATA_BYTES_MAX)
             .max_header_list_size(HEAD_BYTES_MAX)
             .max_send_buffer_size(SEND_BYTES_MAX);
         let shaken = builder.handshake(transport).await;

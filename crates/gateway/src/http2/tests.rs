@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 
+use super::probe::{self, Target};
 use crate::access_log::{LogBuffer, LogWriter};
 use crate::listener;
 use crate::plan::Plan;
@@ -464,5 +465,19 @@ fn interim_responses_are_passed_on() {
         let response = gateway.ask(GET).await;
         let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n";
         assert!(response.starts_with(hints), "{response}");
+    });
+}
+
+#[test]
+fn a_check_reads_the_status_of_a_get() {
+    run(async {
+        let server = serve(server::Builder::new(), |_, (request, mut respond)| async move {
+            assert_eq!(request.uri(), "http://example.org/health");
+            let response = Response::builder().status(503).body(()).unwrap();
+            respond.send_response(response, false).unwrap();
+        });
+        let tcp = TcpStream::connect(server.await).await.unwrap();
+        let target = Target { scheme: "http", authority: "example.org", path: "/health" };
+        assert_eq!(probe::get(tcp, target).await, Ok(503));
     });
 }
