@@ -15,6 +15,9 @@ use rustls::{ServerConfig, SignatureScheme, SupportedProtocolVersion, version};
 
 use crate::issuance::SharedIssuance;
 
+#[cfg(test)]
+mod tests;
+
 /// ALPN names (RFC 7301, RFC 9113, RFC 8737).
 pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
 /// HTTP/2.
