@@ -25,6 +25,8 @@ mod forwarding;
 mod framing;
 #[path = "e2e/grpc.rs"]
 mod grpc;
+#[path = "e2e/http2.rs"]
+mod http2;
 #[path = "e2e/interim.rs"]
 mod interim;
 #[path = "e2e/limits.rs"]

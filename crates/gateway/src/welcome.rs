@@ -17,6 +17,7 @@ use crate::plan::Listener;
 use crate::proxy_header;
 use crate::shard::Shard;
 use crate::tls::accept::accept;
+use crate::tls::termination::ALPN_HTTP2;
 use crate::wire::Wire;
 
 /// Serves a connection to its end.
@@ -47,14 +48,24 @@ pub(crate) async fn serve(
         };
         caller.tls = Some(Rc::new(secured));
     }
-    // A client over plain TCP may begin with HTTP/2 (RFC 9113, 3.3): the first bytes tell.
     let gate = admission.gate();
+    if agreed_on_http2(&wire) {
+        let (gate, early) = (Arc::clone(gate), Vec::new());
+        return Box::pin(http2::server::serve(shard, wire, early, name, settings, gate, caller))
+            .await;
+    }
+    // A client may begin with HTTP/2 and not have asked (RFC 9113, 3.3): the first bytes tell.
     let http1 = server::serve(Rc::clone(&shard), wire, name, Arc::clone(&settings), gate, &caller);
     if let Some(Http2 { wire, early }) = http1.await {
         // Its future must not take room in that of every connection.
         let gate = Arc::clone(gate);
         Box::pin(http2::server::serve(shard, wire, early, name, settings, gate, caller)).await;
     }
+}
+
+/// Whether the TLS handshake has chosen HTTP/2.
+fn agreed_on_http2(wire: &Wire) -> bool {
+    wire.tls().and_then(|session| session.state().alpn_protocol()) == Some(ALPN_HTTP2)
 }
 
 /// Lets the proxy in front say who the caller is; none if the connection ends here.
