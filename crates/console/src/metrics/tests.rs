@@ -36,6 +36,8 @@ fn full() -> Stats {
             connections_max: 20_000,
             accepted: 100,
             rejected: vec![("connections".into(), 0), ("connections_per_ip".into(), 7)],
+            protocols: vec![("http/1.1".into(), 60), ("h2".into(), 40)],
+            floods: vec![("rapid_reset".into(), 1)],
             proxy_refused: vec![("untrusted".into(), 2)],
             tls: Some(TlsStats {
                 handshakes: vec![("TLSv1.2".into(), 1), ("TLSv1.3".into(), 8)],
