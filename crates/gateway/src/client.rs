@@ -58,6 +58,10 @@ pub(crate) trait Client {
     /// Bytes waiting to go out.
     fn unsent(&self) -> usize;
 
+    /// Bytes that went out and have not arrived: the kernel takes megabytes for a client that reads
+    /// slowly, and takes no more until much of them is gone.
+    fn undelivered(&self) -> u64;
+
     /// Sends what is waiting; ready when nothing is left.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 

@@ -1,8 +1,8 @@
 //! How slow a client may be while a body moves.
 //!
 //! Only the time spent waiting for the client counts, so a slow server is never blamed on it. It is
-//! counted in windows as long as the grace: megabytes that moved at first, perhaps only into the
-//! kernel's buffers, must not pay for an hour of silence.
+//! counted in windows as long as the grace: megabytes that moved at first must not pay for an hour of
+//! silence. What a client has moved is what has reached it, not what the kernel took for it.
 
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ impl Pace {
         if self.waited <= self.grace {
             return false;
         }
-        let is_too_slow = bytes - self.bytes_before < self.rate_min * self.waited.as_secs();
+        let is_too_slow =
+            bytes.saturating_sub(self.bytes_before) < self.rate_min * self.waited.as_secs();
         if !is_too_slow {
             (self.waited, self.bytes_before) = (Duration::ZERO, bytes);
         }

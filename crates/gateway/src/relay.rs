@@ -215,7 +215,7 @@ impl Download {
             client.unsent() > 0 || self.splice.as_ref().is_some_and(Splice::waits_to_write);
         if waits_for_client {
             self.heard_at = now;
-            if self.pace.is_too_slow(self.sent) {
+            if self.pace.is_too_slow(self.sent.saturating_sub(client.undelivered())) {
                 return Err(Reject::Client(ClientFault::BodyTimeout));
             }
         } else if has_moved {

@@ -229,6 +229,12 @@ impl Wire {
         let _ = self.tcp.set_zero_linger();
     }
 
+    /// Bytes that the socket has taken and the peer has not received, as far as the kernel tells.
+    pub(crate) fn undelivered(&self) -> u64 {
+        // Where it cannot be told, what the socket took counts as received.
+        evergate_sys::delivery::undelivered(&self.tcp).unwrap_or(0)
+    }
+
     /// Whether the peer is silent and still there, as an idle connection must be. What belongs to
     /// TLS alone, such as a ticket, breaks no silence.
     pub(crate) fn is_quiet(&mut self) -> bool {

@@ -8,6 +8,7 @@ pub mod child;
 pub mod clock;
 pub mod code;
 pub mod cpus;
+pub mod delivery;
 pub mod directory;
 pub mod exit;
 pub mod folder;

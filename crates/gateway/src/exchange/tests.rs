@@ -132,6 +132,10 @@ impl Client for Double {
         0
     }
 
+    fn undelivered(&self) -> u64 {
+        0
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.reads.poll(cx).map(Ok)
     }

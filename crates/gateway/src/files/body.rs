@@ -99,7 +99,7 @@ impl Sending {
             }
             ready!(client.timer().poll_elapsed(cx));
             // All there is to wait for is the client.
-            if self.pace.is_too_slow(self.sent) {
+            if self.pace.is_too_slow(self.sent.saturating_sub(client.undelivered())) {
                 return Poll::Ready(Err(Reject::Client(ClientFault::BodyTimeout)));
             }
             client.timer().set(next_tick());

@@ -442,6 +442,10 @@ impl Client for Connection {
         self.outgoing.unsent.len()
     }
 
+    fn undelivered(&self) -> u64 {
+        self.wire.undelivered()
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.wire.poll_flush(cx, &mut self.outgoing.unsent))?;
         self.outgoing.rest(&self.shard.buffers);

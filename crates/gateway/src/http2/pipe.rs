@@ -66,9 +66,9 @@ impl Socket {
         self.guard.block_since()
     }
 
-    /// Bytes that the client has taken, or its kernel.
+    /// Bytes that the client has taken.
     pub(super) fn taken(&self) -> u64 {
-        self.taken
+        self.taken.saturating_sub(self.wire.undelivered())
     }
 
     /// Sends what was gathered.

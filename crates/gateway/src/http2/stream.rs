@@ -283,6 +283,11 @@ impl Client for Stream {
         self.unsent.len() + usize::from(self.head.is_some())
     }
 
+    fn undelivered(&self) -> u64 {
+        // What the socket holds is the connection's affair; a stream waits for its window.
+        0
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(head) = self.head.take() {
             self.send_head(head)?;
