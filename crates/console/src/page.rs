@@ -10,7 +10,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use evergate_control::snapshot::{
-    Event, Health, InstanceStatus, ListenerStatus, PoolStatus, RouteStatus, ServerStatus, Status,
+    CertificateStatus, Event, Health, InstanceStatus, ListenerStatus, PoolStatus, RouteStatus,
+    ServerStatus, Status,
 };
 
 use crate::desk::Desk;
@@ -84,6 +85,7 @@ impl Display for Page<'_> {
         reasons(f, self.status)?;
         tiles(f, self.status)?;
         listeners(f, &self.status.listeners)?;
+        certificates(f, &self.status.certificates)?;
         pools(f, &self.status.pools)?;
         apps(f, &self.status.apps)?;
         routes(f, &self.status.routes)?;
@@ -204,6 +206,33 @@ fn server_row(f: &mut fmt::Formatter<'_>, server: &ServerStatus) -> fmt::Result 
         server.requests,
         server.failures,
     )
+}
+
+fn certificates(f: &mut fmt::Formatter<'_>, certificates: &[CertificateStatus]) -> fmt::Result {
+    if certificates.is_empty() {
+        return Ok(());
+    }
+    f.write_str(
+        "<h2>Certificates</h2>\n<div class=\"card\"><table><tr><th>names</th><th>listener</th>\
+         <th>from</th><th>issuer</th><th>ends</th><th>next order</th><th>last failure</th></tr>\n",
+    )?;
+    for one in certificates {
+        let time = |at: u64| format!("{} UTC", when::utc(at * 1000));
+        let ends = if one.not_after == 0 { "not there yet".into() } else { time(one.not_after) };
+        writeln!(
+            f,
+            "<tr><td class=\"k\">{}</td><td data-l=\"listener\">{}</td>\
+             <td data-l=\"from\">{}</td><td data-l=\"issuer\">{}</td><td data-l=\"ends\">{ends}</td>\
+             <td data-l=\"next order\">{}</td><td>{}</td></tr>",
+            Text(one.names.join(", ")),
+            Text(&one.listener),
+            Text(&one.source),
+            Text(&one.issuer),
+            one.renew_at.map(time).unwrap_or_default(),
+            Text(one.failure.as_deref().unwrap_or_default()),
+        )?;
+    }
+    f.write_str("</table></div>\n")
 }
 
 fn apps(f: &mut fmt::Formatter<'_>, apps: &[InstanceStatus]) -> fmt::Result {
@@ -354,6 +383,14 @@ mod tests {
                 last_exit: Some(evil.into()),
                 ..Default::default()
             }],
+            certificates: vec![CertificateStatus {
+                listener: evil.into(),
+                source: evil.into(),
+                names: vec![evil.into()],
+                issuer: evil.into(),
+                failure: Some(evil.into()),
+                ..Default::default()
+            }],
             ..Status::default()
         };
         let event = Event {
@@ -366,6 +403,6 @@ mod tests {
         let html = Page { status: &status, events: &[event] }.to_string();
         assert!(!html.contains("<script>") && !html.contains("'1'") && !html.contains("\"2\""));
         let escaped = "&lt;script&gt;alert(&#39;1&#39; &amp; &quot;2&quot;)&lt;/script&gt;";
-        assert_eq!(html.matches(escaped).count(), 23, "{html}");
+        assert_eq!(html.matches(escaped).count(), 28, "{html}");
     }
 }

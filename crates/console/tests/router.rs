@@ -290,6 +290,7 @@ async fn the_api_description_is_honest() {
         ("Status", &status),
         ("ConfigStatus", &status["config"]),
         ("ListenerStatus", &status["listeners"][0]),
+        ("CertificateStatus", &status["certificates"][0]),
         ("RouteStatus", &status["routes"][0]),
         ("PoolStatus", &status["pools"][0]),
         ("ServerStatus", &status["pools"][0]["servers"][0]),

@@ -44,7 +44,6 @@ fn full() -> Stats {
                 resumed: 3,
                 failures: vec![("timeout".into(), 2)],
             }),
-            ..ListenerStats::default()
         }],
         routes: vec![RouteStats {
             name: "api".into(),

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use evergate_console::{Access, Peer, Token, router};
 use evergate_control::command::{Adjustment, COMMANDS_QUEUED_MAX, Command, Control, Question};
 use evergate_control::snapshot::{
-    ConfigStatus, Event, Explanation, Health, InstanceStatus, ListenerStatus, PlanChange,
-    PoolStatus, RouteStatus, ServerStatus, Stats, Status,
+    CertificateStatus, ConfigStatus, Event, Explanation, Health, InstanceStatus, ListenerStatus,
+    PlanChange, PoolStatus, RouteStatus, ServerStatus, Stats, Status,
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -184,7 +184,15 @@ pub(crate) fn status() -> Status {
         last_exit: pid.is_none().then(|| "signal 9 (KILL)".into()),
     };
     Status {
-        certificates: Vec::new(),
+        certificates: vec![CertificateStatus {
+            listener: "web".into(),
+            source: "acme.le".into(),
+            names: vec!["shop.example".into()],
+            issuer: "CN=Authority".into(),
+            not_after: 1_800_000_000,
+            renew_at: Some(1_799_000_000),
+            failure: None,
+        }],
         node: "edge-a".into(),
         version: "0.1.0".into(),
         health: Health::Degraded,
