@@ -166,16 +166,26 @@ impl Shelf {
 
     fn keep(&mut self, key: Key, packed: Option<Arc<[u8]>>) {
         self.turn += 1;
-        self.bytes += packed.as_ref().map_or(0, |packed| packed.len());
-        self.kept.insert(key, Kept { packed, turn: self.turn });
+        let kept = Kept { packed, turn: self.turn };
+        self.bytes += kept.len();
+        if let Some(before) = self.kept.insert(key, kept) {
+            self.bytes -= before.len();
+        }
         while self.bytes > KEPT_BYTES_MAX || self.kept.len() > KEPT_MAX {
             let Some((&oldest, _)) = self.kept.iter().min_by_key(|(_, kept)| kept.turn) else {
                 return;
             };
-            if let Some(Kept { packed: Some(packed), .. }) = self.kept.remove(&oldest) {
-                self.bytes -= packed.len();
+            if let Some(gone) = self.kept.remove(&oldest) {
+                self.bytes -= gone.len();
             }
         }
+    }
+}
+
+impl Kept {
+    /// Bytes that it takes.
+    fn len(&self) -> usize {
+        self.packed.as_ref().map_or(0, |packed| packed.len())
     }
 }
 
