@@ -42,8 +42,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const SMALL_DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What `h2` holds of one response until the socket takes it.
 const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
-/// Streams that the client reset before we had looked at them.
-const PENDING_RESETS_MAX: usize = 20;
+/// Streams that the client reset before we had looked at them. As many as the guard lets pass, which
+/// knows a flood from a page that was left.
+const PENDING_RESETS_MAX: usize = 100;
 /// Streams that we reset for an error of the client, over the life of a connection.
 const LOCAL_RESETS_MAX: usize = 1024;
 /// When all ends, how long a connection without streams is kept for a request that is on its way.
@@ -193,7 +194,9 @@ impl Connection {
                     Some(Ok((request, respond))) => self.open(request, respond),
                     Some(Err(error)) => {
                         if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-                            self.report_flood(clock::now(), "library");
+                            let heard = self.socket.borrow().flood();
+                            let kind = heard.map_or("library", |flood| flood.name());
+                            self.report_flood(clock::now(), kind);
                         }
                         return Poll::Ready(());
                     }
