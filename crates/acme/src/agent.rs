@@ -111,6 +111,7 @@ impl Agent {
             names: particulars.map_or(self.section.domains.clone(), |one| one.names.clone()),
             issuer: particulars.map(|one| one.issuer.clone()).unwrap_or_default(),
             not_after: particulars.map_or(0, |one| one.not_after),
+            warn_from: particulars.map_or(0, |one| one.warn_from()),
             renew_at: self.renewal.next_order(now),
             failure: self.failure.clone(),
             is_late: self.renewal.standing(now.unix) != Standing::Good,

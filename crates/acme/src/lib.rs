@@ -107,6 +107,8 @@ pub struct State {
     pub issuer: String,
     /// When it ends, in seconds of Unix time; 0 if there is none.
     pub not_after: u64,
+    /// From when on its end is worth a word, in seconds of Unix time; 0 while there is none.
+    pub warn_from: u64,
     /// When it will be renewed, or the next order begins, in seconds of Unix time.
     pub renew_at: Option<u64>,
     /// Why the last order failed; nothing if it did not.

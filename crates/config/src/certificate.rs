@@ -24,9 +24,6 @@ const AUTHORITIES_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a revocation list.
 const REVOCATIONS_BYTES_MAX: usize = READ_BYTES_MAX;
 
-/// A certificate that ends so soon is worth a warning, in seconds: those who renew do it earlier.
-const ENDS_SOON: u64 = 14 * 24 * 3600;
-
 /// Permissions that nobody but the owner may have on a key, beside the group's to read.
 const EXPOSED: u32 = 0o026;
 
@@ -145,7 +142,6 @@ fn warn_of_life(value: &Value<'_>, found: &Found, certificate: &Particulars) {
     let Some(now) = value.reader.files.now() else { return };
     let Particulars { not_before, not_after, .. } = certificate;
     let shown = &found.shown;
-    let life = not_after.saturating_sub(*not_before);
     let left = not_after.saturating_sub(now);
     let warning = if now < *not_before {
         Diagnostic::warning(
@@ -159,7 +155,7 @@ fn warn_of_life(value: &Value<'_>, found: &Found, certificate: &Particulars) {
             format!("the certificate in {shown} ended on {}", day(*not_after)),
         )
         .help("clients refuse it: put a new one in its place, which Evergate notices by itself")
-    } else if left < ENDS_SOON.min(life / 3) {
+    } else if now > certificate.warn_from() {
         Diagnostic::warning(
             "certificate-expires",
             format!("the certificate in {shown} ends on {}, {}", day(*not_after), in_time(left)),

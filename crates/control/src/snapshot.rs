@@ -158,6 +158,8 @@ pub struct CertificateStatus {
     pub issuer: String,
     /// When it ends, in seconds of Unix time; 0 while there is none yet.
     pub not_after: u64,
+    /// From when on its end is worth a word, in seconds of Unix time; 0 while there is none yet.
+    pub warn_from: u64,
     /// When it will be renewed, in seconds of Unix time; nothing if it is for somebody else to do.
     pub renew_at: Option<u64>,
     /// Why the last attempt to renew it failed.

@@ -10,3 +10,4 @@ pub(crate) mod fault;
 pub(crate) mod origination;
 pub(crate) mod session;
 pub(crate) mod termination;
+pub(crate) mod verifier;

@@ -38,6 +38,11 @@ impl Authorities {
         Self { roots: Arc::new(roots), ders: Vec::new() }
     }
 
+    /// Whether this very certificate stands in the bundle.
+    pub fn holds(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.ders.iter().any(|der| der == certificate)
+    }
+
     /// What TLS uses.
     pub fn roots(&self) -> &Arc<RootCertStore> {
         &self.roots

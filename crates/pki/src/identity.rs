@@ -162,6 +162,14 @@ impl Particulars {
         })
     }
 
+    /// From when on its end is worth a word, in seconds of Unix time: the last two weeks, or the last
+    /// third of a shorter life. Whoever renews does it earlier.
+    pub fn warn_from(&self) -> u64 {
+        const TWO_WEEKS: u64 = 14 * 24 * 60 * 60;
+        let life = self.not_after.saturating_sub(self.not_before);
+        self.not_after - TWO_WEEKS.min(life / 3)
+    }
+
     /// Whether it is good for `host`, a lower-case name or an address without brackets; `*` stands
     /// for one whole label (RFC 6125, 6.4.3).
     pub fn covers(&self, host: &str) -> bool {

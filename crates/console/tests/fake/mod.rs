@@ -190,6 +190,7 @@ pub(crate) fn status() -> Status {
             names: vec!["shop.example".into()],
             issuer: "CN=Authority".into(),
             not_after: 1_800_000_000,
+            warn_from: 1_798_790_400,
             renew_at: Some(1_799_000_000),
             failure: None,
         }],

@@ -157,6 +157,7 @@ fn of_file(listener: &str, particulars: &Particulars) -> CertificateStatus {
         names: particulars.names.clone(),
         issuer: particulars.issuer.clone(),
         not_after: particulars.not_after,
+        warn_from: particulars.warn_from(),
         renew_at: None,
         failure: None,
     }
@@ -169,6 +170,7 @@ fn of_authority(listener: &str, name: &str, state: &State) -> CertificateStatus 
         names: state.names.clone(),
         issuer: state.issuer.clone(),
         not_after: state.not_after,
+        warn_from: state.warn_from,
         renew_at: state.renew_at,
         failure: state.failure.clone(),
     }

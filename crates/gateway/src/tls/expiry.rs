@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use evergate_control::snapshot::CertificateStatus;
 
-/// How long before its end a certificate is worth a word, in seconds.
-pub(crate) const SOON_SECONDS: u64 = 14 * 24 * 60 * 60;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 /// How often the certificates are looked at.
 const LOOK_EVERY_SECONDS: u64 = 60;
@@ -34,7 +32,7 @@ impl Expiry {
     pub(crate) fn tell(&mut self, now: u64, all: Vec<CertificateStatus>) -> Vec<CertificateStatus> {
         let ends_soon = |one: &CertificateStatus| {
             let is_ours_to_renew = one.renew_at.is_some_and(|at| now < at + DAY_SECONDS);
-            one.not_after < now + SOON_SECONDS && !is_ours_to_renew && one.not_after > 0
+            now > one.warn_from && !is_ours_to_renew && one.not_after > 0
         };
         let soon: Vec<_> = all.into_iter().filter(ends_soon).collect();
         let key = |one: &CertificateStatus| (one.listener.clone(), one.names.clone());
@@ -53,9 +51,7 @@ impl Expiry {
 /// What is wrong with `certificates` from files that end soon, a line each; `now` is in seconds of
 /// Unix time.
 pub fn ending_soon(now: u64, certificates: &[CertificateStatus]) -> Vec<String> {
-    let soon = certificates
-        .iter()
-        .filter(|one| one.source == "file" && one.not_after < now + SOON_SECONDS);
+    let soon = certificates.iter().filter(|one| one.source == "file" && now > one.warn_from);
     soon.map(|one| format!("listener.{}: {}", one.listener, in_words(now, one))).collect()
 }
 
@@ -78,12 +74,14 @@ mod tests {
     use super::*;
 
     const T0: u64 = 1_800_000_000;
+    const SOON_SECONDS: u64 = 14 * DAY_SECONDS;
 
     fn ending(in_seconds: u64) -> CertificateStatus {
         CertificateStatus {
             listener: "web".to_owned(),
             names: vec!["a.example".to_owned()],
             not_after: T0 + in_seconds,
+            warn_from: T0 + in_seconds - SOON_SECONDS,
             ..CertificateStatus::default()
         }
     }

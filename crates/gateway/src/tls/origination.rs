@@ -4,17 +4,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use evergate_config::{Protocol, UpstreamTls};
-use evergate_pki::{Authorities, provider};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use evergate_pki::provider;
+use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error};
 
 use crate::tls::termination::{ALPN_HTTP1, ALPN_HTTP2};
+use crate::tls::verifier::Verifier;
 use crate::wire::{HandshakeError, Wire};
 
 /// The TLS of a pool's servers, compiled.
@@ -60,12 +56,11 @@ impl Origination {
         {
             return Ok(Arc::clone(before));
         }
-        let provider = provider();
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(verifier(settings, provider)?);
+            .with_custom_certificate_verifier(Verifier::compile(settings)?);
         let mut client = match &settings.identity {
             Some(certificate) => {
                 let key = Arc::clone(certificate.identity.certified());
@@ -82,20 +77,6 @@ impl Origination {
         let settings = settings.clone();
         Ok(Arc::new(Self { settings, protocol, client: Arc::new(client), check }))
     }
-}
-
-fn verifier(
-    settings: &UpstreamTls,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    if !settings.verify {
-        return Ok(Arc::new(Believer { provider }));
-    }
-    let public = Authorities::public();
-    let authorities = settings.ca.as_ref().map_or(&public, |file| &file.content);
-    let roots = Arc::clone(authorities.roots());
-    let built = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-    built.map(|verifier| verifier as Arc<dyn ServerCertVerifier>).map_err(|error| error.to_string())
 }
 
 impl Meeting {
@@ -159,55 +140,12 @@ fn describe(error: &Error) -> String {
                 "certificate is for another name".to_owned()
             }
             CertificateError::Revoked => "certificate revoked".to_owned(),
-            other => format!("certificate refused: {other:?}"),
+            other => format!("certificate refused: {other}"),
         },
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "the server wants a client certificate".to_owned()
         }
         Error::AlertReceived(alert) => format!("the server refused: {alert:?}"),
         other => other.to_string(),
-    }
-}
-
-/// Believes every certificate (`verify = false`), but still checks that the server has its key.
-#[derive(Debug)]
-struct Believer {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Believer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
