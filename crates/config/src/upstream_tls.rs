@@ -14,7 +14,7 @@ pub(crate) static KEYS: &[Key] = &[
         "ca",
         Kind::Path,
         Absent::Means("whom browsers believe"),
-        "Certificates, as PEM, of those who vouch for servers.",
+        "Certificates, as PEM, of those who vouch for servers, or of the servers themselves.",
     )
     .example("\"plant-ca.pem\""),
     key(
