@@ -149,14 +149,16 @@ fn tiles(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
 fn listeners(f: &mut fmt::Formatter<'_>, listeners: &[ListenerStatus]) -> fmt::Result {
     f.write_str(
         "<h2>Listeners</h2>\n<div class=\"card\"><table>\
-         <tr><th>name</th><th>addresses</th><th class=\"n\">connections</th></tr>\n",
+         <tr><th>name</th><th>protocol</th><th>addresses</th>\
+         <th class=\"n\">connections</th></tr>\n",
     )?;
-    for ListenerStatus { name, addresses, connections, connections_max } in listeners {
+    for ListenerStatus { name, protocol, addresses, connections, connections_max } in listeners {
         writeln!(
             f,
-            "<tr><td class=\"k\">{}</td><td class=\"mono\">{}</td>\
+            "<tr><td class=\"k\">{}</td><td>{}</td><td class=\"mono\">{}</td>\
              <td class=\"n\" data-l=\"connections\">{connections} of {connections_max}</td></tr>",
             Text(name),
+            Text(protocol),
             Text(addresses.join(", ")),
         )?;
     }
@@ -355,6 +357,7 @@ mod tests {
             },
             listeners: vec![ListenerStatus {
                 name: evil.into(),
+                protocol: evil.into(),
                 addresses: vec![evil.into()],
                 ..Default::default()
             }],
@@ -403,6 +406,6 @@ mod tests {
         let html = Page { status: &status, events: &[event] }.to_string();
         assert!(!html.contains("<script>") && !html.contains("'1'") && !html.contains("\"2\""));
         let escaped = "&lt;script&gt;alert(&#39;1&#39; &amp; &quot;2&quot;)&lt;/script&gt;";
-        assert_eq!(html.matches(escaped).count(), 28, "{html}");
+        assert_eq!(html.matches(escaped).count(), 29, "{html}");
     }
 }

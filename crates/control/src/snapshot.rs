@@ -76,6 +76,8 @@ pub struct ConfigStatus {
 pub struct ListenerStatus {
     /// Name.
     pub name: String,
+    /// What is spoken there, in words: `http`, or `https` and what is wanted of clients.
+    pub protocol: String,
     /// Where it listens.
     pub addresses: Vec<String>,
     /// Open connections.

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -16,6 +18,8 @@ const LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// An authority that nobody else knows.
 pub struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// Number of the next certificate.
+    serial: AtomicU64,
 }
 
 /// A certificate and its key, both as PEM.
@@ -25,21 +29,64 @@ pub struct Issued {
     pub cert: String,
     /// Its key.
     pub key: String,
+    /// Its number among those of its authority.
+    pub serial: u64,
 }
 
 impl Ca {
     /// A new one.
     pub fn new() -> Self {
-        let mut params = params("Evergate tests' authority");
+        Self::called("Evergate tests' authority")
+    }
+
+    /// A new one with this name.
+    pub fn called(name: &str) -> Self {
+        let mut params = params(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issuer = CertifiedIssuer::self_signed(params, key());
-        Self { issuer: issuer.expect("nothing in it is out of the ordinary") }
+        let issuer = issuer.expect("nothing in it is out of the ordinary");
+        // Of two bytes, so that it looks the same wherever it is printed.
+        Self { issuer, serial: AtomicU64::new(0x1000) }
     }
 
     /// Its own certificate, as PEM.
     pub fn pem(&self) -> String {
         self.issuer.pem()
+    }
+
+    /// Its key, as PEM.
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// A list, as PEM, that says that these are good no more.
+    pub fn revoke(&self, issued: &[&Issued]) -> String {
+        let life = params("as long as a certificate");
+        let revoked = |one: &&Issued| RevokedCertParams {
+            serial_number: SerialNumber::from(one.serial),
+            revocation_time: life.not_before,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: life.not_before,
+            next_update: life.not_after,
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: issued.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let signed = list.signed_by(&self.issuer).expect("the authority may sign lists");
+        signed.pem().expect("it is signed")
+    }
+
+    /// What a server shows whose certificate ended yesterday.
+    pub fn issue_expired(&self, names: &[&str]) -> Issued {
+        self.issue_with(names, |params| {
+            params.not_after = params.not_before;
+            params.not_before -= LIFE;
+        })
     }
 
     /// What a server with these host names and addresses shows.
@@ -61,10 +108,12 @@ impl Ca {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(SerialNumber::from(serial));
         change(&mut params);
         let key = key();
         let cert = params.signed_by(&key, &self.issuer).expect("the authority has its key");
-        Issued { cert: cert.pem(), key: key.serialize_pem() }
+        Issued { cert: cert.pem(), key: key.serialize_pem(), serial }
     }
 }
 

@@ -316,6 +316,14 @@ impl Node {
         write(&self.path(name), text);
     }
 
+    /// Writes another certificate and its key over those that [`Setup::certificate`] brought.
+    pub fn write_certificate(&self, name: &str, issued: &Issued) {
+        for (ending, text) in [("pem", &issued.cert), ("key", &issued.key)] {
+            // The file is there, and stays as private as it is.
+            std::fs::write(self.path(&format!("{name}.{ending}")), text).expect("it is ours");
+        }
+    }
+
     /// Writes another configuration.
     pub fn rewrite(&self, config: &str) {
         self.write("evergate.toml", &format!("{}{config}", self.head));

@@ -57,7 +57,11 @@ mod starts;
 mod target;
 #[path = "e2e/testssl.rs"]
 mod testssl;
+#[path = "e2e/tls.rs"]
+mod tls;
 #[path = "e2e/traffic.rs"]
 mod traffic;
 #[path = "e2e/upstream.rs"]
 mod upstream;
+#[path = "e2e/upstream_tls.rs"]
+mod upstream_tls;

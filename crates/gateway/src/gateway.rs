@@ -267,6 +267,10 @@ impl Gateway {
             let bound = self.bound.iter().filter(|((name, _), _)| *name == listener.name);
             ListenerStatus {
                 name: listener.name.clone(),
+                protocol: match &listener.tls {
+                    Some(termination) => termination.in_words(),
+                    None => "http".to_owned(),
+                },
                 addresses: bound.map(|(_, actual)| actual.clone()).collect(),
                 connections: gate.unwrap_or_default().open,
                 connections_max: u64::from(listener.limits.connections),
@@ -275,16 +279,15 @@ impl Gateway {
         listeners.collect()
     }
 
+    /// Whether [`Gateway::warn_of_certificates`] has something to do; `now` is in seconds of Unix
+    /// time. That is so once a minute.
+    pub fn is_warning_due(&mut self, now: u64) -> bool {
+        self.expiry.is_due(now)
+    }
+
     /// Tells which of `certificates` end soon, once a day; `now` is in seconds of Unix time.
-    pub fn warn_of_certificates(
-        &mut self,
-        now: u64,
-        certificates: impl FnOnce() -> Vec<CertificateStatus>,
-    ) {
-        if !self.expiry.is_due(now) {
-            return;
-        }
-        for ending in self.expiry.tell(now, certificates()) {
+    pub fn warn_of_certificates(&mut self, now: u64, certificates: Vec<CertificateStatus>) {
+        for ending in self.expiry.tell(now, certificates) {
             let subject = format!("listener.{}", ending.listener);
             let reason = expiry::in_words(now, &ending);
             self.events.push(Level::Warn, "certificate_expiring", &subject, &reason);

@@ -211,6 +211,7 @@ pub(crate) fn status() -> Status {
         },
         listeners: vec![ListenerStatus {
             name: "web".into(),
+            protocol: "https (TLS 1.2+)".into(),
             addresses: vec!["0.0.0.0:8080".into()],
             connections: 12,
             connections_max: 20_000,

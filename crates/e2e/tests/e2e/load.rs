@@ -11,6 +11,7 @@ use std::time::Duration;
 use evergate_bench::background::Background;
 pub(crate) use evergate_bench::load::Failure;
 use evergate_bench::load::{Load, Outcome, Pace, Reuse};
+use evergate_bench::tls::Tls;
 use evergate_e2e::{PATIENCE, wait_until};
 
 /// Connections of each kind, at most.
@@ -33,7 +34,18 @@ pub(crate) struct Report {
 impl Traffic {
     /// Begins to send `GET path` to `address`, that many a second.
     pub(crate) fn start(address: SocketAddr, path: &str, per_second: u32) -> Self {
+        Self::over(None, address, path, per_second)
+    }
+
+    /// The same over TLS; whatever certificate comes is believed.
+    pub(crate) fn start_secure(address: SocketAddr, path: &str, per_second: u32) -> Self {
+        let tls = Tls::unverified("localhost").expect("it is a name");
+        Self::over(Some(tls), address, path, per_second)
+    }
+
+    fn over(tls: Option<Tls>, address: SocketAddr, path: &str, per_second: u32) -> Self {
         let load = |reuse| Load {
+            tls: tls.clone(),
             reuse,
             pace: Pace::Open { per_second: per_second / 2 },
             // A slow machine is no fault.

@@ -45,10 +45,12 @@ pub(crate) fn word(health: Health) -> &'static str {
 
 fn render(status: &snapshot::Status, palette: Palette) -> String {
     let mut text = head(status, palette);
-    let mut listeners = Table::new("", &["listener", "addresses", ">connections", ">limit"]);
+    let mut listeners =
+        Table::new("", &["listener", "protocol", "addresses", ">connections", ">limit"]);
     for listener in &status.listeners {
         listeners.row([
             plain(&listener.name),
+            plain(&listener.protocol),
             plain(listener.addresses.join(", ")),
             plain(listener.connections),
             plain(listener.connections_max),

@@ -349,8 +349,10 @@ impl ControlPlane {
         if let Some(keys) = self.gateway.turn_tickets(now) {
             self.keep(KEPT_TICKETS, &keys);
         }
-        let certificates = self.certificates();
-        self.gateway.warn_of_certificates(now, || certificates);
+        if self.gateway.is_warning_due(now) {
+            let certificates = self.certificates();
+            self.gateway.warn_of_certificates(now, certificates);
+        }
     }
 
     /// Has the keeper make it so; says what became of each address. Messages about other things

@@ -54,7 +54,8 @@ impl Watch {
 /// What there is to see in `found`.
 pub(super) fn look(found: io::Result<Metadata>) -> Look {
     let facts = |data: Metadata| {
-        let changed = i128::from(data.mtime()) * 1_000_000_000 + i128::from(data.mtime_nsec());
+        // Permissions change this time too, and some files are refused for theirs.
+        let changed = i128::from(data.ctime()) * 1_000_000_000 + i128::from(data.ctime_nsec());
         (data.ino(), data.len(), changed)
     };
     found.ok().map(facts)
@@ -81,6 +82,10 @@ mod tests {
         assert!(!has_changed());
         assert!(has_changed());
         assert!(!has_changed());
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, permissions).unwrap();
+        assert!(!has_changed());
+        assert!(has_changed(), "whoever may read it now matters too");
         std::fs::remove_file(&file).unwrap();
         assert!(!has_changed());
         assert!(has_changed(), "a file that is gone is a change too");

@@ -140,6 +140,12 @@ fn describe(error: &Error) -> String {
                 "certificate is for another name".to_owned()
             }
             CertificateError::Revoked => "certificate revoked".to_owned(),
+            CertificateError::BadSignature => {
+                "certificate not signed by the issuer that it names".to_owned()
+            }
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                "certificate is not for servers".to_owned()
+            }
             other => format!("certificate refused: {other}"),
         },
         Error::AlertReceived(AlertDescription::CertificateRequired) => {

@@ -124,6 +124,20 @@ impl Termination {
         }))
     }
 
+    /// What clients need, in a few words.
+    pub(crate) fn in_words(&self) -> String {
+        let version = match self.settings.min_version {
+            TlsVersion::Tls12 => "TLS 1.2+",
+            TlsVersion::Tls13 => "TLS 1.3",
+        };
+        let auth = match self.settings.client_auth {
+            ClientAuth::Off => "",
+            ClientAuth::Optional => ", mTLS optional",
+            ClientAuth::Required => ", mTLS required",
+        };
+        format!("https ({version}{auth})")
+    }
+
     /// Whether a request for `host` on a connection that was shown `shown` should have come over
     /// another one (RFC 9110, 7.4): the host has a certificate of its own here, or that of nobody
     /// in particular, which `shown` is not.
