@@ -17,6 +17,7 @@ mod stream;
 mod transport;
 pub(crate) mod upstream;
 mod vigil;
+pub(crate) mod workers;
 
 #[cfg(test)]
 mod tests;

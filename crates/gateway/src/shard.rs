@@ -18,6 +18,7 @@ use crate::buffers::Buffers;
 use crate::date::DateCache;
 use crate::endpoint::Endpoint;
 use crate::files::OpenFiles;
+use crate::http2::workers::Workers;
 use crate::issuance::SharedIssuance;
 use crate::plan::Plan;
 use crate::pool_local::{PoolLocal, RouteLocal};
@@ -104,6 +105,7 @@ pub(crate) struct Shard {
     pub(crate) timers: Rc<Timers>,
     pub(crate) pipes: Pipes,
     pub(crate) files: OpenFiles,
+    pub(crate) workers: Workers,
     pub(crate) issuance: SharedIssuance,
     pub(crate) date: DateCache,
     pub(crate) rng: RefCell<Rng>,
@@ -152,6 +154,7 @@ impl Shard {
             timers: Rc::new(Timers::default()),
             pipes: Pipes::default(),
             files: OpenFiles::default(),
+            workers: Workers::default(),
             date: DateCache::default(),
             rng: RefCell::new(Rng::seeded(seed)),
             log,
@@ -184,12 +187,13 @@ impl Shard {
     }
 
     /// Closes upstream connections that have been idle for too long or were closed by the server,
-    /// and files that nobody asks for.
+    /// files that nobody asks for, and tasks that no stream needs.
     pub(crate) fn sweep(&self, now: Instant) {
         for pool in &self.plan.borrow().pools {
             pool.sweep(now);
         }
         self.files.sweep(now);
+        self.workers.sweep();
     }
 
     /// Counts a request that was refused.

@@ -2,7 +2,8 @@
 //!
 //! A connection owns one [`Timer`] and moves it several times a request; almost none ever fires.
 //! So moving a deadline to a later time only stores it: the entry stays where it is scheduled and
-//! is moved on when that time comes. The resolution is one tick, and a deadline never fires early.
+//! is moved on when that time comes; it even stays for the next owner of the place, for streams come
+//! and go faster than deadlines pass. The resolution is one tick, and a deadline never fires early.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -52,18 +53,10 @@ impl Timers {
     /// A timer without a deadline.
     pub(crate) fn timer(self: &Rc<Self>) -> Timer {
         let mut table = self.table.borrow_mut();
-        let entry =
-            Entry { deadline: UNSCHEDULED, scheduled: UNSCHEDULED, elapsed: false, waker: None };
-        let key = match table.free.pop() {
-            Some(key) => {
-                table.entries[key as usize] = entry;
-                key
-            }
-            None => {
-                table.entries.push(entry);
-                (table.entries.len() - 1) as u32
-            }
-        };
+        let key = table.free.pop().unwrap_or_else(|| {
+            table.entries.push(Entry::default());
+            (table.entries.len() - 1) as u32
+        });
         Timer { timers: Rc::clone(self), key }
     }
 
@@ -133,6 +126,12 @@ impl Table {
     }
 }
 
+impl Default for Entry {
+    fn default() -> Self {
+        Self { deadline: UNSCHEDULED, scheduled: UNSCHEDULED, elapsed: false, waker: None }
+    }
+}
+
 impl Timer {
     /// Elapses at `at` and not before, whatever was set earlier.
     pub(crate) fn set(&self, at: Instant) {
@@ -171,9 +170,7 @@ impl Drop for Timer {
     fn drop(&mut self) {
         let mut table = self.timers.table.borrow_mut();
         let entry = &mut table.entries[self.key as usize];
-        entry.scheduled = UNSCHEDULED;
-        entry.deadline = UNSCHEDULED;
-        entry.waker = None;
+        *entry = Entry { scheduled: entry.scheduled, ..Entry::default() };
         table.free.push(self.key);
     }
 }
@@ -237,5 +234,22 @@ mod tests {
         fire_at(&timers, T0 + Duration::from_secs(2));
         assert!(!is_elapsed(&second), "the key was reused, the deadline was not");
         assert_eq!(timers.table.borrow().entries.len(), 1);
+    }
+
+    #[test]
+    fn timers_that_come_and_go_are_scheduled_once() {
+        let timers = Rc::new(Timers::default());
+        for request in 0..100 {
+            let timer = timers.timer();
+            timer.set(T0 + Duration::from_millis(30_000 + 10 * request));
+        }
+        let scheduled = timers.table.borrow().due.values().map(Vec::len).sum::<usize>();
+        assert_eq!(scheduled, 1);
+        let timer = timers.timer();
+        timer.set(T0 + Duration::from_secs(40));
+        fire_at(&timers, T0 + Duration::from_secs(39));
+        assert!(!is_elapsed(&timer), "the deadlines before it were of others");
+        fire_at(&timers, T0 + Duration::from_secs(41));
+        assert!(is_elapsed(&timer));
     }
 }

@@ -22,7 +22,7 @@ use h2::{Reason, RecvStream};
 use tokio::sync::Notify;
 
 use super::pipe::{Pipe, Socket};
-use super::stream;
+use super::stream::Opened;
 use crate::caller::Caller;
 use crate::listener::Gate;
 use crate::pace::{Pace, TICK};
@@ -101,7 +101,7 @@ struct Stall {
 }
 
 /// Counts an exchange out, also when its task panicked.
-struct Ending(Rc<Connected>);
+pub(super) struct Ending(Rc<Connected>);
 
 /// Serves a connection to its end. `early` was read from `wire` already.
 pub(crate) async fn serve(
@@ -220,9 +220,9 @@ impl Connection {
         }
         let ending = Ending::new(&self.connected);
         let settings = Arc::clone(&self.settings);
-        tokio::task::spawn_local(async move {
-            stream::serve(Rc::clone(&ending.0), request, respond, settings).await;
-        });
+        let opened = Opened { ending, request, respond, settings };
+        let shard = &self.connected.shard;
+        shard.workers.serve(shard, opened);
     }
 
     /// Asks for no more streams (RFC 9113, 6.8); those that have begun go on.
@@ -384,6 +384,10 @@ impl Ending {
     fn new(connected: &Rc<Connected>) -> Self {
         connected.open.set(connected.open.get() + 1);
         Self(Rc::clone(connected))
+    }
+
+    pub(super) fn connected(&self) -> &Rc<Connected> {
+        &self.0
     }
 }
 

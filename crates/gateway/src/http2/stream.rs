@@ -1,23 +1,25 @@
 //! One stream of a client's connection: one request and its response.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use evergate_core::head::{Method, RequestHead, ResponseHead};
-use evergate_core::http1::{Body, BodyError};
+use evergate_core::http1::{Body, BodyError, RequestError};
 use evergate_sys::clock;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use tokio::net::TcpStream;
 
-use super::request;
+use super::request::{self, Asked};
 use super::response;
-use super::server::Connected;
+use super::server::Ending;
 use crate::client::Client;
 use crate::exchange::{self, Request};
 use crate::http1::forward::ResponsePlan;
@@ -68,22 +70,23 @@ pub(super) struct Channel {
     shut: bool,
 }
 
-/// Serves one request to its end.
-pub(super) async fn serve(
-    connected: Rc<Connected>,
-    request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    settings: std::sync::Arc<Listener>,
-) {
+/// A request that nobody serves yet.
+pub(super) struct Opened {
+    pub(super) ending: Ending,
+    pub(super) request: http::Request<RecvStream>,
+    pub(super) respond: SendResponse<Bytes>,
+    pub(super) settings: Arc<Listener>,
+}
+
+/// Serves one request to its end. (Taken out here: handed over, it would take its room twice.)
+pub(super) async fn serve(opened: &RefCell<Option<Opened>>) {
     let started = clock::now();
+    let taken = opened.borrow_mut().take();
+    let Some(Opened { ending, request, respond, settings }) = taken else { return };
+    let connected = Rc::clone(ending.connected());
     let shard = Rc::clone(&connected.shard);
-    let (parts, incoming) = request.into_parts();
-    let ended = incoming.is_end_stream();
     let mut head = shard.buffers.take_request();
-    let key = || websocket_key(&shard);
-    let asked = request::read(&parts, ended, &settings.heads, &mut head, key);
-    drop(parts);
-    let mut stream = Stream::new(&shard, incoming, ended, respond);
+    let (mut stream, asked) = begin(&shard, request, respond, &settings, &mut head);
     let caller = &connected.caller;
     match asked {
         Ok(asked) => {
@@ -108,6 +111,21 @@ pub(super) async fn serve(
     }
     stream.end().await;
     shard.buffers.give_request(head);
+}
+
+/// The client's side of a request, and what it asks.
+fn begin(
+    shard: &Rc<Shard>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    settings: &Listener,
+    head: &mut RequestHead,
+) -> (Stream, Result<Asked, RequestError>) {
+    let (parts, incoming) = request.into_parts();
+    let ended = incoming.is_end_stream();
+    let key = || websocket_key(shard);
+    let asked = request::read(&parts, ended, &settings.heads, head, key);
+    (Stream::new(shard, incoming, ended, respond), asked)
 }
 
 /// A `Sec-WebSocket-Key`: 16 random bytes in base 64 (RFC 6455, 4.1).
@@ -296,7 +314,12 @@ impl Client for Stream {
         let Some(outgoing) = &mut channel.outgoing else { return Poll::Ready(Ok(())) };
         while !self.unsent.is_empty() {
             let room = ready!(poll_room(outgoing, self.unsent.len(), cx))?;
-            let data = self.unsent.split_to(room.min(self.unsent.len())).freeze();
+            // Whole, it needs no counter of those who share it.
+            let data = if room >= self.unsent.len() {
+                std::mem::take(&mut self.unsent).freeze()
+            } else {
+                self.unsent.split_to(room).freeze()
+            };
             let is_last = self.finished && self.unsent.is_empty() && self.trailers_out.is_none();
             outgoing.send_data(data, is_last).map_err(broken)?;
             channel.shut |= is_last;

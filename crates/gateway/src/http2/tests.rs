@@ -29,6 +29,7 @@ use crate::shard::Shard;
 use crate::tls::termination::Common;
 
 mod calls;
+mod tasks;
 
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
