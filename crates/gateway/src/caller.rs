@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use evergate_config::TlsVersion;
 use evergate_pki::Particulars;
 
 /// Who is connected to us, and how.
@@ -35,27 +34,12 @@ pub(crate) struct Announced {
 /// What a TLS handshake came to.
 #[derive(Clone, Debug)]
 pub(crate) struct Secured {
-    /// The version spoken.
-    #[allow(dead_code, reason = "for the access log")]
-    pub(crate) version: TlsVersion,
-    /// What is to be spoken inside.
-    #[allow(dead_code, reason = "HTTP/2 from clients goes by it")]
-    pub(crate) alpn: Alpn,
     /// The name that the client asked for (SNI), lower case.
     pub(crate) server_name: Option<String>,
     /// What our certificate says.
     pub(crate) certificate: Arc<Particulars>,
     /// The client's certificate, verified (DER).
     pub(crate) client_certificate: Option<Vec<u8>>,
-}
-
-/// What both sides agreed to speak (RFC 7301).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Alpn {
-    /// HTTP/1.1, also where nothing was said about it.
-    Http1,
-    /// HTTP/2.
-    Http2,
 }
 
 impl Caller {

@@ -8,10 +8,10 @@ use evergate_config::TlsVersion;
 use evergate_sys::clock;
 use rustls::{HandshakeKind, ProtocolVersion};
 
-use crate::caller::{Alpn, Secured};
+use crate::caller::Secured;
 use crate::shard::{Report, Shard};
 use crate::tls::fault::{Fault, Handshakes};
-use crate::tls::termination::{ALPN_ACME, ALPN_HTTP2, Termination};
+use crate::tls::termination::{ALPN_ACME, Termination};
 use crate::wire::{HandshakeError, Wire};
 
 /// What a client gets to read that speaks HTTP where TLS is spoken.
@@ -56,8 +56,6 @@ pub(crate) async fn accept(
     handshakes.succeeded(version, state.handshake_kind() == Some(HandshakeKind::Resumed));
     let chain = state.peer_certificates();
     Some(Secured {
-        version,
-        alpn: if state.alpn_protocol() == Some(ALPN_HTTP2) { Alpn::Http2 } else { Alpn::Http1 },
         server_name: choice.server_name,
         certificate: choice.certificate,
         client_certificate: chain.and_then(|chain| chain.first()).map(|leaf| leaf.to_vec()),
