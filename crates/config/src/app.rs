@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
 use crate::keys::{Absent, Key, Kind, key, later};
-use crate::model::App;
+use crate::model::{App, AppLimits, Backoff, Deploy, Output, Ready, Restart, Socket, Stop};
 use crate::reader::{Fault, Section};
 use crate::{address, node};
 
@@ -57,6 +57,19 @@ pub(crate) fn decode(section: &Section<'_>) -> App {
         env: decode_env(section),
         cwd: section.parsed("cwd", node::directory),
         ports: section.parsed_or_default("ports", address::ports),
+        user: None,
+        umask: None,
+        socket: Socket::default(),
+        after: Vec::new(),
+        ready: Ready::default(),
+        alive: None,
+        restart: Restart::default(),
+        backoff: Backoff::default(),
+        stop: Stop::default(),
+        limits: AppLimits::default(),
+        memory_watch: None,
+        output: Output::default(),
+        deploy: Deploy::default(),
     };
     check_run(section, &app.run);
     let ports = usize::from(*app.ports.end() - *app.ports.start()) + 1;

@@ -65,6 +65,7 @@ fn node(out: &mut String, node: &Node) {
         ("name", text(&node.name)),
         ("state_dir", path(&node.state_dir)),
         ("run_dir", path(&node.run_dir)),
+        ("log_dir", path(&node.log_dir)),
         ("threads", threads),
         ("user", text(&node.user)),
     ];

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 mod acme;
+mod app;
 mod files;
 mod listener;
 mod middleware;
@@ -20,6 +21,7 @@ mod route;
 pub use evergate_core::files::Coding;
 
 pub use acme::*;
+pub use app::*;
 pub use files::*;
 pub use listener::*;
 pub use middleware::*;
@@ -60,6 +62,8 @@ pub struct Node {
     pub state_dir: PathBuf,
     /// Default: `/run/evergate`.
     pub run_dir: PathBuf,
+    /// Where what apps print is kept. Default: `log` in [`Self::state_dir`].
+    pub log_dir: PathBuf,
     /// Data-plane threads; `None` is one per core.
     pub threads: Option<u16>,
     /// Whom the worker becomes when started by root. Default: `nobody`.
@@ -120,21 +124,6 @@ pub enum AccessLog {
     Combined,
     /// None.
     Off,
-}
-
-/// `[app.NAME]`
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct App {
-    /// Program and arguments; the program is an absolute path or found in `PATH`.
-    pub run: Vec<String>,
-    /// How many. Default: 1.
-    pub instances: u16,
-    /// Added to the keeper's environment.
-    pub env: BTreeMap<String, String>,
-    /// Default: the keeper's.
-    pub cwd: Option<PathBuf>,
-    /// Ports to hand out, one per instance. Default: 20000-20999.
-    pub ports: std::ops::RangeInclusive<u16>,
 }
 
 /// Text that must not be shown: neither `Debug` nor any message prints it.

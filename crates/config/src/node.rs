@@ -26,13 +26,19 @@ pub(crate) static NODE: &[Key] = &[
         "state_dir",
         Kind::Path,
         Absent::Is("/var/lib/evergate"),
-        "What must outlive a restart of the machine; nothing is kept there in this version.",
+        "What must outlive a restart of the machine: certificates, and what apps print.",
     ),
     key(
         "run_dir",
         Kind::Path,
         Absent::Is(RUN_DIR_DEFAULT),
         "What need not: `admin.sock`; made if it is missing.",
+    ),
+    key(
+        "log_dir",
+        Kind::Path,
+        Absent::Means("`log` in `state_dir`"),
+        "Where what apps print is kept; made if it is missing.",
     ),
     key(
         "threads",
@@ -106,9 +112,11 @@ pub(crate) fn node(section: &Section<'_>, host_name: String) -> Node {
         true => None,
         false => value.number().and_then(|number| u16::try_from(number).ok()),
     });
+    let state_dir = section.parsed_or_default("state_dir", directory);
     Node {
         name: section.parsed("name", not_empty).unwrap_or(host_name),
-        state_dir: section.parsed_or_default("state_dir", directory),
+        log_dir: section.parsed("log_dir", directory).unwrap_or_else(|| state_dir.join("log")),
+        state_dir,
         run_dir: section.parsed_or_default("run_dir", directory),
         threads,
         user: section.parsed_or_default("user", not_empty),

@@ -355,7 +355,7 @@ const METRICS: &[Metric] = &[
     ),
     gauge("evergate_app_instance_up", "Whether an instance runs.", |stats, out| {
         instances(stats, |labels, instance| {
-            out.put(labels, u64::from(instance.state == "running"));
+            out.put(labels, u64::from(instance.state == "ready"));
         });
     }),
     counter("evergate_app_exits_total", "Unplanned exits of an instance.", |stats, out| {

@@ -333,7 +333,7 @@ fn pill(health: Health) -> &'static str {
 
 fn class(state: &str) -> &'static str {
     match state {
-        "up" | "running" => "good",
+        "up" | "ready" => "good",
         "down" | "backoff" => "bad",
         _ => "warn",
     }

@@ -2,7 +2,8 @@
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::snapshot::{Event, Explanation, PlanChange, Stats, Status};
+use crate::link::Verb;
+use crate::snapshot::{Event, Explanation, LogLine, PlanChange, Stats, Status};
 
 /// Most commands waiting at once; the admin API answers 503 past that.
 pub const COMMANDS_QUEUED_MAX: usize = 64;
@@ -57,6 +58,28 @@ pub enum Command {
         /// Where the answer goes.
         reply: oneshot::Sender<String>,
     },
+    /// Starts, stops or replaces runs of an app.
+    App {
+        /// Name of the app.
+        app: String,
+        /// Number of the instance; all of them if none.
+        instance: Option<u16>,
+        /// What to do.
+        verb: Verb,
+        /// What will be done (or would be), a line for each step; or why not.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+    /// What apps printed.
+    Logs {
+        /// Name of the app; all of them if none.
+        app: Option<String>,
+        /// Most lines of the past.
+        lines: usize,
+        /// Whether lines that come later are wanted too.
+        follow: bool,
+        /// The lines, or why there are none.
+        reply: oneshot::Sender<Result<Logs, String>>,
+    },
     /// Ends an instance of an app with SIGKILL, as the demo does.
     Kill {
         /// Name of the app.
@@ -66,6 +89,15 @@ pub enum Command {
         /// Sent on, or why not.
         reply: oneshot::Sender<Result<(), String>>,
     },
+}
+
+/// What apps printed.
+#[derive(Debug)]
+pub struct Logs {
+    /// The past, oldest first.
+    pub lines: Vec<LogLine>,
+    /// Lines of all apps as they come, if they are wanted; the reader picks its own.
+    pub follow: Option<broadcast::Receiver<LogLine>>,
 }
 
 /// A request to explain.

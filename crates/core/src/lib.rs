@@ -15,6 +15,7 @@ extern crate std;
 extern crate alloc;
 
 pub mod balance;
+pub mod deploy;
 pub mod files;
 pub mod head;
 pub mod health;

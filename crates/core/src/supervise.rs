@@ -7,7 +7,9 @@
 
 use core::time::Duration;
 
+pub mod fleet;
 pub mod instance;
+pub mod policy;
 pub mod worker;
 
 /// `base` doubled `doublings` times, at most `cap`.

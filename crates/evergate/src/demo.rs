@@ -154,7 +154,7 @@ impl Killer {
             status
                 .apps
                 .iter()
-                .any(|one| one.app == APP && one.number == number && one.state == "running")
+                .any(|one| one.app == APP && one.number == number && one.state == "ready")
         };
         let order = (0..INSTANCES).map(|offset| (self.instance + offset) % INSTANCES);
         let Some(number) = order.into_iter().find(|number| running(*number)) else { return };

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use evergate_config::{Config, Level};
 use evergate_control::command::{Adjustment, Question};
-use evergate_control::link::{Instance, InstanceState};
+use evergate_control::link::{Instance, InstanceState, Place};
 use evergate_control::snapshot::{
     CertificateStatus, Event, Explanation, Health, ListenerStats, ListenerStatus, PlanChange,
     PoolStats, PoolStatus, RouteStats, RouteStatus, Stats,
@@ -533,9 +533,10 @@ fn proxy_refused(counts: &GateCounts) -> Vec<(String, u64)> {
 fn members(observed: &[Instance]) -> BTreeMap<String, Vec<Member>> {
     let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
     for instance in observed {
-        if let InstanceState::Running { port, .. } = instance.state {
-            members.entry(instance.app.clone()).or_default().push(Member {
-                name: format!("{}/{}", instance.app, instance.number),
+        if let (InstanceState::Ready, Some(Place::Port(port))) = (instance.state, &instance.place) {
+            let run = &instance.run;
+            members.entry(run.app.clone()).or_default().push(Member {
+                name: format!("{}/{}", run.app, run.number),
                 authority: format!("127.0.0.1:{port}"),
                 weight: 1,
                 origin: Origin::Instance,

@@ -189,7 +189,7 @@ impl Apps {
             return None;
         }
         let instances = self.instances.iter().filter_map(|(id, slot)| describe(now, id, slot));
-        Some(Observed { instances: instances.collect() })
+        Some(Observed { instances: instances.collect(), ..Observed::default() })
     }
 
     fn find(&self, pid: u32) -> Option<(Id, Process)> {
@@ -298,12 +298,8 @@ fn spawn(
 
 fn describe(now: Instant, (app, number): &Id, slot: &Slot) -> Option<link::Instance> {
     let state = match (slot.machine.state(), slot.process) {
-        (State::Running { .. }, Some(Process { pid, port })) => {
-            link::InstanceState::Running { pid, port }
-        }
-        (State::Stopping { .. }, Some(Process { pid, .. })) => {
-            link::InstanceState::Stopping { pid }
-        }
+        (State::Running { .. }, Some(_)) => link::InstanceState::Ready,
+        (State::Stopping { .. }, Some(_)) => link::InstanceState::Stopping,
         (State::Backoff { until }, _) => {
             let millis = (until - now).as_millis();
             link::InstanceState::Backoff { for_ms: u32::try_from(millis).unwrap_or(u32::MAX) }
@@ -317,10 +313,14 @@ fn describe(now: Instant, (app, number): &Id, slot: &Slot) -> Option<link::Insta
         text.truncate(text.floor_char_boundary(EXIT_TEXT_MAX));
     }
     Some(link::Instance {
-        app: app.clone(),
-        number: *number,
-        generation: slot.machine.generation(),
+        run: link::Run { app: app.clone(), number: *number, generation: slot.machine.generation() },
         state,
+        since_ms: 0,
+        pid: slot.process.map(|process| process.pid),
+        place: slot.process.map(|process| link::Place::Port(process.port)),
+        revision: 1,
+        budget: (0, 0),
+        reason: None,
         exits: slot.machine.exits(),
         last_exit,
     })

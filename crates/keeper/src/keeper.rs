@@ -184,7 +184,7 @@ impl Keeper {
                 };
                 self.send(now, &ToWorker::Opened { request, error }, fds);
             }
-            ToKeeper::Named { paths } => {
+            ToKeeper::Named { paths, users: _ } => {
                 if self.worker_has_our_rights() {
                     self.readable.name(paths);
                 }
@@ -199,6 +199,13 @@ impl Keeper {
             // It exits next, and that is what counts.
             ToKeeper::Drained => {}
             ToKeeper::Kill { app, instance } => self.apps.kill(&app, instance),
+            // Nothing is asked that is answered by these yet.
+            ToKeeper::Probed { .. } | ToKeeper::Idle { .. } | ToKeeper::Sampled { .. } => {}
+            ToKeeper::Wish { request, .. } => {
+                let error = Some("this keeper does not know the wish".to_owned());
+                let plan = Vec::new();
+                self.send(now, &ToWorker::Heard { request, error, plan }, vec![]);
+            }
         }
     }
 

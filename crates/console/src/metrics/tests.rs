@@ -83,7 +83,7 @@ fn full() -> Stats {
         apps: vec![InstanceStatus {
             app: "shop".into(),
             number: 0,
-            state: "running".into(),
+            state: "ready".into(),
             exits: 6,
             ..InstanceStatus::default()
         }],

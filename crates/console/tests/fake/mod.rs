@@ -5,7 +5,9 @@
 use std::sync::{Arc, Mutex};
 
 use evergate_console::{Access, Peer, Token, router};
-use evergate_control::command::{Adjustment, COMMANDS_QUEUED_MAX, Command, Control, Question};
+use evergate_control::command::{
+    Adjustment, COMMANDS_QUEUED_MAX, Command, Control, Logs, Question,
+};
 use evergate_control::snapshot::{
     CertificateStatus, ConfigStatus, Event, Explanation, Health, InstanceStatus, ListenerStatus,
     PlanChange, PoolStatus, RouteStatus, ServerStatus, Stats, Status,
@@ -153,6 +155,14 @@ fn answer(command: Command, state: &mut State) {
             drop(reply.send(if gone { Err("the server just left".into()) } else { Ok(()) }));
         }
         Command::Config { reply } => drop(reply.send("[node]\nname = \"edge\"\n".into())),
+        Command::App { app, instance, verb, reply } => {
+            state.done.push(format!("{verb:?} {app} {instance:?}"));
+            drop(reply.send(Ok(vec!["replace shop/0".into()])));
+        }
+        Command::Logs { app, lines, follow, reply } => {
+            state.done.push(format!("logs {app:?} {lines} {follow}"));
+            drop(reply.send(Ok(Logs { lines: Vec::new(), follow: None })));
+        }
         Command::Kill { app, instance, reply } => {
             state.done.push(format!("kill {app}/{instance}"));
             drop(reply.send(Ok(())));
@@ -182,6 +192,7 @@ pub(crate) fn status() -> Status {
         generation: 1,
         exits: u32::from(pid.is_none()),
         last_exit: pid.is_none().then(|| "signal 9 (KILL)".into()),
+        ..InstanceStatus::default()
     };
     Status {
         certificates: vec![CertificateStatus {
@@ -233,8 +244,10 @@ pub(crate) fn status() -> Status {
                 server("shop/1", "down", "check failed: connection refused"),
             ],
         }],
+        deploys: Vec::new(),
+        app_limits: Vec::new(),
         admin: vec!["/run/evergate/admin.sock".into(), "127.0.0.1:9180".into()],
-        apps: vec![instance(0, Some(100), "running"), instance(1, None, "backoff")],
+        apps: vec![instance(0, Some(100), "ready"), instance(1, None, "backoff")],
     }
 }
 

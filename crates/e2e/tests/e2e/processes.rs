@@ -280,8 +280,7 @@ instances = 3
         let killed = pid(&node.status()["apps"][number]["pid"]);
         signal::send(killed, Signal::Kill).unwrap();
         node.wait_for("it is replaced", |status| {
-            status["apps"][number]["generation"] == 2
-                && status["apps"][number]["state"] == "running"
+            status["apps"][number]["generation"] == 2 && status["apps"][number]["state"] == "ready"
         });
         node.wait_for_state("shop", name, "up");
         assert_ne!(node.server("shop", name)["address"], before, "a port of its own");

@@ -87,7 +87,7 @@ pub(crate) fn show_json(value: &impl serde::Serialize) -> io::Result<()> {
 /// How a state is painted.
 pub(crate) fn paint_of(state: &str) -> Paint {
     match state {
-        "up" | "running" | "healthy" | "info" => Paint::Good,
+        "up" | "ready" | "healthy" | "info" => Paint::Good,
         "down" | "backoff" | "error" => Paint::Bad,
         _ => Paint::Warn,
     }

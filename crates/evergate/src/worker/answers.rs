@@ -31,6 +31,12 @@ impl ControlPlane {
             Command::Config { reply } => {
                 drop(reply.send(evergate_config::to_toml(self.gateway.config())));
             }
+            Command::App { reply, .. } => {
+                drop(reply.send(Err("not in this version".to_owned())));
+            }
+            Command::Logs { reply, .. } => {
+                drop(reply.send(Err("not in this version".to_owned())));
+            }
             Command::Kill { app, instance, reply } => drop(reply.send(self.kill(app, instance))),
         }
     }
@@ -60,6 +66,8 @@ impl ControlPlane {
             routes: self.gateway.routes().await,
             pools,
             apps: self.instances.iter().map(instances::status).collect(),
+            deploys: Vec::new(),
+            app_limits: Vec::new(),
             admin: self.admin.addresses(),
         }
     }

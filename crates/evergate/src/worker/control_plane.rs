@@ -371,6 +371,9 @@ impl ControlPlane {
                 | ToWorker::Observed(_)
                 | ToWorker::Opened { .. }
                 | ToWorker::Noted
+                | ToWorker::Heard { .. }
+                | ToWorker::Output { .. }
+                | ToWorker::Happened(_)
                 | ToWorker::Reload
                 | ToWorker::Stop { .. } => self.inbox.push_back((message, fds)),
             }
@@ -425,6 +428,7 @@ impl ControlPlane {
                     self.tell_exits(&observed.instances);
                     self.instances = observed.instances;
                 }
+                ToWorker::Happened(happening) => self.tell_happening(&happening),
                 ToWorker::Reload => self.reload_and_tell().await,
                 ToWorker::Stop { grace_ms } => {
                     return Next::Stop { grace: Duration::from_millis(u64::from(grace_ms)) };
@@ -434,6 +438,8 @@ impl ControlPlane {
                 | ToWorker::Listening { .. }
                 | ToWorker::Settled
                 | ToWorker::Opened { .. }
+                | ToWorker::Heard { .. }
+                | ToWorker::Output { .. }
                 | ToWorker::Noted => {}
             }
         }

@@ -118,7 +118,7 @@ impl Link {
 
     /// Has the keeper open these later too, when we may not; to be said while we still may.
     pub(super) fn name_files(&mut self, paths: Vec<String>) -> io::Result<()> {
-        self.send(&ToKeeper::Named { paths }, &[])?;
+        self.send(&ToKeeper::Named { paths, users: Vec::new() }, &[])?;
         loop {
             match self.receive_new()? {
                 (ToWorker::Noted, _) => return Ok(()),

@@ -43,6 +43,7 @@ pub(super) fn desired(config: &Config, threads: u16) -> Desired {
         env: app.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         cwd: app.cwd.as_ref().and_then(|path| path.to_str()).map(str::to_owned),
         ports: (*app.ports.start(), *app.ports.end()),
+        ..App::default()
     });
     Desired { apps: apps.collect(), listeners }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use evergate_control::link::{Instance, InstanceState, Observed, ToKeeper, ToWorker};
+use evergate_control::link::{Instance, InstanceState, Observed, Place, ToKeeper, ToWorker};
 use evergate_sys::clock;
 use evergate_sys::signal::{self, Signal};
 
@@ -25,14 +25,14 @@ pub(crate) const TESTS: &[crate::Test] = &[
 const SLEEP: &[&str] = &["sleep", "1000"];
 
 fn running(instance: &Instance) -> (u32, u16) {
-    match instance.state {
-        InstanceState::Running { pid, port } => (pid, port),
-        InstanceState::Backoff { .. } | InstanceState::Stopping { .. } => panic!("{instance:?}"),
+    match (instance.state, instance.pid, &instance.place) {
+        (InstanceState::Ready, Some(pid), Some(Place::Port(port))) => (pid, *port),
+        _ => panic!("{instance:?}"),
     }
 }
 
 fn all_run(instances: &[Instance]) -> bool {
-    instances.iter().all(|instance| matches!(instance.state, InstanceState::Running { .. }))
+    instances.iter().all(|instance| instance.state == InstanceState::Ready)
 }
 
 fn a_crash_is_heard_of_at_once_and_healed() {
@@ -50,14 +50,14 @@ fn a_crash_is_heard_of_at_once_and_healed() {
         signal::send(pid, Signal::Kill).unwrap();
         let (heard, _) = stage.hear(&worker);
         fastest = fastest.min(clock::now() - killed_at);
-        let ToWorker::Observed(Observed { instances }) = heard else { panic!("{heard:?}") };
+        let ToWorker::Observed(Observed { instances, .. }) = heard else { panic!("{heard:?}") };
         let hit = &instances[index];
         assert!(matches!(hit.state, InstanceState::Backoff { for_ms: 1..=250 }), "{hit:?}");
         assert_eq!((hit.exits, hit.last_exit.as_deref()), (1, Some("signal 9 (KILL)")));
         let healed = stage.observe(&worker, all_run);
         let (new_pid, new_port) = running(&healed[index]);
         assert!(new_pid != pid && new_port != port, "a new process on a new port");
-        assert_eq!((healed[index].generation, healed[index].exits), (2, 1));
+        assert_eq!((healed[index].run.generation, healed[index].exits), (2, 1));
         let others = (0..3).filter(|&other| other != index);
         assert!(others.into_iter().all(|other| healed[other] == instances[other]), "untouched");
     }
@@ -130,7 +130,7 @@ fn a_failed_start_says_why() {
     assert_eq!(why, expected);
     // The exit of a program that does run reads differently.
     let settled = stage.desire(&worker, &apps(&[app("brief", &["false"], 1)]));
-    assert_eq!(settled.instances.iter().filter(|i| i.app == "brief").count(), 1);
+    assert_eq!(settled.instances.iter().filter(|i| i.run.app == "brief").count(), 1);
     let ended = |instances: &[Instance]| {
         instances.iter().any(|i| i.last_exit.as_deref() == Some("exit status 1"))
     };
@@ -145,8 +145,8 @@ fn a_changed_app_starts_anew_and_others_stay() {
     api.env.push(("MODE".into(), "new".into()));
     stage.desire(&worker, &apps(&[shop.clone(), api.clone()]));
     let after =
-        stage.observe(&worker, |instances| all_run(instances) && instances[0].generation == 2);
-    assert_eq!(after[0].app, "api");
+        stage.observe(&worker, |instances| all_run(instances) && instances[0].run.generation == 2);
+    assert_eq!(after[0].run.app, "api");
     assert_eq!((after[0].exits, &after[1]), (0, &before[1]), "planned, and the other untouched");
     // More of the same disturbs nobody.
     let two = app("shop", SLEEP, 2);
@@ -165,7 +165,8 @@ fn a_removed_app_dies_with_all_its_kin() {
         let pid = running(&stage.desire(&worker, &apps(&[shop])).instances[0]).0;
         let kin = stage.await_true(|_| only_descendant(pid));
         let settled = stage.desire(&worker, &apps(&[]));
-        assert_eq!(settled.instances[0].state, InstanceState::Stopping { pid });
+        assert_eq!(settled.instances[0].state, InstanceState::Stopping);
+        assert_eq!(settled.instances[0].pid, Some(pid));
         stage.observe(&worker, <[Instance]>::is_empty);
         assert!(!lives(pid));
         stage.await_true(|_| (!lives(kin)).then_some(()));
@@ -180,7 +181,7 @@ fn a_crash_takes_what_was_left_of_it() {
     let pid = running(&stage.desire(&worker, &apps(&[shop])).instances[0]).0;
     let kin = stage.await_true(|_| only_descendant(pid));
     signal::send(pid, Signal::Kill).unwrap();
-    stage.observe(&worker, |instances| instances[0].generation == 2);
+    stage.observe(&worker, |instances| instances[0].run.generation == 2);
     stage.await_true(|_| (!lives(kin)).then_some(()));
 }
 
@@ -206,7 +207,7 @@ fn a_kill_counts_as_a_crash() {
     for (app, instance) in [("shop", 7), ("none", 0), ("shop", 1)] {
         worker.say(&ToKeeper::Kill { app: app.into(), instance });
     }
-    let healed = stage.observe(&worker, |instances| instances[1].generation == 2);
+    let healed = stage.observe(&worker, |instances| instances[1].run.generation == 2);
     assert_eq!((healed[0].exits, healed[1].exits), (0, 1));
     assert_eq!(healed[1].last_exit.as_deref(), Some("signal 9 (KILL)"));
 }

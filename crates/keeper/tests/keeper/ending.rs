@@ -4,9 +4,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use evergate_control::link::{
-    Address, Desired, InstanceState, Listener, Outcome, ToKeeper, ToWorker,
-};
+use evergate_control::link::{Address, Desired, Listener, Outcome, ToKeeper, ToWorker};
 use evergate_sys::signal::{self, Signal};
 
 use crate::stage::{Pace, Stage, app, listener, lives};
@@ -34,11 +32,7 @@ fn everything(stage: &Stage, run: &[&str]) -> Desired {
 }
 
 fn pids(instances: &[evergate_control::link::Instance]) -> Vec<u32> {
-    let pid = |instance: &evergate_control::link::Instance| match instance.state {
-        InstanceState::Running { pid, .. } | InstanceState::Stopping { pid } => Some(pid),
-        InstanceState::Backoff { .. } => None,
-    };
-    instances.iter().filter_map(pid).collect()
+    instances.iter().filter_map(|instance| instance.pid).collect()
 }
 
 fn the_worker_drains_before_the_apps_end() {
@@ -53,7 +47,7 @@ fn the_worker_drains_before_the_apps_end() {
         // It drains: nobody new comes, and an app that dies comes back.
         assert!(TcpStream::connect(settled.address(0)).is_err(), "the keeper let go of the port");
         signal::send(apps[0], Signal::Kill).unwrap();
-        let healed = stage.observe(&worker, |instances| instances[0].generation == 2);
+        let healed = stage.observe(&worker, |instances| instances[0].run.generation == 2);
         let apps = pids(&healed);
         assert!(apps.iter().all(|&pid| lives(pid)));
         // But nothing new begins.

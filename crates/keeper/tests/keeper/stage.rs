@@ -158,7 +158,9 @@ impl Stage {
                     let inodes = fds.iter().map(inode).collect();
                     settled.listening.push((outcome, inodes));
                 }
-                (ToWorker::Observed(Observed { instances }), _) => settled.instances = instances,
+                (ToWorker::Observed(Observed { instances, .. }), _) => {
+                    settled.instances = instances
+                }
                 (ToWorker::Settled, _) => return settled,
                 (other, _) => panic!("{other:?}"),
             }
@@ -173,7 +175,7 @@ impl Stage {
     ) -> Vec<Instance> {
         loop {
             match self.hear(worker) {
-                (ToWorker::Observed(Observed { instances }), _) if is_right(&instances) => {
+                (ToWorker::Observed(Observed { instances, .. }), _) if is_right(&instances) => {
                     return instances;
                 }
                 (ToWorker::Observed(_), _) => {}
@@ -288,9 +290,8 @@ pub(crate) fn app(name: &str, run: &[&str], instances: u16) -> App {
         name: name.into(),
         run: run.iter().map(|&word| word.to_owned()).collect(),
         instances,
-        env: vec![],
-        cwd: None,
         ports: (31_000, 31_999),
+        ..App::default()
     }
 }
 

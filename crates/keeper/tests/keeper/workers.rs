@@ -209,7 +209,7 @@ fn files_are_opened_below_the_configuration() {
     assert_eq!(rustix::io::read(&fds[0], &mut text), Ok(6));
     let (error, fds) = open(8, "/etc/passwd".into());
     assert!(error.unwrap().contains("outside") && fds.is_empty());
-    worker.say(&ToKeeper::Named { paths: vec!["/etc/passwd".into()] });
+    worker.say(&ToKeeper::Named { paths: vec!["/etc/passwd".into()], users: vec![] });
     assert!(matches!(stage.hear(&worker), (ToWorker::Noted, _)));
     let (error, fds) = open(9, "/etc/passwd".into());
     assert_eq!((error, fds.len()), (None, 1));
