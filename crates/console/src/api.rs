@@ -28,10 +28,6 @@ pub(crate) async fn pools(State(desk): State<Arc<Desk>>) -> Result<Response, Pro
     Ok(json_response(StatusCode::OK, &json!({ "pools": desk.status().await?.pools })))
 }
 
-pub(crate) async fn apps(State(desk): State<Arc<Desk>>) -> Result<Response, Problem> {
-    Ok(json_response(StatusCode::OK, &json!({ "apps": desk.status().await?.apps })))
-}
-
 /// `?after=SEQUENCE` leaves out what the caller has seen.
 pub(crate) async fn events(
     State(desk): State<Arc<Desk>>,

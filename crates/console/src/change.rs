@@ -12,13 +12,12 @@ use evergate_control::snapshot::{ServerStatus, Status};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::{Parameters, read, unknown_parameter};
 use crate::desk::Desk;
 use crate::problem::{Problem, json_response};
 use crate::router::BODY_BYTES_MAX;
 
-type BodyBytes = Result<Bytes, BytesRejection>;
-type Names<T> = Result<Path<T>, PathRejection>;
+pub(crate) type BodyBytes = Result<Bytes, BytesRejection>;
+pub(crate) type Names<T> = Result<Path<T>, PathRejection>;
 
 /// Body of `POST /api/v1/reload`; none is like `{}`.
 #[derive(Default, Deserialize)]
@@ -85,33 +84,6 @@ pub(crate) async fn server(
     Ok(json_response(StatusCode::OK, find(&status, &pool, &server)?))
 }
 
-pub(crate) async fn kill(
-    State(desk): State<Arc<Desk>>,
-    names: Names<String>,
-    parameters: Parameters,
-) -> Result<Response, Problem> {
-    let app = path(names)?;
-    let mut instance = None;
-    for (name, value) in read(parameters)? {
-        if name != "instance" {
-            return Err(unknown_parameter(&name, "instance"));
-        }
-        instance = value.parse().ok();
-    }
-    let Some(instance) = instance else {
-        return Err(Problem::bad_request("which instance?").at("instance").help("?instance=0"));
-    };
-    let answer = {
-        let app = app.clone();
-        desk.ask(|reply| Command::Kill { app, instance, reply }).await?
-    };
-    answer.map_err(conflict)?;
-    Ok(json_response(
-        StatusCode::OK,
-        &json!({ "app": app, "instance": instance, "signal": "KILL" }),
-    ))
-}
-
 fn find<'a>(status: &'a Status, pool: &str, server: &str) -> Result<&'a ServerStatus, Problem> {
     let Some(found) = status.pools.iter().find(|known| known.name == pool) else {
         let names: Vec<&str> = status.pools.iter().map(|pool| pool.name.as_str()).collect();
@@ -125,7 +97,7 @@ fn find<'a>(status: &'a Status, pool: &str, server: &str) -> Result<&'a ServerSt
     })
 }
 
-fn bytes(body: BodyBytes) -> Result<Bytes, Problem> {
+pub(crate) fn bytes(body: BodyBytes) -> Result<Bytes, Problem> {
     body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -136,17 +108,17 @@ fn bytes(body: BodyBytes) -> Result<Bytes, Problem> {
     })
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T, Problem> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         Problem::bad_request(format!("the body is not understood: {error}"))
             .help(format!("send JSON like {example}"))
     })
 }
 
-fn path<T>(names: Names<T>) -> Result<T, Problem> {
+pub(crate) fn path<T>(names: Names<T>) -> Result<T, Problem> {
     names.map(|Path(names)| names).map_err(|error| Problem::bad_request(error.body_text()))
 }
 
-fn conflict(message: String) -> Problem {
+pub(crate) fn conflict(message: String) -> Problem {
     Problem::new(StatusCode::CONFLICT, "conflict", message)
 }

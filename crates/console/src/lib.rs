@@ -7,6 +7,7 @@
 
 mod access;
 mod api;
+mod apps;
 mod change;
 mod desk;
 mod events;

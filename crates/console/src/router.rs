@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::access::{Access, Peer};
 use crate::desk::Desk;
 use crate::problem::Problem;
-use crate::{api, change, events, health, metrics, page};
+use crate::{api, apps, change, events, health, metrics, page};
 
 /// Largest request body, in bytes; a larger one is answered 413.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -36,6 +36,12 @@ pub(crate) const PATHS: &[(&str, &str)] = &[
     ("GET", "/api/v1/explain"),
     ("GET", "/api/v1/openapi.json"),
     ("POST", "/api/v1/reload"),
+    ("POST", "/api/v1/apps/{app}/start"),
+    ("POST", "/api/v1/apps/{app}/stop"),
+    ("POST", "/api/v1/apps/{app}/restart"),
+    ("POST", "/api/v1/apps/{app}/deploy"),
+    ("POST", "/api/v1/apps/{app}/abort"),
+    ("POST", "/api/v1/apps/{app}/kill"),
     ("PATCH", "/api/v1/pools/{pool}/servers/{server}"),
 ];
 
@@ -66,7 +72,7 @@ pub fn router(control: Control, access: watch::Receiver<Access>) -> Router {
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/routes", get(api::routes))
         .route("/api/v1/pools", get(api::pools))
-        .route("/api/v1/apps", get(api::apps))
+        .route("/api/v1/apps", get(apps::list))
         .route("/api/v1/events", get(api::events))
         .route("/api/v1/config", get(api::config))
         .route("/api/v1/explain", get(api::explain))
@@ -74,7 +80,12 @@ pub fn router(control: Control, access: watch::Receiver<Access>) -> Router {
         .route("/api/v1/reload", post(change::reload))
         // The rest of the path, because instances of an app are named `shop/0`.
         .route("/api/v1/pools/{pool}/servers/{*server}", patch(change::server))
-        .route("/api/v1/apps/{app}/kill", post(change::kill))
+        .route("/api/v1/apps/{app}/start", post(apps::start))
+        .route("/api/v1/apps/{app}/stop", post(apps::stop))
+        .route("/api/v1/apps/{app}/restart", post(apps::restart))
+        .route("/api/v1/apps/{app}/deploy", post(apps::deploy))
+        .route("/api/v1/apps/{app}/abort", post(apps::abort))
+        .route("/api/v1/apps/{app}/kill", post(apps::kill))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -5,7 +5,7 @@
 mod fake;
 
 use evergate_console::Peer;
-use evergate_control::snapshot::{Health, Status};
+use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, Health, Status};
 use fake::Fake;
 
 const LOCAL: Peer = Peer::Tcp(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
@@ -188,18 +188,6 @@ async fn a_change_that_makes_no_sense_is_refused_with_help() {
 }
 
 #[tokio::test]
-async fn an_instance_is_killed_by_number() {
-    let fake = Fake::start();
-    let answer = fake.send(Peer::Unix, "POST /api/v1/apps/shop/kill?instance=2", "").await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(fake.done(), ["kill shop/2"]);
-    for query in ["", "?instance=x", "?instance=-1", "?number=1"] {
-        let line = format!("POST /api/v1/apps/shop/kill{query}");
-        assert_eq!(fake.send(Peer::Unix, &line, "").await.status, 400, "{query}");
-    }
-}
-
-#[tokio::test]
 async fn unknown_paths_and_methods_are_told_what_there_is() {
     let fake = Fake::start();
     let answer = fake.get("/api/v2/status").await;
@@ -270,6 +258,7 @@ async fn the_api_description_is_honest() {
         for method in methods.as_object().unwrap().keys() {
             described.push(format!("{} {path}", method.to_uppercase()));
             let path = path.replace("{pool}", "shop").replace("{server}", "shop/0");
+            let path = path.replace("{app}", "shop");
             let line = format!("{} {path}", method.to_uppercase());
             if path != "/events" {
                 let status = fake.send(Peer::Unix, &line, "").await.status;
@@ -296,6 +285,10 @@ async fn the_api_description_is_honest() {
         ("PoolStatus", &status["pools"][0]),
         ("ServerStatus", &status["pools"][0]["servers"][0]),
         ("InstanceStatus", &status["apps"][0]),
+        ("DeployStatus", &serde_json::to_value(DeployStatus::default()).unwrap()),
+        ("AppLimitsStatus", &serde_json::to_value(AppLimitsStatus::default()).unwrap()),
+        ("OutputCounts", &status["apps"][0]["output"]),
+        ("AppPlan", &fake.send(Peer::Unix, "POST /api/v1/apps/shop/start", "").await.json()),
         ("Event", &serde_json::to_value(fake::event(1)).unwrap()),
         ("Explanation", &fake.get("/api/v1/explain?url=http://a/").await.json()),
         ("PlanChange", &fake.send(Peer::Unix, "POST /api/v1/reload", "").await.json()["change"]),

@@ -238,6 +238,8 @@ pub struct DeployStatus {
     pub app: String,
     /// Counts the deploys of the app, from 1.
     pub number: u32,
+    /// The revision that is rolled out.
+    pub revision: u32,
     /// `rolling`, `soaking`, `paused`, `reverting`, `done` or `failed`.
     pub phase: String,
     /// What it is about: `deploy`, `restart`, `the configuration changed`.

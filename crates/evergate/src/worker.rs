@@ -28,6 +28,7 @@ mod instances;
 mod link;
 mod sockets;
 mod watch;
+mod wishes;
 
 use control_plane::ControlPlane;
 use files::Helped;

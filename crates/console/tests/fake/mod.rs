@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use evergate_console::{Access, Peer, Token, router};
@@ -30,6 +31,12 @@ pub(crate) struct State {
     pub(crate) reload: Result<PlanChange, String>,
     /// The answer to every question whose URL has a scheme.
     pub(crate) explanation: Option<Explanation>,
+    /// The answer to every wish about an app.
+    pub(crate) plan: Result<Vec<String>, String>,
+    /// What the node is like after a wish, one look after another; the last one stays.
+    pub(crate) after_wish: VecDeque<Status>,
+    /// Whether there was a wish.
+    pub(crate) is_wished: bool,
     /// What it was asked to change, in words.
     pub(crate) done: Vec<String>,
 }
@@ -63,6 +70,9 @@ impl Fake {
             events: vec![event(1), event(2), event(3)],
             reload: Ok(PlanChange { added: vec!["route.new".into()], ..PlanChange::default() }),
             explanation: None,
+            plan: Ok(vec!["replace shop/0".into(), "replace shop/1".into()]),
+            after_wish: VecDeque::new(),
+            is_wished: false,
             done: Vec::new(),
         }));
         tokio::spawn(answer_all(inbox, Arc::clone(&state)));
@@ -123,7 +133,14 @@ async fn answer_all(mut inbox: mpsc::Receiver<Command>, state: Arc<Mutex<State>>
 /// A caller that has gone away is no error, so what `send` says does not matter.
 fn answer(command: Command, state: &mut State) {
     match command {
-        Command::Status { reply } => drop(reply.send(state.status.clone())),
+        Command::Status { reply } => {
+            if state.is_wished
+                && let Some(next) = state.after_wish.pop_front()
+            {
+                state.status = next;
+            }
+            drop(reply.send(state.status.clone()));
+        }
         Command::Stats { reply } => {
             drop(reply.send(Stats { version: "9.9.9".into(), ..Stats::default() }));
         }
@@ -157,7 +174,8 @@ fn answer(command: Command, state: &mut State) {
         Command::Config { reply } => drop(reply.send("[node]\nname = \"edge\"\n".into())),
         Command::App { app, instance, verb, reply } => {
             state.done.push(format!("{verb:?} {app} {instance:?}"));
-            drop(reply.send(Ok(vec!["replace shop/0".into()])));
+            state.is_wished = true;
+            drop(reply.send(state.plan.clone()));
         }
         Command::Logs { app, lines, follow, reply } => {
             state.done.push(format!("logs {app:?} {lines} {follow}"));

@@ -31,9 +31,7 @@ impl ControlPlane {
             Command::Config { reply } => {
                 drop(reply.send(evergate_config::to_toml(self.gateway.config())));
             }
-            Command::App { reply, .. } => {
-                drop(reply.send(Err("not in this version".to_owned())));
-            }
+            Command::App { app, instance, verb, reply } => self.wish(app, instance, verb, reply),
             Command::Logs { reply, .. } => {
                 drop(reply.send(Err("not in this version".to_owned())));
             }
@@ -65,9 +63,9 @@ impl ControlPlane {
             listeners: self.gateway.listeners(),
             routes: self.gateway.routes().await,
             pools,
-            apps: self.instances.iter().map(instances::status).collect(),
-            deploys: Vec::new(),
-            app_limits: Vec::new(),
+            apps: self.instances(),
+            deploys: self.deploys(),
+            app_limits: self.observed.limits.iter().map(instances::limits).collect(),
             admin: self.admin.addresses(),
         }
     }
@@ -81,7 +79,8 @@ impl ControlPlane {
         stats.reloads = self.reloads.generation.saturating_sub(1);
         stats.reloads_failed = self.reloads.refused;
         stats.config_last_reload_ok = self.reloads.failure.is_none();
-        stats.apps = self.instances.iter().map(instances::status).collect();
+        stats.apps = self.instances();
+        stats.deploys = self.deploys();
         stats.certificates = self.certificates();
         stats.acme = self.acme_stats();
         let roles = [("keeper", self.birth.keeper_pid), ("worker", std::process::id())];

@@ -14,9 +14,10 @@ use evergate_acme::Agents;
 use evergate_config::{Config, Level, Loaded, load_with, remember, render};
 use evergate_control::command::{COMMANDS_QUEUED_MAX, Command, Control, EVENTS_QUEUED_MAX};
 use evergate_control::link::{
-    Desired, Instance, KEPT_CONFIG, KEPT_TICKETS, Outcome, ToKeeper, ToWorker,
+    Desired, KEPT_CONFIG, KEPT_TICKETS, Observed, Outcome, ToKeeper, ToWorker,
 };
 use evergate_control::snapshot::PlanChange;
+use evergate_core::time::Instant;
 use evergate_gateway::{Addresses, Gateway, LogWriter};
 use evergate_pki::Tickets;
 use evergate_sys::{clock, code, cpus, memfd};
@@ -29,6 +30,7 @@ use super::files::{self, Helped};
 use super::link::{Link, LinkEvents, Packet};
 use super::sockets::{self, ADMIN, Bound, Key};
 use super::watch::{LOOK_EVERY, Watch};
+use super::wishes::Wishes;
 use super::{Birth, Start};
 
 /// How often names of servers are looked up again.
@@ -45,7 +47,11 @@ pub(super) struct ControlPlane {
     pub(super) birth: Birth,
     pub(super) gateway: Gateway,
     pub(super) reloads: Reloads,
-    pub(super) instances: Vec<Instance>,
+    /// What the keeper said last of the apps.
+    pub(super) observed: Observed,
+    /// When it said so.
+    pub(super) observed_at: Instant,
+    pub(super) wishes: Wishes,
     pub(super) file: PathBuf,
     /// In seconds of Unix time.
     pub(super) started_at: u64,
@@ -110,7 +116,9 @@ impl ControlPlane {
             birth,
             gateway,
             reloads: Reloads::default(),
-            instances: Vec::new(),
+            observed: Observed::default(),
+            observed_at: clock::now(),
+            wishes: Wishes::default(),
             file,
             started_at: clock::unix_seconds(),
             link_events: Some(link.events()?),
@@ -426,9 +434,13 @@ impl ControlPlane {
                 ToWorker::Observed(observed) => {
                     self.gateway.set_instances(&observed.instances).await;
                     self.tell_exits(&observed.instances);
-                    self.instances = observed.instances;
+                    self.observed = observed;
+                    self.observed_at = clock::now();
                 }
                 ToWorker::Happened(happening) => self.tell_happening(&happening),
+                ToWorker::Heard { request, error, plan } => {
+                    self.wishes.answer(request, error.map_or(Ok(plan), Err));
+                }
                 ToWorker::Reload => self.reload_and_tell().await,
                 ToWorker::Stop { grace_ms } => {
                     return Next::Stop { grace: Duration::from_millis(u64::from(grace_ms)) };
@@ -438,7 +450,6 @@ impl ControlPlane {
                 | ToWorker::Listening { .. }
                 | ToWorker::Settled
                 | ToWorker::Opened { .. }
-                | ToWorker::Heard { .. }
                 | ToWorker::Output { .. }
                 | ToWorker::Noted => {}
             }
@@ -467,6 +478,7 @@ impl ControlPlane {
             Err(error) => {
                 // Serving goes on: only listeners and apps cannot be changed any more.
                 self.link_events = None;
+                self.wishes.keeper_is_gone();
                 self.event(Level::Error, "keeper_lost", "keeper", &error.to_string());
                 None
             }

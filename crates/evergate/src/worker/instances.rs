@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use evergate_config::Level;
-use evergate_control::link::{Happening, Instance, InstanceState, Place, Severity, ToKeeper};
-use evergate_control::snapshot::InstanceStatus;
+use evergate_control::link::{
+    AppLimits, Deploy, DeployPhase, Happening, Instance, InstanceState, Place, Severity, ToKeeper,
+};
+use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus};
+use evergate_sys::{clock, process};
 
 use super::control_plane::ControlPlane;
 
@@ -12,7 +15,7 @@ impl ControlPlane {
     /// An event for each instance that exited since the last observation.
     pub(super) fn tell_exits(&mut self, observed: &[Instance]) {
         for instance in observed {
-            let before = self.instances.iter().find(|old| {
+            let before = self.observed.instances.iter().find(|old| {
                 (&old.run.app, old.run.number) == (&instance.run.app, instance.run.number)
             });
             if before.is_some_and(|before| before.exits < instance.exits) {
@@ -33,10 +36,25 @@ impl ControlPlane {
         self.event(level, &happening.kind, &happening.subject, &happening.reason);
     }
 
+    /// What is told of every instance, with what its process uses at the moment.
+    pub(super) fn instances(&self) -> Vec<InstanceStatus> {
+        let age = clock::now() - self.observed_at;
+        self.observed.instances.iter().map(|one| measured(one, age)).collect()
+    }
+
+    /// What is told of every deploy.
+    pub(super) fn deploys(&self) -> Vec<DeployStatus> {
+        let age = clock::now() - self.observed_at;
+        self.observed.deploys.iter().map(|one| deploy(one, age)).collect()
+    }
+
     /// Has the keeper end an instance.
     pub(super) fn kill(&self, app: String, instance: u16) -> Result<(), String> {
-        let known =
-            self.instances.iter().any(|one| one.run.app == app && one.run.number == instance);
+        let known = self
+            .observed
+            .instances
+            .iter()
+            .any(|one| one.run.app == app && one.run.number == instance);
         if !known {
             return Err(format!("there is no instance {app}/{instance}"));
         }
@@ -45,8 +63,47 @@ impl ControlPlane {
     }
 }
 
-/// What is told of an instance.
-pub(super) fn status(observed: &Instance) -> InstanceStatus {
+/// What is told of an instance, with what its process uses.
+fn measured(observed: &Instance, age: Duration) -> InstanceStatus {
+    let mut status = status(observed, age);
+    // A process that has just ended uses nothing.
+    if let Some(usage) = observed.pid.and_then(|pid| process::usage(pid).ok()) {
+        status.resident_bytes = Some(usage.resident_bytes);
+        status.cpu_seconds = Some(usage.cpu.as_secs_f64());
+    }
+    status
+}
+
+/// What is told of a deploy.
+fn deploy(observed: &Deploy, age: Duration) -> DeployStatus {
+    let phase = match observed.phase {
+        DeployPhase::Rolling => "rolling",
+        DeployPhase::Soaking => "soaking",
+        DeployPhase::Paused => "paused",
+        DeployPhase::Reverting => "reverting",
+        DeployPhase::Done => "done",
+        DeployPhase::Failed => "failed",
+    };
+    DeployStatus {
+        app: observed.app.clone(),
+        number: observed.number,
+        revision: observed.revision,
+        phase: phase.to_owned(),
+        cause: observed.cause.clone(),
+        done: observed.done,
+        of: observed.of,
+        message: observed.message.clone(),
+        since_seconds: (Duration::from_millis(observed.since_ms) + age).as_secs_f64(),
+    }
+}
+
+/// What is told of how the limits of an app are kept.
+pub(super) fn limits(observed: &AppLimits) -> AppLimitsStatus {
+    AppLimitsStatus { app: observed.app.clone(), kept: observed.kept.clone() }
+}
+
+/// What is told of an instance that was observed so long ago.
+fn status(observed: &Instance, age: Duration) -> InstanceStatus {
     let (state, next) = match observed.state {
         InstanceState::Waiting => ("waiting", None),
         InstanceState::Starting => ("starting", None),
@@ -59,6 +116,7 @@ pub(super) fn status(observed: &Instance) -> InstanceStatus {
         InstanceState::Fatal { for_ms } => ("fatal", for_ms),
         InstanceState::Stopped => ("stopped", None),
     };
+    let next = next.map(|ms| Duration::from_millis(u64::from(ms)).saturating_sub(age));
     let (port, address) = match &observed.place {
         Some(Place::Port(port)) => (Some(*port), Some(format!("127.0.0.1:{port}"))),
         Some(Place::Unix(path)) => (None, Some(format!("unix:{path}"))),
@@ -69,8 +127,8 @@ pub(super) fn status(observed: &Instance) -> InstanceStatus {
         number: observed.run.number,
         state: state.to_owned(),
         reason: observed.reason.clone().unwrap_or_default(),
-        since_seconds: Duration::from_millis(observed.since_ms).as_secs_f64(),
-        next_seconds: next.map(|ms| Duration::from_millis(u64::from(ms)).as_secs_f64()),
+        since_seconds: (Duration::from_millis(observed.since_ms) + age).as_secs_f64(),
+        next_seconds: next.map(|left| left.as_secs_f64()),
         pid: observed.pid,
         port,
         address,
@@ -81,5 +139,36 @@ pub(super) fn status(observed: &Instance) -> InstanceStatus {
         failures_max: observed.budget.1,
         last_exit: observed.last_exit.clone(),
         ..InstanceStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evergate_control::link::Run;
+
+    use super::*;
+
+    fn backoff(for_ms: u32) -> Instance {
+        Instance {
+            run: Run { app: "shop".into(), number: 1, generation: 4 },
+            state: InstanceState::Backoff { for_ms },
+            since_ms: 500,
+            pid: None,
+            place: Some(Place::Unix("/run/a.sock".into())),
+            revision: 2,
+            exits: 3,
+            budget: (3, 10),
+            last_exit: Some("exit status 1".into()),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn what_was_observed_grows_older() {
+        let shown = status(&backoff(4000), Duration::from_millis(1500));
+        assert_eq!((shown.since_seconds, shown.next_seconds), (2.0, Some(2.5)));
+        assert_eq!(status(&backoff(1000), Duration::from_secs(5)).next_seconds, Some(0.0));
+        assert_eq!(shown.address.as_deref(), Some("unix:/run/a.sock"));
+        assert_eq!((shown.state.as_str(), shown.failures, shown.failures_max), ("backoff", 3, 10));
     }
 }
