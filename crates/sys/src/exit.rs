@@ -52,14 +52,22 @@ pub fn reap(pid: u32) -> io::Result<()> {
     wait(libc::P_PID, pid, 0).map(drop)
 }
 
+/// Waits for the end of a child that is about to exit, and lets go of it.
+pub(crate) fn await_and_reap(pid: u32) -> io::Result<()> {
+    wait_for(libc::P_PID, pid, libc::WEXITED).map(drop)
+}
+
 /// Makes this process the parent of descendants whose own parents exit, so that it can reap them.
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
-#[expect(unsafe_code, reason = "rustix's waitid does not say which process it was")]
 fn wait(kind: libc::idtype_t, pid: u32, flags: libc::c_int) -> io::Result<Option<(u32, Exit)>> {
-    let flags = flags | libc::WEXITED | libc::WNOHANG;
+    wait_for(kind, pid, flags | libc::WEXITED | libc::WNOHANG)
+}
+
+#[expect(unsafe_code, reason = "rustix's waitid does not say which process it was")]
+fn wait_for(kind: libc::idtype_t, pid: u32, flags: libc::c_int) -> io::Result<Option<(u32, Exit)>> {
     // SAFETY: siginfo_t is plain data; all zero is how it says that no child exited.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: `info` is a live local that the call fills in.

@@ -9,7 +9,7 @@ use std::io::{Read, pipe};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use evergate_sys::child::{SpawnError, Spec, spawn};
+use evergate_sys::child::{EXEC_WITHIN, SpawnError, Spec, spawn};
 use evergate_sys::exit::{self, Exit};
 use evergate_sys::signal::{self, Signal, Signals};
 use evergate_sys::{privilege, random};
@@ -87,6 +87,179 @@ fn a_program_that_cannot_run_is_an_error_and_leaves_no_child() {
         assert!(spawn(&missing).is_err(), "{number}");
     }
     assert_eq!(exit::next().unwrap(), None);
+}
+
+#[test]
+fn a_program_is_looked_up_in_the_childs_path_with_its_rights() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let _turn = alone();
+    let folder = tempdir("path");
+    let write = |name: &str, mode, text: &str| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    write("one/shop", 0o644, "not for running");
+    write("two/shop", 0o755, "#!/bin/sh\necho two >&5\n");
+    write("two/broken", 0o755, "#!/no/such/shell\n");
+    write("two/garbage", 0o755, "neither this nor that\n");
+    let path = format!("/no/such:{0}/one:{0}/two", folder.display());
+    let program = |name: &str| Spec {
+        program: name.into(),
+        env: vec![("PATH".into(), Some(path.clone().into()))],
+        ..Spec::default()
+    };
+    assert_eq!(run(program("shop")), ("two\n".to_owned(), Exit::Status(0)));
+    let table = [
+        ("shops", "cannot run shops: no such program in PATH"),
+        ("broken", "cannot run broken: the interpreter or loader that it names is missing"),
+        (
+            "garbage",
+            "cannot run garbage: neither a binary for this machine nor a script with a #! line",
+        ),
+    ];
+    for (name, text) in table {
+        let error = spawn(&program(name)).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.is_lasting()), (text, true));
+    }
+    fs::remove_file(folder.join("two/shop")).unwrap();
+    let error = spawn(&program("shop")).unwrap_err();
+    assert_eq!(error.to_string(), "cannot run shop: permission denied", "what is there is told");
+    // Held open for writing, it is just being replaced.
+    let busy = write("two/busy", 0o755, "#!/bin/sh\n");
+    let _writer = fs::OpenOptions::new().write(true).open(busy).unwrap();
+    let error = spawn(&program("busy")).unwrap_err();
+    assert!(!error.is_lasting(), "{error}");
+    assert_eq!(exit::next().unwrap(), None);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+fn tempdir(name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("evergate-{name}-{}", std::process::id()));
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+fn output_and_errors_go_where_they_are_sent() {
+    let _turn = alone();
+    let (mut reader, writer) = pipe().unwrap();
+    let spec = Spec { stdout: Some(writer.as_fd()), ..shell("echo out; echo err >&2; cat") };
+    let pid = spawn(&spec).unwrap();
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!((text.as_str(), end_of(pid)), ("out\nerr\n", Exit::Status(0)));
+}
+
+#[test]
+fn a_child_learns_its_own_number_before_it_runs() {
+    let _turn = alone();
+    let spec = Spec {
+        listen_pid: true,
+        env: vec![("LISTEN_PID".into(), Some("1".into()))],
+        ..shell("[ $LISTEN_PID = $$ ] && env | grep -c LISTEN_PID >&5")
+    };
+    assert_eq!(run(spec), ("1\n".to_owned(), Exit::Status(0)));
+    let (text, _) = run(shell("env | grep -c LISTEN_PID >&5"));
+    assert_eq!(text, "0\n", "only when asked for");
+}
+
+#[test]
+fn limits_and_the_umask_are_in_force_when_the_program_starts() {
+    let _turn = alone();
+    let spec = Spec {
+        umask: Some(0o027),
+        files_max: Some(99),
+        data_bytes_max: Some(256 << 20),
+        tasks_max: Some(77),
+        ..shell("umask >&5; cat /proc/self/limits >&5")
+    };
+    let (text, _) = run(spec);
+    assert!(text.starts_with("0027\n"), "{text}");
+    let words = |name: &str| -> Vec<String> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().take(2).map(str::to_owned).collect()
+    };
+    assert_eq!(words("Max open files")[0], "99");
+    assert_ne!(words("Max open files")[1], "99", "the program may raise its own limit");
+    assert_eq!(words("Max data size"), ["268435456", "268435456"]);
+    assert_eq!(words("Max processes"), ["77", "77"]);
+}
+
+#[test]
+fn a_child_does_not_inherit_what_spares_us() {
+    let _turn = alone();
+    // Root may lack the right to do some of it, in a container for example.
+    let before = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let spared = fs::write("/proc/self/oom_score_adj", "-500").is_ok();
+    let realtime = set_real_time(true);
+    // Of the thread, which is the one that forks.
+    let first = rustix::process::setpriority_process(None, -5).is_ok();
+    let (text, _) =
+        run(shell("cat /proc/self/oom_score_adj >&5; cut -d' ' -f19,41 /proc/self/stat >&5"));
+    if first {
+        rustix::process::setpriority_process(None, 0).unwrap();
+    }
+    set_real_time(false);
+    if spared {
+        fs::write("/proc/self/oom_score_adj", before.trim()).unwrap();
+        assert!(text.starts_with("0\n"), "{text}");
+    }
+    if first && realtime {
+        assert!(text.ends_with("\n0 0\n"), "{text}");
+    }
+    for (done, what) in [(spared, "oom_score_adj"), (first, "nice"), (realtime, "real time")] {
+        if !done {
+            eprintln!("skipped: {what} cannot be set here");
+        }
+    }
+}
+
+/// Sets the scheduling policy of this thread; whether that is allowed.
+#[expect(unsafe_code, reason = "rustix has no scheduling policies")]
+fn set_real_time(yes: bool) -> bool {
+    let (policy, priority) = if yes { (libc::SCHED_FIFO, 1) } else { (libc::SCHED_OTHER, 0) };
+    let param = libc::sched_param { sched_priority: priority };
+    // SAFETY: `param` is a live local that the call only reads.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const param) == 0 }
+}
+
+#[test]
+fn a_child_is_in_its_control_group_from_the_start_and_one_that_hangs_there_is_given_up() {
+    let _turn = alone();
+    let group = std::path::Path::new("/sys/fs/cgroup/freezer/evergate-test-child");
+    if fs::create_dir(group).is_err() {
+        eprintln!("skipped: no freezer control group can be made here");
+        return;
+    }
+    let procs = fs::OpenOptions::new().write(true).open(group.join("cgroup.procs")).unwrap();
+    let grouped = |script| Spec { cgroups: vec![procs.as_fd()], ..shell(script) };
+    let (text, _) = run(grouped("grep freezer /proc/self/cgroup >&5"));
+    assert!(text.ends_with(":freezer:/evergate-test-child\n"), "{text}");
+
+    fs::write(group.join("freezer.state"), "FROZEN").unwrap();
+    let started = std::time::Instant::now();
+    let error = spawn(&grouped("exit 0")).unwrap_err();
+    assert!(matches!(error, SpawnError::Slow(_)) && !error.is_lasting(), "{error}");
+    assert!(started.elapsed() < EXEC_WITHIN * 3);
+    assert_eq!(exit::next().unwrap(), None);
+    fs::write(group.join("freezer.state"), "THAWED").unwrap();
+    let pid = loop {
+        match exit::next().unwrap() {
+            Some((pid, _)) => break pid,
+            None => std::thread::yield_now(),
+        }
+    };
+    assert_eq!(end_of(pid), Exit::Signal { number: 9, core: false });
+
+    let shut = fs::OpenOptions::new().read(true).open(group.join("cgroup.procs")).unwrap();
+    let error = spawn(&Spec { cgroups: vec![shut.as_fd()], ..shell("exit 0") }).unwrap_err();
+    assert!(matches!(error, SpawnError::Cgroup(_)), "{error}");
+    fs::remove_dir(group).unwrap();
 }
 
 #[test]
