@@ -250,6 +250,10 @@ pub struct Desired {
     /// Every app to run; others are ended.
     #[n(1)]
     pub apps: Vec<App>,
+    /// Where apps may have their Unix sockets: an absolute path that nobody but the keeper's user
+    /// and root can make lead elsewhere.
+    #[n(2)]
+    pub run_dir: Option<String>,
 }
 
 /// One address to listen on.
@@ -923,6 +927,7 @@ mod tests {
                 ports: (20000, 20999),
                 ..App::default()
             }],
+            run_dir: Some("/run/evergate".into()),
         });
         assert_eq!(decode::<ToKeeper>(&encode(&desired)), Ok(desired));
         let stop = ToWorker::Stop { grace_ms: 500 };

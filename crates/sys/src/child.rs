@@ -38,6 +38,8 @@ pub const EXEC_WITHIN: Duration = Duration::from_secs(2);
 pub struct Spec<'a> {
     /// A path, or a name to look up in the child's `PATH` with the child's rights.
     pub program: OsString,
+    /// What it is told that it was called as; default the program as given.
+    pub argv0: Option<OsString>,
     /// Arguments, without the program's name.
     pub args: Vec<OsString>,
     /// Variables to set, or with `None` to remove; the others are this process's. The last word on

@@ -382,3 +382,10 @@ fn the_rest_of_a_group_is_reached_before_its_leader_is_let_go_of() {
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     assert_ne!(random::seed(), 0);
 }
+
+#[test]
+fn a_child_goes_by_the_name_it_is_given() {
+    let _turn = alone();
+    let spec = shell("tr '\\0' ' ' </proc/$$/cmdline >&5");
+    assert!(run(Spec { argv0: Some("shop".into()), ..spec }).0.starts_with("shop -c "));
+}

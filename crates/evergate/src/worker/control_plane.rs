@@ -304,8 +304,7 @@ impl ControlPlane {
         }
         // The keeper lets go first, so that whoever is still waiting on a socket that goes is
         // accepted below; apps change only once no request needs those of before.
-        let sockets_only =
-            Desired { apps: self.desired.apps.clone(), listeners: wanted.listeners.clone() };
+        let sockets_only = Desired { listeners: wanted.listeners.clone(), ..self.desired.clone() };
         self.settle(&sockets_only).map_err(gone)?;
         self.forget_sockets(&wanted).await;
         self.gateway.enforce(next).await;

@@ -45,7 +45,8 @@ pub(super) fn desired(config: &Config, threads: u16) -> Desired {
         ports: (*app.ports.start(), *app.ports.end()),
         ..App::default()
     });
-    Desired { apps: apps.collect(), listeners }
+    let run_dir = config.node.run_dir.to_str().map(str::to_owned);
+    Desired { apps: apps.collect(), listeners, run_dir }
 }
 
 /// `wanted` with every listener of `kept` beside it, so that nothing closes yet.
@@ -56,6 +57,7 @@ pub(super) fn union(wanted: &Desired, kept: &Desired) -> Desired {
     });
     both.listeners.extend(missing.cloned());
     both.apps.clone_from(&kept.apps);
+    both.run_dir.clone_from(&kept.run_dir);
     both
 }
 

@@ -296,7 +296,7 @@ pub(crate) fn app(name: &str, run: &[&str], instances: u16) -> App {
 }
 
 pub(crate) fn apps(apps: &[App]) -> Desired {
-    Desired { listeners: vec![], apps: apps.to_vec() }
+    Desired { apps: apps.to_vec(), ..Desired::default() }
 }
 
 /// Connects, which works as long as somebody listens, whether or not anybody accepts.

@@ -31,7 +31,7 @@ fn two_listeners(stage: &Stage) -> Desired {
         address: Address::Unix { path: stage.path("run/admin.sock"), mode: 0o600 },
         sockets: 1,
     };
-    Desired { listeners: vec![listener("web", "127.0.0.1:0", 3), admin], apps: vec![] }
+    Desired { listeners: vec![listener("web", "127.0.0.1:0", 3), admin], ..Desired::default() }
 }
 
 fn sockets_outlive_twenty_killed_workers() {
@@ -78,7 +78,7 @@ fn a_busy_port_is_explained() {
     let holder = listen::tcp(any, Sharing::Shared, 1).unwrap();
     let taken = holder.local_addr().unwrap();
     let listeners = vec![listener("web", &taken.to_string(), 2), listener("api", "127.0.0.1:0", 1)];
-    let desired = Desired { listeners, apps: vec![] };
+    let desired = Desired { listeners, ..Desired::default() };
     let settled = stage.desire(&worker, &desired);
     let Outcome::Failed(sentence) = &settled.listening[0].0 else { panic!("{settled:?}") };
     let own = format!("(process {}) has port {}", std::process::id(), taken.port());

@@ -69,7 +69,8 @@ impl Image {
         } else {
             vec![string(spec.program.clone())?]
         };
-        let args = [&spec.program].into_iter().chain(&spec.args).cloned().map(string);
+        let called = spec.argv0.as_ref().unwrap_or(&spec.program);
+        let args = [called].into_iter().chain(&spec.args).cloned().map(string);
         let args = Pointers::new(args.collect::<Result<_, _>>()?);
         if spec.listen_pid {
             variables.remove(OsStr::new("LISTEN_PID"));
