@@ -26,6 +26,7 @@ mod control_plane;
 mod files;
 mod instances;
 mod link;
+mod probes;
 mod sockets;
 mod watch;
 mod wishes;

@@ -1,13 +1,16 @@
-//! Performing an active check. Judging it is for `core::health`.
+//! Performing an active check of a server, or a probe of a run. Judging it is for `core`.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use evergate_config::{Probe, Protocol};
+use evergate_control::link::Place;
 use evergate_core::head::{Method, ResponseHead};
 use evergate_core::http1;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::endpoint::Endpoint;
 use crate::http2;
@@ -19,6 +22,83 @@ use crate::wire::Wire;
 /// Bounds on the head of a check's response.
 const LIMITS: http1::Limits =
     http1::Limits { head_bytes_max: 16 * 1024, fields_max: 100, uri_bytes_max: 0 };
+
+/// What checks of servers call themselves.
+const CHECK_AGENT: &str = "evergate-check";
+/// What probes of runs call themselves.
+const PROBE_AGENT: &str = "evergate-probe";
+
+/// Why a run failed a probe.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ProbeFailure {
+    /// Nothing listens there.
+    Refused,
+    /// There was no answer for so long.
+    Late(Duration),
+    /// The answer had this status.
+    Status(u16),
+    /// Why there was no answer, in words.
+    Broken(String),
+}
+
+impl fmt::Display for ProbeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => write!(f, "nothing listens"),
+            Self::Late(timeout) => write!(f, "no answer within {timeout:?}"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Broken(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+/// Probes the run at `place` once: by a GET of `path`, which must be answered with a status from
+/// 200 to 299; without one, by connecting.
+///
+/// # Errors
+/// If it does not pass.
+pub async fn probe_run(
+    place: &Place,
+    path: Option<&str>,
+    timeout: Duration,
+) -> Result<(), ProbeFailure> {
+    let probing = async {
+        match place {
+            Place::Port(port) => {
+                let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await;
+                let stream = connected.map_err(|error| not_connected(&error))?;
+                ask_run(stream, path, &format!("127.0.0.1:{port}")).await
+            }
+            Place::Unix(socket) => {
+                let connected = UnixStream::connect(socket).await;
+                let stream = connected.map_err(|error| not_connected(&error))?;
+                ask_run(stream, path, "localhost").await
+            }
+        }
+    };
+    tokio::time::timeout(timeout, probing).await.unwrap_or(Err(ProbeFailure::Late(timeout)))
+}
+
+async fn ask_run(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: Option<&str>,
+    host: &str,
+) -> Result<(), ProbeFailure> {
+    let Some(path) = path else { return Ok(()) };
+    match get(stream, path, host, PROBE_AGENT).await {
+        Ok(200..=299) => Ok(()),
+        Ok(status) => Err(ProbeFailure::Status(status)),
+        Err(why) => Err(ProbeFailure::Broken(why)),
+    }
+}
+
+fn not_connected(error: &io::Error) -> ProbeFailure {
+    match error.kind() {
+        // A socket's file that is not there yet means the same.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ProbeFailure::Refused,
+        _ => ProbeFailure::Broken(format!("cannot connect: {}", plain(error))),
+    }
+}
 
 /// Checks `address` once; what is wrong with it, in words, if anything is.
 pub(crate) async fn perform(
@@ -94,7 +174,7 @@ async fn status(
     host: &str,
 ) -> Result<u16, String> {
     match protocol {
-        Protocol::Http1 => get(wire, path, host).await,
+        Protocol::Http1 => get(wire, path, host, CHECK_AGENT).await,
         Protocol::Http2 => {
             let target = Target { scheme: scheme(endpoint), authority: host, path };
             http2::probe::get(wire, target).await
@@ -102,9 +182,15 @@ async fn status(
     }
 }
 
-async fn get(mut stream: Wire, path: &str, host: &str) -> Result<u16, String> {
+/// The status of the response to a GET over HTTP/1.
+async fn get(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+    host: &str,
+    agent: &str,
+) -> Result<u16, String> {
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evergate-check\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\n\
          Accept: */*\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
@@ -126,12 +212,12 @@ async fn get(mut stream: Wire, path: &str, host: &str) -> Result<u16, String> {
     Ok(head.status)
 }
 
-fn broken(error: std::io::Error) -> String {
+fn broken(error: io::Error) -> String {
     format!("connection broken: {}", plain(&error))
 }
 
 /// The error without the operating system's number.
-fn plain(error: &std::io::Error) -> String {
+fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod folder;
 pub mod inherited;
 pub mod listen;
+pub mod listening;
 pub mod memfd;
 pub mod privilege;
 pub mod process;

@@ -28,6 +28,7 @@ use super::admin::AdminServers;
 use super::certificates;
 use super::files::{self, Helped};
 use super::link::{Link, LinkEvents, Packet};
+use super::probes::Probes;
 use super::sockets::{self, ADMIN, Bound, Key};
 use super::watch::{LOOK_EVERY, Watch};
 use super::wishes::Wishes;
@@ -52,6 +53,7 @@ pub(super) struct ControlPlane {
     /// When it said so.
     pub(super) observed_at: Instant,
     pub(super) wishes: Wishes,
+    probes: Probes,
     pub(super) file: PathBuf,
     /// In seconds of Unix time.
     pub(super) started_at: u64,
@@ -119,6 +121,7 @@ impl ControlPlane {
             observed: Observed::default(),
             observed_at: clock::now(),
             wishes: Wishes::default(),
+            probes: Probes::new(),
             file,
             started_at: clock::unix_seconds(),
             link_events: Some(link.events()?),
@@ -180,6 +183,7 @@ impl ControlPlane {
                 () = readable(self.link_events.as_ref(), waiting) => {}
                 Some(command) = self.commands.recv() => self.answer(command).await,
                 news = self.agents.next() => self.tell_certificate(&news),
+                probed = self.probes.next() => self.tell_keeper(&probed),
                 _ = look.tick() => {
                     self.look_at_calendar();
                     self.look_at_files().await;
@@ -334,6 +338,7 @@ impl ControlPlane {
         self.reloads.applied_at = clock::unix_seconds();
         self.reloads.failure = None;
         self.admin.set_access(&loaded.config.admin);
+        self.probes.follow(&self.observed.instances, &loaded.config);
         for warning in &loaded.warnings {
             let text = render(std::slice::from_ref(warning), false);
             self.event(Level::Warn, "config_warning", &warning.path, &text);
@@ -435,6 +440,7 @@ impl ControlPlane {
                     self.tell_exits(&observed.instances);
                     self.observed = observed;
                     self.observed_at = clock::now();
+                    self.probes.follow(&self.observed.instances, self.gateway.config());
                 }
                 ToWorker::Happened(happening) => self.tell_happening(&happening),
                 ToWorker::Heard { request, error, plan } => {
@@ -454,6 +460,13 @@ impl ControlPlane {
             }
         }
         Next::Go
+    }
+
+    /// Tells the keeper what it can do without; one that is gone need not know.
+    fn tell_keeper(&self, message: &ToKeeper) {
+        if !self.keeper_is_gone() {
+            let _ = self.link.send(message, &[]);
+        }
     }
 
     /// Whether a message is here that no event will announce.
