@@ -2,8 +2,29 @@
 //!
 //! The first new run is the canary: it serves beside the old ones for a while, and the deploy goes
 //! on only if it does not fare worse. What a new run that fails leads to is [`OnFailure`]'s to say.
+//!
+//! Each instance is a [`place::Place`]: which of the two revisions it is to have in the end, and
+//! what is known of a run of each. What to do next follows from that alone, so going forth and
+//! going back are one rule, and nothing is lost when the direction changes half-way.
 
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
+
+use crate::time::Instant;
+
+pub mod canary;
+mod place;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use canary::Verdict;
+use place::{Move, Place, Progress};
+pub use words::plan;
 
 /// How an app is deployed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -11,7 +32,7 @@ pub struct Policy {
     /// Runs beyond the number of instances at a time; a new run then starts beside the old one.
     pub surge: u16,
     /// Instances that may be missing at a time; a new run then starts when the old one is gone.
-    /// At least one of the two is not 0; if both are, the surge is used.
+    /// Used if the surge is 0; if both are, the surge is 1.
     pub unavailable: u16,
     /// How long the canary is watched; zero for not at all.
     pub canary_for: Duration,
@@ -22,11 +43,13 @@ pub struct Policy {
 /// What happens when a new run fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnFailure {
-    /// The instance gets its old revision back; the others are left as they are.
+    /// The instance gets its old revision back, as does any other that is not yet replaced; those
+    /// that are stay so.
     Abort,
     /// Every instance gets its old revision back.
     Rollback,
-    /// The next instance is replaced.
+    /// The instance gets its old revision back, and the next one is replaced. What the watch over
+    /// the canary finds is told and stops nothing.
     Continue,
 }
 
@@ -39,4 +62,516 @@ pub struct Sample {
     pub errors: u64,
     /// 99th percentile of the time to the response head; zero without a request.
     pub p99: Duration,
+}
+
+/// Why runs are replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// By those of another revision.
+    Deploy,
+    /// By fresh ones of the same revision: there is nothing to compare, so no watch.
+    Restart,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Order {
+    /// Name of the app.
+    pub app: String,
+    /// The instances to replace, in this order; one that the operator stopped is not among them.
+    pub numbers: Vec<u16>,
+    /// Why.
+    pub purpose: Purpose,
+    /// How. A change of the app's policy does not change a deploy that is under way.
+    pub policy: Policy,
+}
+
+/// One of the two revisions between which an instance moves. In a restart both are the same
+/// revision, and the sides are the run that was there and the one that replaces it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// What ran before.
+    Old,
+    /// What is rolled out.
+    New,
+}
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Self::Old => Self::New,
+            Self::New => Self::Old,
+        }
+    }
+}
+
+/// What happened. Whatever does not fit the state of an instance is ignored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// The run that [`Output::Start`] asked for is ready.
+    Ready {
+        /// Of this instance.
+        number: u16,
+        /// Of this side.
+        side: Side,
+    },
+    /// A run failed by its own fault: the one that [`Output::Start`] asked for ended unasked, was
+    /// not ready in time, hangs, or could not be started at all; or one of an instance that was
+    /// [`Output::Settle`]d on the new side ended unasked. Not for what the run cannot be blamed for
+    /// and is simply tried again.
+    Failed {
+        /// Of this instance.
+        number: u16,
+        /// Of this side.
+        side: Side,
+        /// For people: "exited with status 1 before it was ready".
+        why: String,
+    },
+    /// Nothing is left of the run that [`Output::End`] asked to end, or what is left is stuck.
+    Gone {
+        /// Of this instance.
+        number: u16,
+        /// Of this side.
+        side: Side,
+    },
+    /// The instance is none of the deploy's business any more: the operator stopped it, or the app
+    /// has fewer now. Both its sides are the caller's to end.
+    Dropped {
+        /// This instance.
+        number: u16,
+    },
+    /// How the canary and the old runs fared since the canary became ready.
+    Sampled {
+        /// The canary.
+        canary: Sample,
+        /// The other runs.
+        others: Sample,
+    },
+    /// There is a gateway, or none. At first there is one. Without one nothing is begun, for nobody
+    /// could say that a run is ready or drained; the watch over the canary begins anew.
+    Gateway(bool),
+    /// The operator gives it up: as if a run had failed, but [`OnFailure::Continue`] aborts too.
+    Abort {
+        /// For people: "aborted by the operator".
+        why: String,
+    },
+    /// The deadline passed.
+    Tick,
+}
+
+/// What to do, in this order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// Start a run; the one of the other side may still be there and then goes on serving. From
+    /// here on until [`Output::Settle`] no run of this instance is started for any other reason,
+    /// but a run of the side that serves that ends unasked is started again as ever.
+    /// [`Input::Ready`] or [`Input::Failed`] answers it.
+    Start {
+        /// Of this instance.
+        number: u16,
+        /// Of this side.
+        side: Side,
+    },
+    /// Drain and end the run of this side and start it no more, nor again after a failure.
+    /// [`Input::Gone`] answers it, at once if there is no run.
+    End {
+        /// Of this instance.
+        number: u16,
+        /// Of this side.
+        side: Side,
+    },
+    /// The instance has this side now: it is looked after as ever, and that is what is started
+    /// again after a failure.
+    Settle {
+        /// This instance.
+        number: u16,
+        /// This side.
+        side: Side,
+    },
+    /// The watch over the canary came to this; for people.
+    Judged(String),
+    /// It is over; nothing follows.
+    Over(Outcome),
+}
+
+/// How a deploy ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Every instance was replaced.
+    Done,
+    /// Some were not; why, and what runs now.
+    Failed(String),
+}
+
+/// How far a deploy is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Instances are being replaced.
+    Rolling,
+    /// The canary serves and is compared.
+    Soaking,
+    /// There is no gateway.
+    Paused,
+    /// Instances get their old revision back.
+    Reverting,
+    /// Every instance was replaced.
+    Done,
+    /// It failed.
+    Failed,
+}
+
+/// Whether a new run starts beside the old one or in its place, and how many at a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    Beside { width: u16 },
+    InPlace { width: u16 },
+}
+
+impl Mode {
+    fn of(policy: &Policy) -> Self {
+        match (policy.surge, policy.unavailable) {
+            (0, 0) => Self::Beside { width: 1 },
+            (0, width) => Self::InPlace { width },
+            (width, _) => Self::Beside { width },
+        }
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Self::Beside { width } | Self::InPlace { width } => usize::from(width),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Stage {
+    /// The first instance is being replaced, alone.
+    Canary,
+    /// Its new run serves and is compared.
+    Soaking {
+        number: u16,
+        until: Instant,
+        last: Option<(Sample, Sample)>,
+    },
+    /// The others are being replaced.
+    Rolling,
+    /// Instances get their old revision back.
+    Reverting,
+    Over(Outcome),
+}
+
+/// One rolling deploy of one app.
+///
+/// Drain [`Deploy::next_output`] to `None` after [`Deploy::new`] and after every
+/// [`Deploy::handle`], and tick it when [`Deploy::deadline`] passes. At most the width of its
+/// policy is being replaced at a time: so many runs are there beyond the number of instances, or so
+/// many are missing, because of the deploy.
+#[derive(Clone, Debug)]
+pub struct Deploy {
+    order: Order,
+    mode: Mode,
+    places: Vec<Place>,
+    stage: Stage,
+    has_gateway: bool,
+    /// What failed first.
+    trouble: Option<String>,
+    /// What failed after it.
+    more_failures: u16,
+    /// Since when [`Deploy::phase`] is what it is.
+    since: Instant,
+    outputs: VecDeque<Output>,
+}
+
+impl Deploy {
+    /// Begins.
+    pub fn new(order: Order, now: Instant) -> Self {
+        let mut deploy = Self {
+            mode: Mode::of(&order.policy),
+            places: order.numbers.iter().map(|&number| Place::new(number)).collect(),
+            order,
+            stage: Stage::Canary,
+            has_gateway: true,
+            trouble: None,
+            more_failures: 0,
+            since: now,
+            outputs: VecDeque::new(),
+        };
+        deploy.turn(now);
+        deploy
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        let before = self.phase();
+        if !matches!(self.stage, Stage::Over(_)) {
+            self.take(input);
+            self.turn(now);
+        }
+        if self.phase() != before {
+            self.since = now;
+        }
+    }
+
+    /// The next thing to do.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to tick it next. How long a run may take to be ready or to end is not counted here.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Soaking { until, .. } => Some(until),
+            Stage::Canary | Stage::Rolling | Stage::Reverting | Stage::Over(_) => None,
+        }
+    }
+
+    /// How far it is.
+    pub fn phase(&self) -> Phase {
+        match (&self.stage, self.has_gateway) {
+            (Stage::Over(Outcome::Done), _) => Phase::Done,
+            (Stage::Over(Outcome::Failed(_)), _) => Phase::Failed,
+            (_, false) => Phase::Paused,
+            (Stage::Canary | Stage::Rolling, true) => Phase::Rolling,
+            (Stage::Soaking { .. }, true) => Phase::Soaking,
+            (Stage::Reverting, true) => Phase::Reverting,
+        }
+    }
+
+    /// Since when it is in that phase.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Instances that have their new run and nothing else.
+    pub fn done(&self) -> u16 {
+        let done = self.places.iter().filter(|place| place.has_settled_on(Side::New));
+        u16::try_from(done.count()).unwrap_or(u16::MAX)
+    }
+
+    /// Instances in all.
+    pub fn of(&self) -> u16 {
+        u16::try_from(self.places.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The instance whose new run is being compared with the old ones.
+    pub fn canary(&self) -> Option<u16> {
+        match self.stage {
+            Stage::Soaking { number, .. } => Some(number),
+            Stage::Canary | Stage::Rolling | Stage::Reverting | Stage::Over(_) => None,
+        }
+    }
+
+    /// Whether the instance is between [`Output::Start`] or [`Output::End`] and
+    /// [`Output::Settle`].
+    pub fn is_moving(&self, number: u16) -> bool {
+        let place = self.places.iter().find(|place| place.number == number);
+        place.is_some_and(|place| place.progress == Progress::Moving)
+    }
+
+    /// Notes what an input says; [`Self::turn`] acts on it.
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Ready { number, side } => {
+                if let Some(place) = self.place(number) {
+                    place.ready(side);
+                }
+            }
+            Input::Gone { number, side } => {
+                if let Some(place) = self.place(number) {
+                    place.gone(side);
+                }
+            }
+            Input::Failed { number, side, why } => self.take_failure(number, side, &why),
+            Input::Dropped { number } => {
+                self.places.retain(|place| place.number != number);
+                if self.canary() == Some(number) {
+                    self.stage = Stage::Canary;
+                }
+            }
+            Input::Sampled { canary, others } => {
+                if let Stage::Soaking { last, .. } = &mut self.stage {
+                    *last = Some((canary, others));
+                }
+            }
+            Input::Gateway(has_gateway) => {
+                self.has_gateway = has_gateway;
+                if let (Stage::Soaking { .. }, false) = (&self.stage, has_gateway) {
+                    self.stage = Stage::Canary;
+                }
+            }
+            Input::Abort { why } => match self.stage {
+                Stage::Canary | Stage::Soaking { .. } | Stage::Rolling => self.turn_back(why),
+                Stage::Reverting | Stage::Over(_) => {}
+            },
+            Input::Tick => {}
+        }
+    }
+
+    fn take_failure(&mut self, number: u16, side: Side, why: &str) {
+        let mode = self.mode;
+        let on_failure = self.order.policy.on_failure;
+        let Some(place) = self.place(number) else { return };
+        let counts = match side {
+            Side::New => place.fail_new(on_failure),
+            Side::Old => place.fail_old(mode),
+        };
+        if counts {
+            self.fail(number, format!("{}/{number} {why}", self.order.app));
+        }
+    }
+
+    /// What a failure of instance `number` leads to.
+    fn fail(&mut self, number: u16, why: String) {
+        match (&self.stage, self.order.policy.on_failure) {
+            (Stage::Reverting, _) | (_, OnFailure::Continue) => {
+                self.note(why);
+                // With the watch over it, the next one is the canary.
+                if self.canary() == Some(number) {
+                    self.stage = Stage::Canary;
+                }
+            }
+            (_, OnFailure::Abort | OnFailure::Rollback) => self.turn_back(why),
+        }
+    }
+
+    /// Gives instances their old revision back.
+    fn turn_back(&mut self, why: String) {
+        self.note(why);
+        self.stage = Stage::Reverting;
+        for place in &mut self.places {
+            match self.order.policy.on_failure {
+                OnFailure::Rollback => place.roll_back(),
+                OnFailure::Abort | OnFailure::Continue => place.abort(self.mode),
+            }
+        }
+    }
+
+    fn note(&mut self, why: String) {
+        match self.trouble {
+            None => self.trouble = Some(why),
+            Some(_) => self.more_failures = self.more_failures.saturating_add(1),
+        }
+    }
+
+    /// Does whatever can be done now.
+    fn turn(&mut self, now: Instant) {
+        if !self.has_gateway {
+            return;
+        }
+        self.watch(now);
+        loop {
+            while self.advance_places() {}
+            if !self.advance_stage(now) {
+                break;
+            }
+        }
+        let moving = self.places.iter().filter(|place| place.progress == Progress::Moving);
+        debug_assert!(moving.count() <= self.mode.width(), "{self:?}");
+        debug_assert!(self.deadline().is_none_or(|at| at > now), "{self:?}");
+    }
+
+    /// Judges the canary, if there is one.
+    fn watch(&mut self, now: Instant) {
+        let Stage::Soaking { number, until, last } = &self.stage else { return };
+        let (number, is_over) = (*number, *until <= now);
+        let (canary, others) = last.unwrap_or_default();
+        let verdict = match is_over {
+            true => Some(canary::judge(&canary, &others)),
+            false => canary::judge_early(&canary, &others),
+        };
+        let Some(verdict) = verdict else { return };
+        let name = format!("{}/{number}", self.order.app);
+        self.stage = Stage::Rolling;
+        match (verdict, self.order.policy.on_failure) {
+            (Verdict::Worse(how), OnFailure::Abort | OnFailure::Rollback) => {
+                self.outputs.push_back(Output::Judged(format!("{name} fares worse: {how}")));
+                self.turn_back(format!("{name} fares worse than the old runs: {how}"));
+            }
+            (Verdict::Worse(how), OnFailure::Continue) => {
+                let said = format!("{name} fares worse: {how}; the deploy goes on all the same");
+                self.outputs.push_back(Output::Judged(said));
+            }
+            (Verdict::Fine(how) | Verdict::TooFew(how), _) => {
+                self.outputs.push_back(Output::Judged(format!("{name}: {how}")));
+            }
+        }
+    }
+
+    /// Takes the first step that an instance can take; says whether there was one.
+    fn advance_places(&mut self) -> bool {
+        let moving = self.places.iter().filter(|place| place.progress == Progress::Moving);
+        let has_room = moving.count() < self.mode.width();
+        let candidate = self.candidate();
+        for index in 0..self.places.len() {
+            let may_pass = candidate.is_none_or(|candidate| index != candidate);
+            let may_begin = has_room && candidate.is_none_or(|candidate| index == candidate);
+            let place = &mut self.places[index];
+            if !place.is_under_way(may_begin) {
+                continue;
+            }
+            let next = place.next(self.mode);
+            if !may_pass && place.is_proving(next) {
+                continue;
+            }
+            let number = place.number;
+            match next {
+                Move::Wait => continue,
+                Move::Start(side) => self.outputs.push_back(Output::Start { number, side }),
+                Move::End(side) => self.outputs.push_back(Output::End { number, side }),
+                Move::Settle(side) => self.outputs.push_back(Output::Settle { number, side }),
+            }
+            place.took(next);
+            return true;
+        }
+        false
+    }
+
+    /// The instance that has to prove itself before any other is begun, while one has to.
+    fn candidate(&self) -> Option<usize> {
+        match self.stage {
+            Stage::Canary | Stage::Soaking { .. } => {
+                self.places.iter().position(|place| place.goal == Side::New)
+            }
+            Stage::Rolling | Stage::Reverting | Stage::Over(_) => None,
+        }
+    }
+
+    /// Enters the next stage if it is time; says whether it did.
+    fn advance_stage(&mut self, now: Instant) -> bool {
+        if self.places.iter().all(Place::is_at_rest) {
+            return self.finish();
+        }
+        let Stage::Canary = self.stage else { return false };
+        let Some(place) = self.candidate().map(|index| &self.places[index]) else { return false };
+        if !place.is_proving(place.next(self.mode)) {
+            return false;
+        }
+        let is_watched =
+            self.order.purpose == Purpose::Deploy && !self.order.policy.canary_for.is_zero();
+        self.stage = match is_watched {
+            true => {
+                let until = now + self.order.policy.canary_for;
+                Stage::Soaking { number: place.number, until, last: None }
+            }
+            false => Stage::Rolling,
+        };
+        !is_watched
+    }
+
+    fn finish(&mut self) -> bool {
+        if let Stage::Over(_) = self.stage {
+            return false;
+        }
+        let outcome = match self.reason() {
+            None => Outcome::Done,
+            Some(why) => Outcome::Failed(format!("{why}; {}", self.what_runs())),
+        };
+        self.stage = Stage::Over(outcome.clone());
+        self.outputs.push_back(Output::Over(outcome));
+        false
+    }
+
+    fn place(&mut self, number: u16) -> Option<&mut Place> {
+        self.places.iter_mut().find(|place| place.number == number)
+    }
 }
