@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use super::policy::Policy;
 use crate::deploy;
+pub use crate::deploy::Phase;
 
 /// One process of an instance, with all that came of it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -284,23 +285,6 @@ pub struct DeployView {
     pub message: String,
     /// How long this phase has lasted.
     pub since: Duration,
-}
-
-/// How far a deploy is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Phase {
-    /// Instances are being replaced.
-    Rolling,
-    /// The canary serves and is compared.
-    Soaking,
-    /// There is no gateway.
-    Paused,
-    /// Instances get their old revision back.
-    Reverting,
-    /// Every instance was replaced.
-    Done,
-    /// It failed.
-    Failed,
 }
 
 // `Fleet` itself: `new(rng, now)`, `handle(now, input)`, `next_output()`, `deadline()`,
