@@ -49,6 +49,7 @@ pub use format::format;
 pub use include::{FILE_BYTES_MAX, FILES_MAX, read_file};
 pub use load::{Loaded, Source, load, load_with, run_dir};
 pub use model::*;
+pub use nearest::nearest;
 pub use reference::reference;
 pub use remember::{RecallError, recall, remember};
 pub use schema::schema;

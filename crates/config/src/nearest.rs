@@ -72,10 +72,7 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 /// The candidate that is most like `word`, if one is like it at all.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase().replace('-', "_");
     // One slip in three letters is a slip; more is another word.
     let slips_max = (lower.chars().count() / 3).max(1);

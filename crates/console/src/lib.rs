@@ -18,6 +18,7 @@ mod problem;
 mod router;
 mod serve;
 pub mod when;
+pub mod words;
 
 pub use access::{Access, Peer, Token};
 pub use router::router;

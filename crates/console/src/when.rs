@@ -19,6 +19,11 @@ pub fn span(seconds: u64) -> String {
     }
 }
 
+/// Time that is left: `0.3s` below ten seconds, then like [`span`].
+pub fn left(seconds: f64) -> String {
+    if seconds < 9.95 { format!("{:.1}s", seconds.max(0.0)) } else { span(seconds.round() as u64) }
+}
+
 /// `0.8ms`, `12ms` or `1.2s`; `-` for what would be `0.0ms`: not known yet, or long forgotten.
 pub fn latency(seconds: f64) -> String {
     if seconds < 0.000_05 {
@@ -75,6 +80,10 @@ mod tests {
         for (seconds, expected) in table {
             assert_eq!(span(seconds), expected);
         }
+        assert_eq!(
+            (left(0.25), left(9.96), left(250.4)),
+            ("0.2s".into(), "10s".into(), "4m10s".into())
+        );
         assert_eq!(latency(0.0), "-");
         assert_eq!(latency(0.000_049), "-");
         assert_eq!(latency(0.0008), "0.8ms");

@@ -46,7 +46,7 @@ async fn wishes_are_passed_on_and_answered_with_a_plan() {
 async fn a_wish_that_makes_no_sense_is_refused_with_help() {
     let fake = Fake::start();
     let table = [
-        ("shp/stop", "", 404, "there is no app `shp`", "there is: shop"),
+        ("shp/stop", "", 404, "there is no app `shp`", "there is: shop, sync"),
         ("shop/stop", "{\"instance\": 7}", 404, "app `shop` has no instance 7", "it has: 0, 1"),
         (
             "shop/stop",

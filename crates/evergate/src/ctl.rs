@@ -3,20 +3,27 @@
 //! Commands ask a running node over its admin socket ([`client`]), except those about files. What
 //! they print is made by pure functions from the answers and shown at once ([`screen`]).
 
+pub(crate) mod app;
+pub(crate) mod apps;
 pub(crate) mod check;
 pub(crate) mod client;
+pub(crate) mod deploy;
 pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fmt;
+pub(crate) mod follow;
 pub(crate) mod reference;
 pub(crate) mod reload;
+pub(crate) mod restart;
 pub(crate) mod schema;
 pub(crate) mod screen;
+pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod table;
 pub(crate) mod top;
 pub(crate) mod weight;
+pub(crate) mod wish;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

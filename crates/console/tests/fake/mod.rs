@@ -10,8 +10,9 @@ use evergate_control::command::{
     Adjustment, COMMANDS_QUEUED_MAX, Command, Control, Logs, Question,
 };
 use evergate_control::snapshot::{
-    CertificateStatus, ConfigStatus, Event, Explanation, Health, InstanceStatus, ListenerStatus,
-    PlanChange, PoolStatus, RouteStatus, ServerStatus, Stats, Status,
+    AppLimitsStatus, CertificateStatus, ConfigStatus, DeployStatus, Event, Explanation, Health,
+    InstanceStatus, ListenerStatus, OutputCounts, PlanChange, PoolStatus, RouteStatus,
+    ServerStatus, Stats, Status,
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -201,15 +202,27 @@ pub(crate) fn status() -> Status {
         latency_seconds: 0.0042,
         ..ServerStatus::default()
     };
-    let instance = |number: u16, pid: Option<u32>, state: &str| InstanceStatus {
-        app: "shop".into(),
-        number,
-        state: state.into(),
-        pid,
-        port: pid.map(|_| 20000 + number),
-        generation: 1,
-        exits: u32::from(pid.is_none()),
-        last_exit: pid.is_none().then(|| "signal 9 (KILL)".into()),
+    let ready = instance(0, 2, "ready");
+    let mut old = instance(1, 1, "draining");
+    old.next_seconds = Some(22.4);
+    old.exits = 1;
+    old.failures = 1;
+    old.last_exit = Some("signal 9 (KILL)".into());
+    let mut new = InstanceStatus { generation: 3, ..old.clone() };
+    (new.state, new.next_seconds, new.revision) = ("starting".into(), None, 2);
+    (new.pid, new.port, new.address) = (Some(102), Some(20002), Some("127.0.0.1:20002".into()));
+    let fatal = InstanceStatus {
+        app: "sync".into(),
+        state: "fatal".into(),
+        reason: "10 failures within 10 min".into(),
+        since_seconds: 49.0,
+        next_seconds: Some(250.6),
+        generation: 10,
+        revision: 1,
+        exits: 10,
+        failures: 10,
+        failures_max: 10,
+        last_exit: Some("exit status 1".into()),
         ..InstanceStatus::default()
     };
     Status {
@@ -262,10 +275,53 @@ pub(crate) fn status() -> Status {
                 server("shop/1", "down", "check failed: connection refused"),
             ],
         }],
-        deploys: Vec::new(),
-        app_limits: Vec::new(),
+        deploys: vec![deploy("rolling", 1, "waits until the new run of shop/1 is ready")],
+        app_limits: vec![AppLimitsStatus {
+            app: "shop".into(),
+            kept: vec![
+                "memory 256 MiB by cgroup v1".into(),
+                "cpu unsupported: there is no cpu controller here".into(),
+            ],
+        }],
         admin: vec!["/run/evergate/admin.sock".into(), "127.0.0.1:9180".into()],
-        apps: vec![instance(0, Some(100), "ready"), instance(1, None, "backoff")],
+        apps: vec![ready, old, new, fatal],
+    }
+}
+
+/// A run of the app `shop` in its first revision.
+pub(crate) fn instance(number: u16, generation: u32, state: &str) -> InstanceStatus {
+    let port = 20000 + number;
+    InstanceStatus {
+        app: "shop".into(),
+        number,
+        state: state.into(),
+        since_seconds: 75.3,
+        pid: Some(100 + u32::from(number)),
+        port: Some(port),
+        address: Some(format!("127.0.0.1:{port}")),
+        generation,
+        revision: generation,
+        failures_max: 10,
+        resident_bytes: Some(35_900_000),
+        cpu_seconds: Some(12.54),
+        in_flight: 3,
+        output: OutputCounts { lines: 120, bytes: 8400, dropped_bytes: 0 },
+        ..InstanceStatus::default()
+    }
+}
+
+/// The third deploy of the app `shop`.
+pub(crate) fn deploy(phase: &str, done: u16, message: &str) -> DeployStatus {
+    DeployStatus {
+        app: "shop".into(),
+        number: 3,
+        revision: 2,
+        phase: phase.into(),
+        cause: "deploy".into(),
+        done,
+        of: 2,
+        message: message.into(),
+        since_seconds: 12.0,
     }
 }
 

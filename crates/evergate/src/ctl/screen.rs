@@ -77,6 +77,29 @@ pub(crate) fn redraw(view: &str) -> io::Result<()> {
     show(&format!("\x1b[H{}\x1b[J", view.replace('\n', "\x1b[K\n")))
 }
 
+/// A view below what was shown before, to be drawn over itself again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    /// Lines that it has on the screen.
+    height: usize,
+}
+
+impl Block {
+    /// Draws `view` in place of the one before. Lines are cut at the edge of the screen: one that
+    /// went on below would be counted wrong.
+    pub(crate) fn draw(&mut self, view: &str) -> io::Result<()> {
+        show(&self.frame(view))
+    }
+
+    fn frame(&mut self, view: &str) -> String {
+        let up = match std::mem::replace(&mut self.height, view.lines().count()) {
+            0 => String::new(),
+            height => format!("\x1b[{height}A"),
+        };
+        format!("\x1b[?7l{up}\r{}\x1b[J\x1b[?7h", view.replace('\n', "\x1b[K\n"))
+    }
+}
+
 /// Writes `value` as one line of JSON.
 pub(crate) fn show_json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string(value)?;
@@ -87,8 +110,9 @@ pub(crate) fn show_json(value: &impl serde::Serialize) -> io::Result<()> {
 /// How a state is painted.
 pub(crate) fn paint_of(state: &str) -> Paint {
     match state {
-        "up" | "ready" | "healthy" | "info" => Paint::Good,
-        "down" | "backoff" | "error" => Paint::Bad,
+        "up" | "ready" | "healthy" | "info" | "done" => Paint::Good,
+        "down" | "backoff" | "fatal" | "stuck" | "unhealthy" | "error" | "failed" => Paint::Bad,
+        "stopped" => Paint::Dim,
         _ => Paint::Warn,
     }
 }
@@ -96,6 +120,14 @@ pub(crate) fn paint_of(state: &str) -> Paint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_is_drawn_over_itself_whatever_its_height() {
+        let mut block = Block::default();
+        assert_eq!(block.frame("a\nb\n"), "\x1b[?7l\ra\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
+        assert_eq!(block.frame("c\n"), "\x1b[?7l\x1b[2A\rc\x1b[K\n\x1b[J\x1b[?7h");
+        assert_eq!(block.frame(""), "\x1b[?7l\x1b[1A\r\x1b[J\x1b[?7h");
+    }
 
     #[test]
     fn nothing_a_node_says_reaches_the_terminal_as_a_command() {

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use evergate_console::when;
-use evergate_control::snapshot::{self, CertificateStatus, Health, InstanceStatus, PoolStatus};
+use evergate_control::snapshot::{self, CertificateStatus, Health, PoolStatus};
 
 use super::Node;
+use super::apps;
 use super::screen::{Paint, Palette, paint_of, show, show_json};
 use super::table::{Table, plain};
 
@@ -75,7 +76,7 @@ fn render(status: &snapshot::Status, palette: Palette) -> String {
         .chain([
             routes.render(palette),
             certificates(&status.certificates).render(palette),
-            apps(&status.apps).render(palette),
+            apps::render(status, palette),
         ]);
     for table in tables.filter(|table| !table.is_empty()) {
         text.push('\n');
@@ -181,23 +182,6 @@ fn certificates(certificates: &[CertificateStatus]) -> Table {
             ends,
             plain(one.renew_at.map(time).unwrap_or_default()),
             (Paint::Warn, one.failure.clone().unwrap_or_default()),
-        ]);
-    }
-    table
-}
-
-fn apps(apps: &[InstanceStatus]) -> Table {
-    let heads = ["app", "state", ">pid", ">port", ">starts", ">exits", "last exit"];
-    let mut table = Table::new("", &heads);
-    for instance in apps {
-        table.row([
-            plain(format!("{}/{}", instance.app, instance.number)),
-            (paint_of(&instance.state), instance.state.clone()),
-            plain(instance.pid.map(|pid| pid.to_string()).unwrap_or_default()),
-            plain(instance.port.map(|port| port.to_string()).unwrap_or_default()),
-            plain(instance.generation),
-            plain(instance.exits),
-            plain(instance.last_exit.as_deref().unwrap_or_default()),
         ]);
     }
     table

@@ -1,7 +1,8 @@
 //! Answers to the admin API.
 
+use evergate_console::words;
 use evergate_control::command::Command;
-use evergate_control::snapshot::{ConfigStatus, Health, PoolStatus, Stats, Status};
+use evergate_control::snapshot::{ConfigStatus, Health, InstanceStatus, PoolStatus, Stats, Status};
 use evergate_gateway::ending_soon;
 use evergate_sys::{clock, process};
 
@@ -42,7 +43,8 @@ impl ControlPlane {
     async fn status(&self) -> Status {
         let pools = self.gateway.pools();
         let now = clock::unix_seconds();
-        let (health, reasons) = self.judge(&pools);
+        let apps = self.instances();
+        let (health, reasons) = self.judge(&pools, &apps);
         Status {
             node: self.gateway.config().node.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -63,7 +65,7 @@ impl ControlPlane {
             listeners: self.gateway.listeners(),
             routes: self.gateway.routes().await,
             pools,
-            apps: self.instances(),
+            apps,
             deploys: self.deploys(),
             app_limits: self.observed.limits.iter().map(instances::limits).collect(),
             admin: self.admin.addresses(),
@@ -96,13 +98,18 @@ impl ControlPlane {
     }
 
     /// The worst of the parts, and why.
-    fn judge(&self, pools: &[PoolStatus]) -> (Health, Vec<String>) {
+    fn judge(&self, pools: &[PoolStatus], apps: &[InstanceStatus]) -> (Health, Vec<String>) {
         let mut health = Health::Healthy;
         let mut reasons = Vec::new();
         for pool in pools.iter().filter(|pool| pool.health != Health::Healthy) {
             health = health.max(pool.health);
             let up = pool.servers.iter().filter(|server| server.state == "up").count();
             reasons.push(format!("pool.{}: {up} of {} servers up", pool.name, pool.servers.len()));
+        }
+        let troubles = words::troubles(apps);
+        if !troubles.is_empty() {
+            health = health.max(Health::Degraded);
+            reasons.extend(troubles);
         }
         let ending = ending_soon(clock::unix_seconds(), &self.certificates());
         if !ending.is_empty() {

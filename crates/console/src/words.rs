@@ -1,0 +1,164 @@
+//! What is told of apps, in words: the same on the page and on the command line.
+
+use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus};
+
+use crate::when;
+
+/// Why an instance is in its state, and what happens next by itself.
+pub fn why(instance: &InstanceStatus) -> String {
+    let next = instance.next_seconds.map(|left| {
+        let left = when::left(left);
+        match instance.state.as_str() {
+            "draining" => format!("cut in {left}"),
+            "fatal" => format!("tried again in {left}"),
+            _ => format!("started again in {left}"),
+        }
+    });
+    let parts = [(!instance.reason.is_empty()).then(|| instance.reason.clone()), next];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Bytes of memory: `512 B`, `3.4 MiB`, `120 MiB`, `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut number, mut unit) = (bytes as f64 / 1024.0, 0);
+    while number >= 1023.5 && unit + 1 < UNITS.len() {
+        number /= 1024.0;
+        unit += 1;
+    }
+    let places = usize::from(number < 9.95);
+    format!("{number:.places$} {}", UNITS[unit])
+}
+
+/// Failures that count, of how many there may be: `3 of 10`; nothing without any.
+pub fn failures(instance: &InstanceStatus) -> String {
+    match instance.failures {
+        0 => String::new(),
+        failures => format!("{failures} of {}", instance.failures_max),
+    }
+}
+
+/// How far a deploy is: `rolling, 1 of 4 instances replaced`.
+pub fn progress(deploy: &DeployStatus) -> String {
+    let DeployStatus { phase, done, of, .. } = deploy;
+    let noun = if *of == 1 { "instance" } else { "instances" };
+    format!("{phase}, {done} of {of} {noun} replaced")
+}
+
+/// Whether the deploy is still under way.
+pub fn is_under_way(deploy: &DeployStatus) -> bool {
+    !matches!(deploy.phase.as_str(), "done" | "failed")
+}
+
+/// Limits that nothing enforces here, a line each, with the app that they are of.
+pub fn unsupported(limits: &[AppLimitsStatus]) -> impl Iterator<Item = (&str, &str)> {
+    let lines = limits
+        .iter()
+        .flat_map(|one| one.kept.iter().map(move |line| (one.app.as_str(), line.as_str())));
+    lines.filter(|(_, line)| line.contains(" unsupported"))
+}
+
+/// What is wrong with the apps of a node, a line each, for the reasons of its health.
+///
+/// An instance that waits, starts or is being replaced is none of it; neither is a deploy that
+/// failed, for it left the old runs where they were.
+pub fn troubles(instances: &[InstanceStatus]) -> Vec<String> {
+    let mut lines: Vec<String> = instances.iter().filter_map(trouble).collect();
+    let mut apps: Vec<&str> = instances.iter().map(|one| one.app.as_str()).collect();
+    apps.dedup();
+    for app in apps {
+        let of_app = || instances.iter().filter(|one| one.app == app);
+        let is_wanted = of_app().any(|one| one.state != "stopped");
+        if is_wanted && !of_app().any(|one| one.state == "ready") {
+            lines.push(format!("app.{app}: no instance is ready"));
+        }
+    }
+    lines
+}
+
+fn trouble(instance: &InstanceStatus) -> Option<String> {
+    let name = format!("app.{}/{}", instance.app, instance.number);
+    let sentence = match instance.state.as_str() {
+        "fatal" => "is fatal",
+        "stuck" => "was killed and does not end",
+        "backoff" => "is down",
+        "unhealthy" => "hangs",
+        _ => return None,
+    };
+    let cause = if instance.reason.is_empty() { instance.last_exit.as_deref() } else { None };
+    let words = [cause.map(str::to_owned), Some(why(instance))];
+    let words: Vec<String> = words.into_iter().flatten().filter(|one| !one.is_empty()).collect();
+    match words.is_empty() {
+        true => Some(format!("{name} {sentence}")),
+        false => Some(format!("{name} {sentence}: {}", words.join("; "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(number: u16, state: &str) -> InstanceStatus {
+        InstanceStatus { app: "shop".into(), number, state: state.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn sizes_keep_two_or_three_digits() {
+        let table = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (3_500_000, "3.3 MiB"),
+            (10_485_760, "10 MiB"),
+            (1_073_741_823, "1.0 GiB"),
+            (u64::MAX, "16777216 TiB"),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(size(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn an_instance_that_is_down_is_a_trouble_with_its_cause_and_what_comes_next() {
+        let mut fatal = instance(1, "fatal");
+        fatal.last_exit = Some("exit status 1".into());
+        fatal.next_seconds = Some(250.2);
+        let lines = troubles(&[instance(0, "ready"), fatal.clone()]);
+        assert_eq!(lines, ["app.shop/1 is fatal: exit status 1; tried again in 4m10s"]);
+        fatal.reason = "10 failures within 10 min".into();
+        fatal.next_seconds = None;
+        let lines = troubles(&[instance(0, "ready"), fatal]);
+        assert_eq!(lines, ["app.shop/1 is fatal: 10 failures within 10 min"]);
+        for (state, expected) in [
+            ("stuck", Some("app.shop/1 was killed and does not end")),
+            ("backoff", Some("app.shop/1 is down")),
+            ("unhealthy", Some("app.shop/1 hangs")),
+            ("waiting", None),
+            ("starting", None),
+            ("draining", None),
+            ("stopping", None),
+            ("stopped", None),
+        ] {
+            let lines = troubles(&[instance(0, "ready"), instance(1, state)]);
+            assert_eq!(lines.first().map(String::as_str), expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn an_app_that_should_serve_and_does_not_is_a_trouble() {
+        let lines = troubles(&[instance(0, "starting"), instance(1, "stopped")]);
+        assert_eq!(lines, ["app.shop: no instance is ready"]);
+        assert!(troubles(&[instance(0, "stopped"), instance(1, "stopped")]).is_empty());
+        assert!(troubles(&[]).is_empty());
+    }
+
+    #[test]
+    fn limits_that_nothing_enforces_are_picked_out() {
+        let kept = vec!["memory 256 MiB by cgroup v1".into(), "cpu unsupported: no".into()];
+        let limits = [AppLimitsStatus { app: "shop".into(), kept }];
+        assert_eq!(unsupported(&limits).collect::<Vec<_>>(), [("shop", "cpu unsupported: no")]);
+    }
+}
