@@ -4,8 +4,10 @@ use core::ops::{Add, Sub};
 use core::time::Duration;
 
 mod calendar;
+mod spoken;
 
 pub use calendar::Calendar;
+pub use spoken::Spoken;
 
 /// A point on a monotonic clock, counted in nanoseconds from an epoch the caller chose.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

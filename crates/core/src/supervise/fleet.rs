@@ -3,289 +3,375 @@
 //! An *instance* is a place, `APP/N`, that outlives processes. A *run* is one process of it with
 //! all that came of that process, known by its generation. A *revision* is what is run, a number
 //! that the shell gives; an app moves from one revision to the next by a deploy.
+//!
+//! ```text
+//! Waiting ──> a run: Starting ──> Ready <──> Unhealthy ──> Draining ──> Stopping ──> gone, or Stuck
+//!    ^                   └──────────┴──────────┴── exits ──┐
+//!    ├── Backoff <── may be started again ─────────────────┤
+//!    ├── Fatal <──── failed too often, or for good ────────┤
+//!    └── Stopped <── nothing is to follow, or was stopped ─┘
+//! ```
 
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::time::Duration;
 
-use super::policy::Policy;
-use crate::deploy;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+mod crew;
+mod failures;
+mod input;
+mod instance;
+mod life;
+mod order;
+mod output;
+mod spawns;
+mod view;
+
 pub use crate::deploy::Phase;
+pub use input::{App, Exit, Input, Probe, Revision, Run, SpawnFault, Verb, Wish};
+pub use output::{Event, Output, Severity};
+pub use view::{DeployView, State, View};
 
-/// One process of an instance, with all that came of it.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Run {
-    /// Name of the app.
-    pub app: String,
-    /// Number of the instance, from 0.
-    pub number: u16,
-    /// Counts the starts of this instance, from 1.
-    pub generation: u32,
+use crew::{Crew, Desk};
+use instance::{Context, Instance, Wanted};
+use order::Order;
+use spawns::Spawns;
+
+/// Decides everything about apps.
+///
+/// After every [`Fleet::handle`] and [`Fleet::wish`], drain [`Fleet::next_output`] to `None`, and
+/// call [`Fleet::handle`] with [`Input::Tick`] when [`Fleet::deadline`] passes.
+#[derive(Debug)]
+pub struct Fleet {
+    crews: BTreeMap<String, Crew>,
+    spawns: Spawns,
+    has_gateway: bool,
+    is_ending: bool,
+    /// Starts wait for the limit, and that was told.
+    is_limited: bool,
+    deadline: Option<Instant>,
+    rng: Rng,
+    outputs: VecDeque<Output>,
 }
 
-/// What is run: a number that the shell gives and understands. A later one is a larger one.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Revision(pub u32);
+impl Fleet {
+    /// No app, and no gateway yet.
+    pub fn new(rng: Rng) -> Self {
+        Self {
+            crews: BTreeMap::new(),
+            spawns: Spawns::default(),
+            has_gateway: false,
+            is_ending: false,
+            is_limited: false,
+            deadline: None,
+            rng,
+            outputs: VecDeque::new(),
+        }
+    }
 
-/// One app that should run.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct App {
-    /// Its name.
-    pub name: String,
-    /// What it goes by.
-    pub policy: Policy,
-    /// What it runs. Another one than before is rolled out.
-    pub revision: Revision,
+    /// Takes in what happened. What concerns a run that is gone is late and changes nothing.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Desired(apps) => self.desire(now, apps),
+            Input::SpawnFailed { run, fault, why } => self.with(now, &run, |instance, ctx| {
+                instance.spawn_failed(ctx, run.generation, fault, why);
+            }),
+            Input::Exited { run, exit, how, has_rest } => self.with(now, &run, |instance, ctx| {
+                instance.exited(ctx, run.generation, exit, how, has_rest);
+            }),
+            Input::Emptied(run) => self.feed(now, &run, life::Input::Emptied),
+            Input::Noticed { run, is_ready } => {
+                self.feed(now, &run, life::Input::Noticed { is_ready });
+            }
+            Input::Probed { run, probe, failure } => {
+                let failure = failure.as_deref();
+                self.feed(now, &run, life::Input::Probed { probe, failure });
+            }
+            Input::Idle(run) => self.feed(now, &run, life::Input::Idle),
+            Input::Measured { run, rss } => self.feed(now, &run, life::Input::Measured { rss }),
+            Input::Sampled { .. } => {}
+            Input::Gateway(has_gateway) => self.has_gateway = has_gateway,
+            Input::End => self.is_ending = true,
+            Input::Hurry => self.hurry(now),
+            Input::Tick => {}
+        }
+        self.settle(now);
+    }
+
+    /// Does what the operator wants, and says step by step what that is; or why nothing is done.
+    pub fn wish(&mut self, now: Instant, wish: &Wish) -> Result<Vec<String>, String> {
+        let steps = self.plan(wish)?;
+        let numbers = self.concerned(wish)?;
+        let (crew, mut desk) = self.crew(now, &wish.app).expect("the plan found it");
+        for number in numbers {
+            crew.with(&mut desk, number, |instance, ctx| match wish.verb {
+                Verb::Start => instance.start_again(ctx),
+                Verb::Stop => instance.stop(ctx, Wanted::Stopped),
+                Verb::Roll(revision) => {
+                    instance.revision = revision;
+                    instance.replace(ctx);
+                }
+                Verb::Abort => {}
+            });
+        }
+        self.settle(now);
+        Ok(steps)
+    }
+
+    /// Says step by step what a wish would do, or why it would do nothing.
+    pub fn plan(&self, wish: &Wish) -> Result<Vec<String>, String> {
+        let app = &wish.app;
+        let verb = match wish.verb {
+            Verb::Start => "start",
+            Verb::Stop => "drain and stop",
+            Verb::Roll(_) => "replace",
+            Verb::Abort => return Err(format!("no deploy of app {app} is under way")),
+        };
+        let numbers = self.concerned(wish)?;
+        if numbers.is_empty() {
+            return Err(match wish.verb {
+                Verb::Start => format!("what is to run of app {app} runs already"),
+                Verb::Stop => format!("app {app} is stopped already"),
+                Verb::Roll(_) | Verb::Abort => format!("nothing of app {app} runs"),
+            });
+        }
+        Ok(numbers.iter().map(|number| format!("{verb} {app}/{number}")).collect())
+    }
+
+    /// The next thing to do.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Fleet::handle`] with [`Input::Tick`], if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Every run, and every instance that has none, sorted by app, number and generation. An
+    /// instance is there more than once while its runs overlap, each generation once.
+    pub fn views(&self, now: Instant) -> Vec<View> {
+        let crews = self.crews.iter();
+        let instances = crews.flat_map(|(name, crew)| {
+            crew.instances().iter().map(move |(&number, instance)| (name, crew, number, instance))
+        });
+        instances
+            .flat_map(|(name, crew, number, instance)| {
+                instance.views((name, number, crew.policy()), now)
+            })
+            .collect()
+    }
+
+    /// For each app the deploy that is under way, or else the last one.
+    pub fn deploys(&self, _now: Instant) -> Vec<DeployView> {
+        Vec::new()
+    }
+
+    /// The revisions that runs of an app are of or may yet be of, each once, in order.
+    pub fn revisions_in_use(&self, app: &str) -> Vec<Revision> {
+        let instances = self.crews.get(app).into_iter().flat_map(|crew| crew.instances().values());
+        let mut revisions: Vec<Revision> = instances.flat_map(Instance::revisions).collect();
+        revisions.sort_unstable();
+        revisions.dedup();
+        revisions
+    }
+
+    /// Whether all has ended, after [`Input::End`]; what cannot be killed is not waited for.
+    pub fn is_empty(&self) -> bool {
+        self.is_ending && self.crews.values().all(Crew::is_over)
+    }
+
+    fn desire(&mut self, now: Instant, apps: Vec<App>) {
+        if self.is_ending {
+            return;
+        }
+        for (name, crew) in &mut self.crews {
+            if !apps.iter().any(|app| app.name == *name) {
+                crew.let_go();
+            }
+        }
+        for app in apps {
+            if let Some((crew, mut desk)) = self.crew(now, &app.name) {
+                crew.desire(&mut desk, app);
+            } else {
+                self.crews.insert(app.name.clone(), Crew::new(now, app));
+            }
+        }
+    }
+
+    fn hurry(&mut self, now: Instant) {
+        let is_ending = self.is_ending;
+        self.each(now, |crew, desk| {
+            if is_ending || crew.is_going() {
+                crew.end(desk);
+            }
+            crew.each(desk, Instance::hurry);
+        });
+    }
+
+    /// Does what is due or has become possible.
+    fn settle(&mut self, now: Instant) {
+        self.each(now, |crew, desk| crew.each(desk, Instance::tick));
+        self.end_in_turn(now);
+        if !self.is_ending {
+            self.each(now, |crew, desk| crew.mend(desk));
+        }
+        let start_at = self.start_in_turn(now);
+        for crew in self.crews.values_mut() {
+            crew.forget();
+        }
+        self.crews.retain(|_, crew| !(crew.is_going() && crew.instances().is_empty()));
+        let crews = self.crews.values();
+        let deadlines = crews.filter_map(|crew| crew.deadline(now, self.has_gateway));
+        self.deadline = deadlines.chain(start_at).min();
+    }
+
+    /// Ends the apps that are to end and wait for none that comes after them.
+    fn end_in_turn(&mut self, now: Instant) {
+        let is_ending = self.is_ending;
+        let is_leaving = |crew: &Crew| (is_ending || crew.is_going()) && !crew.is_over();
+        if !self.crews.values().any(is_leaving) {
+            return;
+        }
+        let order = self.order();
+        let has_turn =
+            |name: &str| order.behind(name).iter().all(|other| !is_leaving(&self.crews[*other]));
+        let leaving = self.crews.iter().filter(|(_, crew)| is_ending || crew.is_going());
+        let in_turn = leaving.filter(|(name, _)| has_turn(name)).map(|(name, _)| name.clone());
+        for name in in_turn.collect::<Vec<_>>() {
+            let (crew, mut desk) = self.crew(now, &name).expect("it was just found");
+            crew.end(&mut desk);
+        }
+    }
+
+    /// Starts what waits, the longest waiting first, as far as order and limit allow; says when the
+    /// limit allows more.
+    fn start_in_turn(&mut self, now: Instant) -> Option<Instant> {
+        let mut waiting = self.waiting(now);
+        waiting.sort_unstable();
+        let mut waiting = waiting.into_iter().peekable();
+        while let Some((_, name, number)) = waiting.peek() {
+            if let Err(at) = self.spawns.take(now) {
+                self.tell_limited(waiting.collect());
+                return Some(at);
+            }
+            let (crew, mut desk) = self.crew(now, name).expect("it was just found");
+            crew.with(&mut desk, *number, Instance::spawn);
+            waiting.next();
+        }
+        self.is_limited = false;
+        None
+    }
+
+    /// Instances that only the limit keeps from starting, with the time since when they wait.
+    /// Those that wait for another app are told so.
+    fn waiting(&mut self, now: Instant) -> Vec<(Instant, String, u16)> {
+        if self.is_ending {
+            return Vec::new();
+        }
+        let waits = |crew: &Crew| {
+            !crew.is_going() && crew.instances().values().any(|i| i.waits_since().is_some())
+        };
+        let order = self.order();
+        let stands_in_way = |name: &&str| {
+            let crew = &self.crews[*name];
+            !crew.is_going() && !crew.has_come_up()
+        };
+        let crews = self.crews.iter().filter(|(_, crew)| waits(crew));
+        let crews: Vec<(String, Option<String>)> = crews
+            .map(|(name, _)| {
+                let before = order.before(name).into_iter().find(stands_in_way);
+                (name.clone(), before.map(ToOwned::to_owned))
+            })
+            .collect();
+        let mut waiting = Vec::new();
+        for (name, before) in crews {
+            let (crew, mut desk) = self.crew(now, &name).expect("it was just found");
+            crew.each(&mut desk, |instance, ctx| match (instance.waits_since(), &before) {
+                (Some(_), Some(before)) => instance.explain(format!("waits for app {before}")),
+                (Some(since), None) => waiting.push((since, name.clone(), ctx.number)),
+                (None, _) => {}
+            });
+        }
+        waiting
+    }
+
+    fn tell_limited(&mut self, waiting: Vec<(Instant, String, u16)>) {
+        let count = waiting.len();
+        let limit = format!("{} a second over all apps", spawns::PER_SECOND);
+        if let Some((_, app, _)) = waiting.first()
+            && !self.is_limited
+        {
+            self.is_limited = true;
+            self.outputs.push_back(Output::Tell(Event {
+                severity: Severity::Warn,
+                kind: "spawn_limit",
+                app: app.clone(),
+                number: None,
+                reason: format!("{count} starts wait, for there are at most {limit}"),
+            }));
+        }
+        for (_, name, number) in waiting {
+            if let Some(instance) = self.crews.get_mut(&name).and_then(|c| c.instance_mut(number)) {
+                instance.explain(format!("waits for the limit on starts: {limit}"));
+            }
+        }
+    }
+
+    /// The numbers of the instances to which a wish changes something.
+    fn concerned(&self, wish: &Wish) -> Result<Vec<u16>, String> {
+        let app = &wish.app;
+        let crew = self.crews.get(app).filter(|crew| !crew.is_going() && !self.is_ending);
+        let crew = crew.ok_or_else(|| format!("there is no app {app}"))?;
+        let is_meant = |number: &u16| wish.number.is_none_or(|only| only == *number);
+        if let Some(number) = wish.number
+            && crew.instances().get(&number).is_none_or(|i| i.wanted() == Wanted::Gone)
+        {
+            return Err(format!("app {app} has no instance {number}"));
+        }
+        let changes = |instance: &Instance| match wish.verb {
+            Verb::Start => instance.may_be_started(),
+            Verb::Stop => instance.wanted() == Wanted::Run,
+            Verb::Roll(_) => instance.filling().is_some(),
+            Verb::Abort => false,
+        };
+        let meant = crew.instances().iter().filter(|(number, _)| is_meant(number));
+        Ok(meant.filter(|(_, i)| changes(i)).map(|(&number, _)| number).collect())
+    }
+
+    fn order(&self) -> Order<'_> {
+        let crews = self.crews.iter();
+        Order::new(crews.map(|(name, crew)| (name.as_str(), crew.policy().after.as_slice())))
+    }
+
+    fn feed(&mut self, now: Instant, run: &Run, input: life::Input) {
+        self.with(now, run, |instance, ctx| instance.handle(ctx, run.generation, input));
+    }
+
+    fn with(&mut self, now: Instant, run: &Run, act: impl FnOnce(&mut Instance, &mut Context)) {
+        if let Some((crew, mut desk)) = self.crew(now, &run.app) {
+            crew.with(&mut desk, run.number, act);
+        }
+    }
+
+    fn each(&mut self, now: Instant, mut act: impl FnMut(&mut Crew, &mut Desk)) {
+        let Self { crews, has_gateway, rng, outputs, .. } = self;
+        let mut desk = Desk { now, has_gateway: *has_gateway, rng, outputs };
+        for crew in crews.values_mut() {
+            act(crew, &mut desk);
+        }
+    }
+
+    fn crew(&mut self, now: Instant, app: &str) -> Option<(&mut Crew, Desk<'_>)> {
+        let Self { crews, has_gateway, rng, outputs, .. } = self;
+        let crew = crews.get_mut(app)?;
+        Some((crew, Desk { now, has_gateway: *has_gateway, rng, outputs }))
+    }
 }
 
-/// What happened, or is wanted.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Input {
-    /// Every app that should run; others are drained and ended.
-    Desired(Vec<App>),
-    /// What the operator wants.
-    Wish(Wish),
-    /// [`Output::Spawn`] did not come off.
-    SpawnFailed {
-        /// Which.
-        run: Run,
-        /// Whether another try may come off.
-        fault: SpawnFault,
-        /// For people.
-        why: String,
-    },
-    /// The process of a run exited.
-    Exited {
-        /// Which.
-        run: Run,
-        /// How.
-        exit: Exit,
-        /// For people: "exit status 1".
-        how: String,
-        /// Whether other processes of it are still there.
-        has_rest: bool,
-    },
-    /// The last process of a run that had exited or was to end is gone.
-    Emptied(Run),
-    /// The run says that it is ready, or again not (`STOPPING=1`).
-    Noticed {
-        /// Which.
-        run: Run,
-        /// Whether it is ready.
-        is_ready: bool,
-    },
-    /// A probe of a starting run (is it ready?) or of a ready one (does it hang?) ended.
-    Probed {
-        /// Which.
-        run: Run,
-        /// What it was about.
-        probe: Probe,
-        /// Why it failed; nothing if it passed.
-        failure: Option<String>,
-    },
-    /// A draining run has no request in flight.
-    Idle(Run),
-    /// Resident bytes of a run.
-    Measured {
-        /// Which.
-        run: Run,
-        /// Bytes.
-        rss: u64,
-    },
-    /// How the new runs of a deploy fare beside the old ones.
-    Sampled {
-        /// Name of the app.
-        app: String,
-        /// The new ones.
-        canary: deploy::Sample,
-        /// The old ones.
-        others: deploy::Sample,
-    },
-    /// There is a gateway, or none: then nothing is in flight, and nobody probes or samples.
-    Gateway(bool),
-    /// Everything is to end, apps before those that they come after.
-    End,
-    /// If something is to end, then now.
-    Hurry,
-    /// The deadline passed.
-    Tick,
-}
-
-/// What a probe is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Probe {
-    /// Whether a starting run is ready.
-    Ready,
-    /// Whether a ready run hangs.
-    Alive,
-}
-
-/// What the operator wants of an app, or of one instance.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Wish {
-    /// Name of the app.
-    pub app: String,
-    /// Number of the instance; all of them if none.
-    pub number: Option<u16>,
-    /// What.
-    pub verb: Verb,
-}
-
-/// What the operator wants.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verb {
-    /// Run it, whatever stopped it, with a budget that is whole again.
-    Start,
-    /// Drain it, end it, and leave it so.
-    Stop,
-    /// Replace its runs in turn, with this revision: the one it has, or for a deploy a new one.
-    Roll(Revision),
-    /// Give up the deploy that is under way.
-    Abort,
-}
-
-/// Why there is no process.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SpawnFault {
-    /// Another try may come off: no memory, no port.
-    Passing,
-    /// It will not: no such program, no such user.
-    Lasting,
-}
-
-/// How a process ended, as far as it matters here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exit {
-    /// By itself, with this status. 78 (EX_CONFIG) and 125 say that another start ends alike.
-    Status(i32),
-    /// By a signal.
-    Signal(i32),
-    /// It used more memory than its own limit: a failure like any other.
-    OutOfMemory,
-    /// The machine ran out of memory, or somebody else had the port that we chose: not its fault,
-    /// and not counted.
-    Blameless,
-}
-
-/// What to do, in this order.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Output {
-    /// Start a process. If that fails, say [`Input::SpawnFailed`] at once.
-    Spawn {
-        /// The new run.
-        run: Run,
-        /// Of what.
-        revision: Revision,
-    },
-    /// Ask its process to end, by the signal of the app.
-    Ask(Run),
-    /// Ask every process of it to end.
-    AskTree(Run),
-    /// Kill every process of it. [`Input::Exited`] and [`Input::Emptied`] follow.
-    Kill(Run),
-    /// Tell people.
-    Tell(Event),
-}
-
-/// Something worth telling.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Event {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Such as `app_exited`, `app_fatal` or `deploy_failed`.
-    pub kind: &'static str,
-    /// Name of the app.
-    pub app: String,
-    /// Number of the instance, if it is about one.
-    pub number: Option<u16>,
-    /// Why, for people.
-    pub reason: String,
-}
-
-/// How bad something is.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-#[allow(missing_docs, reason = "each variant is the level of the same name")]
-pub enum Severity {
-    Info,
-    Warn,
-    Error,
-}
-
-/// What an instance does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum State {
-    /// It should run and waits: for an app it comes after, or for the limit on starts.
-    Waiting,
-    /// Its process runs and is not ready yet.
-    Starting,
-    /// It may have requests.
-    Ready,
-    /// It was ready and hangs.
-    Unhealthy,
-    /// It finishes requests and gets no new ones.
-    Draining {
-        /// For so long from now at most.
-        left: Duration,
-    },
-    /// It is being ended, or what its process left behind is.
-    Stopping,
-    /// It was killed and is still there.
-    Stuck,
-    /// It ended and will be started again.
-    Backoff {
-        /// In so long from now.
-        left: Duration,
-    },
-    /// It failed too often, or for good.
-    Fatal {
-        /// Tried again in so long from now; not at all if none.
-        left: Option<Duration>,
-    },
-    /// It ended, and nothing follows.
-    Stopped,
-}
-
-/// One run as it is shown, or an instance that has none.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct View {
-    /// Which; the generation of the last run if there is none, 0 before the first.
-    pub run: Run,
-    /// What it does.
-    pub state: State,
-    /// How long it has done that.
-    pub since: Duration,
-    /// Of what it is a run.
-    pub revision: Revision,
-    /// Unplanned exits of the instance so far, failed starts included.
-    pub exits: u32,
-    /// Failures that count at the moment.
-    pub failures: u16,
-    /// How the last exit came about.
-    pub last_exit: Option<String>,
-    /// Why it is in this state, if there is more to say.
-    pub reason: Option<String>,
-}
-
-/// A deploy as it is shown.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DeployView {
-    /// Name of the app.
-    pub app: String,
-    /// Counts the deploys of the app, from 1.
-    pub number: u32,
-    /// What is rolled out.
-    pub revision: Revision,
-    /// How far it is.
-    pub phase: Phase,
-    /// Instances done.
-    pub done: u16,
-    /// Instances in all.
-    pub of: u16,
-    /// What it does or did, or why it failed.
-    pub message: String,
-    /// How long this phase has lasted.
-    pub since: Duration,
-}
-
-// `Fleet` itself: `new(rng, now)`, `handle(now, input)`, `next_output()`, `deadline()`,
-// `views(now)`, `deploys(now)`, `plan(wish)` and `is_empty()`.
+#[cfg(test)]
+mod tests;
