@@ -28,5 +28,6 @@ pub mod renewal;
 pub mod retry;
 pub mod rng;
 pub mod route;
+pub mod sd_notify;
 pub mod supervise;
 pub mod time;

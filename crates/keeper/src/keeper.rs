@@ -257,7 +257,13 @@ impl Keeper {
                 Signal::Child => self.handle_exits(now)?,
                 Signal::Hangup => self.send(now, &ToWorker::Reload, vec![]),
                 Signal::Interrupt | Signal::Terminate => self.stop(now),
-                Signal::Quit | Signal::Kill | Signal::User1 | Signal::User2 => {
+                Signal::Quit
+                | Signal::Kill
+                | Signal::User1
+                | Signal::User2
+                | Signal::Continue
+                | Signal::Stop
+                | Signal::Window => {
                     unreachable!("not among those that were blocked")
                 }
             }

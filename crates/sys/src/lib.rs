@@ -16,6 +16,8 @@ pub mod inherited;
 pub mod listen;
 pub mod listening;
 pub mod memfd;
+pub mod notify_socket;
+pub mod pipe;
 pub mod privilege;
 pub mod process;
 pub mod random;

@@ -1,9 +1,14 @@
-//! What a process uses, read from `/proc`.
+//! What processes are and use, read from `/proc`.
 
+use std::io::Read;
 use std::time::Duration;
 use std::{fs, io};
 
 use crate::privilege::User;
+use crate::signal::{self, Signal};
+
+/// How much of an environment is searched by [`variable`], in bytes.
+pub const ENVIRONMENT_BYTES_MAX: u64 = 256 * 1024;
 
 /// What a process uses now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,6 +42,86 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
     Ok(usage)
 }
 
+/// A process, named for good: the number alone may be another's later.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Known {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in clock ticks after boot.
+    pub started_ticks: u64,
+}
+
+impl Known {
+    /// The process that has the number `pid` now; `NotFound` if there is none.
+    pub fn now(pid: u32) -> io::Result<Self> {
+        kin(pid).map(|kin| kin.known)
+    }
+
+    /// Whether it is still there, be it as a zombie.
+    pub fn is_there(&self) -> bool {
+        Self::now(self.pid).is_ok_and(|found| found == *self)
+    }
+
+    /// Sends it `signal`; whether it was still there.
+    pub fn signal(&self, signal: Signal) -> io::Result<bool> {
+        signal::send_if(self.pid, signal, || self.is_there())
+    }
+}
+
+/// Where a process comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Kin {
+    /// Which it is.
+    pub known: Known,
+    /// Number of its parent, or of who adopted it; 0 if that is out of sight.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// Its session.
+    pub session: u32,
+    /// Whether every thread of it ended and it only waits to be reaped.
+    pub is_zombie: bool,
+}
+
+/// Where the process `pid` comes from; `NotFound` if there is none.
+pub fn kin(pid: u32) -> io::Result<Kin> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    parse_kin(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Every process that is in sight, at most `count_max`, in any order. Takes some 10 µs for each.
+pub fn all(count_max: usize) -> io::Result<Vec<Kin>> {
+    let names =
+        fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    // Those that end meanwhile are left out.
+    let kin = names.filter_map(|name| kin(name.parse().ok()?).ok());
+    Ok(kin.take(count_max).collect())
+}
+
+/// What the variable `name` was when the process `pid` was started, if it was in the first
+/// [`ENVIRONMENT_BYTES_MAX`]. A process may write over it, and another user's may be hidden.
+pub fn variable(pid: u32, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut environment = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/environ"))?;
+    file.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut environment)?;
+    let values = environment.split(|&byte| byte == 0).filter_map(|pair| {
+        pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec)
+    });
+    Ok(values.into_iter().next())
+}
+
+/// Memory of a process that is its own and in use (anonymous and resident), in bytes.
+pub fn own_bytes(pid: u32) -> io::Result<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages: Vec<u64> = statm.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
+    match pages[..] {
+        [_, resident, shared, ..] => {
+            Ok(resident.saturating_sub(shared) * rustix::param::page_size() as u64)
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
 /// Who the process `pid` is, by its effective ids.
 pub fn user(pid: u32) -> io::Result<User> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -56,10 +141,7 @@ fn parse_user(status: &str) -> Option<User> {
 
 /// Reads proc_pid_stat(5); descriptors are not in it.
 fn parse(stat: &str) -> Option<Usage> {
-    // The name in parentheses may hold anything, more parentheses too.
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
-    // proc_pid_stat(5) counts from 1, and two fields came before.
+    let (_, fields) = fields(stat)?;
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     let ticks = number(14)? + number(15)?;
     let per_second = rustix::param::clock_ticks_per_second();
@@ -70,6 +152,29 @@ fn parse(stat: &str) -> Option<Usage> {
         threads: number(20)? as u32,
         started_ticks: number(22)?,
     })
+}
+
+/// Reads proc_pid_stat(5).
+fn parse_kin(stat: &str) -> Option<Kin> {
+    let (pid, fields) = fields(stat)?;
+    let number = |field: usize| fields.get(field - 3)?.parse::<u32>().ok();
+    // The first thread may have ended before the others.
+    let is_over = matches!(*fields.first()?, "Z" | "X" | "x") && number(20)? <= 1;
+    Some(Kin {
+        known: Known { pid, started_ticks: fields.get(22 - 3)?.parse().ok()? },
+        parent: number(4)?,
+        group: number(5)?,
+        session: number(6)?,
+        is_zombie: is_over,
+    })
+}
+
+/// The number of a process, and the fields after its name; proc_pid_stat(5) counts those from 3.
+fn fields(stat: &str) -> Option<(u32, Vec<&str>)> {
+    let pid = stat.split_once(' ')?.0.parse().ok()?;
+    // The name in parentheses may hold anything, more parentheses too.
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    Some((pid, after_name.split_ascii_whitespace().collect()))
 }
 
 #[cfg(test)]
@@ -107,6 +212,37 @@ mod tests {
         assert_eq!(usage.cpu, Duration::from_secs(3));
         assert_eq!((usage.threads, usage.started_ticks), (3, 7777));
         assert_eq!(parse("42 (a) R 1 2"), None);
+        let kin = parse_kin(stat).unwrap();
+        assert_eq!(kin.known, Known { pid: 42, started_ticks: 7777 });
+        assert_eq!((kin.parent, kin.group, kin.session, kin.is_zombie), (1, 42, 42, false));
+        let zombie = stat.replace(") R", ") Z");
+        assert!(!parse_kin(&zombie).unwrap().is_zombie, "two threads are left");
+        assert!(parse_kin(&zombie.replace(" 0 3 0 ", " 0 1 0 ")).unwrap().is_zombie);
+        assert_eq!(parse_kin("42 (a) R 1 2"), None);
+    }
+
+    #[test]
+    fn a_process_is_recognised_by_its_start_and_by_what_it_was_told() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .env("EVERGATE_TEST", "x=y")
+            .spawn()
+            .unwrap();
+        let own = std::process::id();
+        let known = Known::now(child.id()).unwrap();
+        let found = all(usize::MAX).unwrap();
+        let kin = found.iter().find(|kin| kin.known == known).unwrap();
+        assert_eq!((kin.parent, kin.is_zombie), (own, false));
+        assert!(found.iter().any(|kin| kin.known.pid == own));
+        assert_eq!(all(1).unwrap().len(), 1);
+        assert_eq!(variable(child.id(), "EVERGATE_TEST").unwrap(), Some(b"x=y".to_vec()));
+        assert_eq!(variable(child.id(), "EVERGATE_TES").unwrap(), None);
+        assert!(own_bytes(own).unwrap() <= usage(own).unwrap().resident_bytes);
+        let other = Known { started_ticks: known.started_ticks + 1, ..known };
+        assert!(!other.is_there() && !other.signal(Signal::Kill).unwrap());
+        assert!(known.signal(Signal::Kill).unwrap());
+        child.wait().unwrap();
+        assert!(!known.is_there());
     }
 
     #[test]

@@ -17,10 +17,13 @@ pub enum Signal {
     User2,
     Terminate,
     Child,
+    Continue,
+    Stop,
+    Window,
 }
 
 impl Signal {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Hangup,
         Self::Interrupt,
         Self::Quit,
@@ -29,7 +32,15 @@ impl Signal {
         Self::User2,
         Self::Terminate,
         Self::Child,
+        Self::Continue,
+        Self::Stop,
+        Self::Window,
     ];
+
+    /// The signal with this number, if it is one of these.
+    pub fn from_number(number: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|signal| signal.raw().as_raw() == number)
+    }
 
     fn raw(self) -> Raw {
         match self {
@@ -41,6 +52,9 @@ impl Signal {
             Self::User2 => Raw::USR2,
             Self::Terminate => Raw::TERM,
             Self::Child => Raw::CHILD,
+            Self::Continue => Raw::CONT,
+            Self::Stop => Raw::STOP,
+            Self::Window => Raw::WINCH,
         }
     }
 }
@@ -92,8 +106,7 @@ impl Signals {
             Err(error) => return Err(error.into()),
         }
         let number = i32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
-        let signal = Signal::ALL.into_iter().find(|signal| signal.raw().as_raw() == number);
-        Ok(Some(signal.expect("only signals of the enum were blocked")))
+        Ok(Some(Signal::from_number(number).expect("only signals of the enum were blocked")))
     }
 }
 
@@ -113,6 +126,32 @@ pub fn send(pid: u32, signal: Signal) -> io::Result<()> {
 /// Sends `signal` to every process of the group that `pid` leads; see [`send`].
 pub fn send_group(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::kill_process_group(parse(pid)?, signal.raw())?)
+}
+
+/// Sends `signal` to the process `pid` if `is_it` says that it is still the one that is meant;
+/// whether it did.
+///
+/// For processes that others may reap, so that their number may be a stranger's by now: `is_it` is
+/// asked once the process is pinned, and what it says stays true of whoever gets the signal. On
+/// kernels without pidfds (before 5.3) it is asked right before.
+pub fn send_if(pid: u32, signal: Signal, is_it: impl Fn() -> bool) -> io::Result<bool> {
+    use rustix::io::Errno;
+    use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+
+    match pidfd_open(parse(pid)?, PidfdFlags::empty()) {
+        Ok(pinned) if is_it() => match pidfd_send_signal(&pinned, signal.raw()) {
+            Ok(()) => Ok(true),
+            Err(Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        },
+        Ok(_) | Err(Errno::SRCH) => Ok(false),
+        Err(Errno::NOSYS) if is_it() => match send(pid, signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            sent => sent.map(|()| true),
+        },
+        Err(Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The name of a signal without `SIG`, if it has one.
@@ -161,6 +200,17 @@ mod tests {
                 assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput, "{pid}");
             }
         }
+    }
+
+    #[test]
+    fn a_signal_reaches_a_process_only_if_it_is_the_one_that_is_meant() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        assert!(!send_if(child.id(), Signal::Kill, || false).unwrap());
+        assert!(child.try_wait().unwrap().is_none(), "spared");
+        assert!(send_if(child.id(), Signal::Kill, || true).unwrap());
+        child.wait().unwrap();
+        assert!(!send_if(child.id(), Signal::Kill, || true).unwrap(), "nobody is there");
+        assert!(send_if(1, Signal::Kill, || true).is_err());
     }
 
     #[test]
