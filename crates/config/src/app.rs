@@ -1,15 +1,27 @@
 //! `[app.NAME]`: processes that the keeper runs.
 
-use std::collections::BTreeMap;
+use crate::address;
+use crate::keys::{Absent, Key, Kind, Noun, key, words};
+use crate::model::App;
+use crate::node;
+use crate::reader::Section;
 
-use crate::diagnostic::Diagnostic;
-use crate::keys::{Absent, Key, Kind, key, later};
-use crate::model::{App, AppLimits, Backoff, Deploy, Output, Ready, Restart, Socket, Stop};
-use crate::reader::{Fault, Section};
-use crate::{address, node};
+mod deploy;
+mod identity;
+mod limits;
+mod order;
+mod output;
+mod probes;
+mod program;
+mod restart;
+mod stop;
 
-/// Variables that Evergate sets for each instance.
-const OURS: [&str; 5] = ["PORT", "HOST", "APP", "INSTANCE", "GENERATION"];
+pub(crate) use deploy::ON_FAILURE;
+pub(crate) use order::check_order;
+pub(crate) use output::PLACES;
+pub(crate) use program::SOCKETS;
+pub(crate) use restart::RESTARTS;
+pub(crate) use stop::{KILLS, SIGNALS};
 
 /// `[app.NAME]`
 pub(crate) static KEYS: &[Key] = &[
@@ -28,114 +40,135 @@ pub(crate) static KEYS: &[Key] = &[
         "Added to the environment of Evergate itself.",
     )
     .example("{ MODE = \"production\" }"),
-    key("cwd", Kind::Path, Absent::Means("that of Evergate"), "Directory that it starts in.")
-        .example("\"/opt/shop\""),
-    later("user", "running as another user"),
-    later("after", "the order of starting"),
+    key(
+        "cwd",
+        Kind::Path,
+        Absent::Means("that of Evergate"),
+        "Directory that it starts in; a symbolic link in it is followed once for each deploy.",
+    )
+    .example("\"/opt/shop/current\""),
+    key(
+        "user",
+        Kind::Text,
+        Absent::Means("`node.user` when Evergate is started by root"),
+        "Whom it runs as.",
+    )
+    .example("\"shop\""),
+    key(
+        "umask",
+        Kind::Octal,
+        Absent::Means("that of Evergate"),
+        "Permissions that files it makes do not get.",
+    ),
     key(
         "ports",
         Kind::Ports,
         Absent::Is("20000-20999"),
-        "Ports to hand out as PORT, one for each instance.",
+        "Ports to hand out as PORT, one for each process.",
     ),
-    later("ready", "waiting until an instance can serve"),
-    later("alive", "restarting an instance that hangs"),
-    later("restart", "not restarting what ended"),
-    later("backoff", "the pause before a restart"),
-    later("stop", "how an instance is asked to stop"),
-    later("limits", "bounds on memory and CPU"),
-    later("memory_watch", "restarting what leaks"),
-    later("output", "keeping what instances print"),
-    later("deploy", "rolling restarts"),
+    key(
+        "socket",
+        Kind::Choice(&words(&SOCKETS)),
+        Absent::Is("port"),
+        "How it learns where to listen: by PORT, by a listening socket that it inherits \
+         (LISTEN_FDS), or by SOCKET, the path of a Unix socket.",
+    ),
+    key(
+        "after",
+        Kind::List(&Kind::Name(Noun::App)),
+        Absent::Means("no order"),
+        "Apps that must be ready before it starts, and that stop after it.",
+    )
+    .example("[\"db\"]"),
+    key(
+        "ready",
+        Kind::Table(probes::READY),
+        Absent::Means("the defaults below"),
+        "When a process that starts may have requests.",
+    )
+    .example("{ http = \"/health\", within = \"30s\" }"),
+    key(
+        "alive",
+        Kind::Table(probes::ALIVE),
+        Absent::Means("never asked"),
+        "When a process that was ready counts as hanging.",
+    )
+    .example("{ http = \"/health\", every = \"10s\" }"),
+    key(
+        "restart",
+        Kind::Choice(&words(&RESTARTS)),
+        Absent::Is("always"),
+        "Which ends that nobody asked for are followed by another start: all, those that are not \
+         status 0, or none.",
+    ),
+    key(
+        "backoff",
+        Kind::Table(restart::BACKOFF),
+        Absent::Means("the defaults below"),
+        "How long a start waits after a failure, and how many failures are too many.",
+    )
+    .example("{ base = \"250ms\", cap = \"30s\" }"),
+    key(
+        "stop",
+        Kind::Table(stop::KEYS),
+        Absent::Means("the defaults below"),
+        "How a process is ended.",
+    )
+    .example("{ signal = \"TERM\", timeout = \"10s\" }"),
+    key(
+        "limits",
+        Kind::Table(limits::LIMITS),
+        Absent::Means("none"),
+        "Bounds on what each process, with those that it starts, may use.",
+    )
+    .example("{ memory = \"256MiB\", cpu = \"50%\" }"),
+    key(
+        "memory_watch",
+        Kind::Table(limits::MEMORY_WATCH),
+        Absent::Means("never replaced"),
+        "Replaces a process that leaks, after its requests are done.",
+    )
+    .example("{ rss = \"200MiB\", for = \"5m\" }"),
+    key(
+        "output",
+        Kind::Table(output::KEYS),
+        Absent::Means("the defaults below"),
+        "What becomes of what it prints.",
+    )
+    .example("{ max = \"16MiB\", keep = 3 }"),
+    key(
+        "deploy",
+        Kind::Table(deploy::KEYS),
+        Absent::Means("the defaults below"),
+        "How processes are replaced in turn: on a deploy, a restart, or a changed configuration.",
+    )
+    .example("{ surge = 1, unavailable = 0 }"),
 ];
 
 /// Decodes one app.
 pub(crate) fn decode(section: &Section<'_>) -> App {
+    let limits = limits::limits(&section.section_or_empty("limits"));
     let app = App {
-        run: section.list("run", argument),
+        run: program::run(section),
         instances: section.number("instances"),
-        env: decode_env(section),
+        env: program::env(section),
         cwd: section.parsed("cwd", node::directory),
         ports: section.parsed_or_default("ports", address::ports),
-        user: None,
-        umask: None,
-        socket: Socket::default(),
-        after: Vec::new(),
-        ready: Ready::default(),
-        alive: None,
-        restart: Restart::default(),
-        backoff: Backoff::default(),
-        stop: Stop::default(),
-        limits: AppLimits::default(),
-        memory_watch: None,
-        output: Output::default(),
-        deploy: Deploy::default(),
+        user: identity::user(section),
+        umask: section.parsed("umask", identity::umask),
+        socket: section.word("socket", &SOCKETS),
+        after: order::after(section),
+        ready: probes::ready(&section.section_or_empty("ready")),
+        alive: section.section("alive").map(|alive| probes::alive(&alive)),
+        restart: section.word("restart", &RESTARTS),
+        backoff: restart::backoff(&section.section_or_empty("backoff")),
+        stop: stop::decode(&section.section_or_empty("stop")),
+        memory_watch: limits::memory_watch(section, &limits),
+        limits,
+        output: output::decode(&section.section_or_empty("output")),
+        deploy: deploy::decode(&section.section_or_empty("deploy")),
     };
-    check_run(section, &app.run);
-    let ports = usize::from(*app.ports.end() - *app.ports.start()) + 1;
-    if ports < usize::from(app.instances) {
-        section.fail(
-            "too-few-ports",
-            format!("`{}` has {} instances but {ports} ports", section.path, app.instances),
-            "widen `ports`: each instance needs one, and a restart takes another",
-        );
-    }
+    program::check_ports(section, &app);
+    deploy::warn_if_alone(section, &app);
     app
-}
-
-fn check_run(section: &Section<'_>, run: &[String]) {
-    let Some(value) = section.get("run") else { return };
-    if value.is_empty_list() {
-        value.report(
-            Diagnostic::error("empty-list", format!("`{}` names no program", value.path))
-                .help("write program and arguments: `run = [\"/opt/shop/server\", \"--quiet\"]`"),
-        );
-    }
-    let Some(program) = run.first() else { return };
-    if run.len() == 1 && program.contains(' ') {
-        let words: Vec<_> = program.split_whitespace().map(|word| format!("{word:?}")).collect();
-        value.report(
-            Diagnostic::error(
-                "bad-command",
-                format!("`{}` is one word with spaces: there is no shell to split it", value.path),
-            )
-            .help(format!("write `run = [{}]`", words.join(", "))),
-        );
-    } else if program.contains('/') && !program.starts_with('/') {
-        value.report(
-            Diagnostic::error(
-                "bad-command",
-                format!("the program of `{}` is a relative path", section.path),
-            )
-            .help("begin it with `/`: where Evergate is started from can change"),
-        );
-    }
-}
-
-fn argument(text: &str) -> Result<String, Fault> {
-    if text.contains('\0') {
-        return Err(Fault::new("bad-command", "holds a NUL"));
-    }
-    Ok(text.to_owned())
-}
-
-fn decode_env(section: &Section<'_>) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::new();
-    for (written, value) in section.entries("env") {
-        let name = value.check_key(&written, variable);
-        let text = value.parsed(argument);
-        env.extend(name.zip(text));
-    }
-    env
-}
-
-fn variable(name: &str) -> Result<String, Fault> {
-    if OURS.contains(&name) {
-        return Err(Fault::new("bad-variable", "is set by Evergate for each instance")
-            .help("leave it out; the program reads it from its environment"));
-    }
-    if name.is_empty() || name.contains(['=', '\0']) {
-        return Err(Fault::new("bad-variable", "cannot be the name of a variable"));
-    }
-    Ok(name.to_owned())
 }

@@ -20,6 +20,19 @@ pub(crate) fn positive(text: &str) -> Result<Duration, Fault> {
     Ok(duration)
 }
 
+/// A duration within these bounds.
+pub(crate) fn between(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration, Fault> {
+    move |text| {
+        let duration = if least.is_zero() { parse(text)? } else { positive(text)? };
+        let out = |complaint| Err(Fault::new("bad-duration", complaint));
+        match duration {
+            _ if duration < least => out(format!("is too short; the least is {}", show(least))),
+            _ if duration > most => out(format!("is too long; the most is {}", show(most))),
+            _ => Ok(duration),
+        }
+    }
+}
+
 /// A duration, zero included.
 pub(crate) fn parse(text: &str) -> Result<Duration, Fault> {
     let (number, unit) = split_unit(text);

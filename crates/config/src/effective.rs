@@ -6,12 +6,13 @@ use evergate_core::{balance, health, retry};
 
 use crate::mask::is_suspect;
 use crate::model::{
-    AccessLog, Action, Admin, AllDown, ApiKey, App, Check, Coding, Config, Cors, HeaderEdits,
+    AccessLog, Action, Admin, AllDown, ApiKey, Check, Coding, Config, Cors, HeaderEdits,
     HealthDetail, Level, Listener, Log, LogFormat, Middleware, Node, Pool, Probe, Protocol,
     Rewrite, Root, Route, Server, Static, Symlinks, Target, Template, ValueMatch,
 };
 use crate::{duration, size, template};
 
+mod app;
 mod tls;
 
 /// What stands in place of a secret.
@@ -41,7 +42,7 @@ pub fn to_toml(config: &Config) -> String {
         section(&mut out, &format!("pool.{name}"), &pool_keys(pool));
     }
     for (name, app) in &config.apps {
-        section(&mut out, &format!("app.{name}"), &app_keys(app));
+        section(&mut out, &format!("app.{name}"), &app::keys(app));
     }
     out
 }
@@ -390,20 +391,6 @@ fn check_line(check: &Check) -> Line {
         ("rise", rise.to_string()),
     ]);
     (key, table(&lines))
-}
-
-fn app_keys(app: &App) -> Vec<Line> {
-    let env = app.env.iter().map(|(name, value)| {
-        (name.clone(), if is_suspect(name) { HIDDEN.to_owned() } else { text(value) })
-    });
-    let mut lines = vec![
-        ("run", list(app.run.iter().map(|word| text(word)))),
-        ("instances", app.instances.to_string()),
-        ("env", named(env)),
-    ];
-    lines.extend(app.cwd.iter().map(|cwd| ("cwd", text(&cwd.to_string_lossy()))));
-    lines.push(("ports", text(&format!("{}-{}", app.ports.start(), app.ports.end()))));
-    lines
 }
 
 fn template_text(template: &Template) -> String {

@@ -31,6 +31,11 @@ pub trait Files {
         None
     }
 
+    /// Whether the machine has a user of that name; `None` if that cannot be told.
+    fn is_user(&self, _name: &str) -> Option<bool> {
+        None
+    }
+
     /// Seconds of Unix time, for the lives of certificates; `None` says nothing of them.
     fn now(&self) -> Option<u64> {
         None
@@ -78,6 +83,15 @@ impl Files for Disk {
             Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(false),
         }
     }
+
+    /// Looks into `/etc/passwd` alone, as everything in Evergate does; a number is a user too.
+    fn is_user(&self, name: &str) -> Option<bool> {
+        if name.parse::<u32>().is_ok() {
+            return Some(true);
+        }
+        let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+        Some(passwd.lines().any(|line| line.split(':').next() == Some(name)))
+    }
 }
 
 /// The disk and the environment of this process, at a time in seconds of Unix time.
@@ -105,6 +119,10 @@ impl Files for DiskAt {
         Disk.is_directory(path)
     }
 
+    fn is_user(&self, name: &str) -> Option<bool> {
+        Disk.is_user(name)
+    }
+
     fn now(&self) -> Option<u64> {
         Some(self.0)
     }
@@ -127,6 +145,8 @@ pub(crate) struct Record {
     pub(crate) modes: BTreeMap<PathBuf, u32>,
     /// Answers of [`Files::is_directory`].
     pub(crate) folders: BTreeMap<PathBuf, bool>,
+    /// Answers of [`Files::is_user`].
+    pub(crate) users: BTreeMap<String, bool>,
     /// Answer of [`Files::now`].
     pub(crate) now: Option<u64>,
 }
@@ -150,6 +170,10 @@ impl Files for Record {
 
     fn is_directory(&self, path: &Path) -> Option<bool> {
         self.folders.get(path).copied()
+    }
+
+    fn is_user(&self, name: &str) -> Option<bool> {
+        self.users.get(name).copied()
     }
 
     fn now(&self) -> Option<u64> {
@@ -212,6 +236,12 @@ impl Files for Recorder<'_> {
         let is_directory = self.files.is_directory(path)?;
         self.record.borrow_mut().folders.insert(path.to_owned(), is_directory);
         Some(is_directory)
+    }
+
+    fn is_user(&self, name: &str) -> Option<bool> {
+        let is_user = self.files.is_user(name)?;
+        self.record.borrow_mut().users.insert(name.to_owned(), is_user);
+        Some(is_user)
     }
 
     fn now(&self) -> Option<u64> {

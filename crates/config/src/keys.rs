@@ -51,6 +51,10 @@ pub(crate) enum Kind {
     Rate,
     /// A share, from 0 % to 100 %.
     Percent,
+    /// A share of one core, which may be more than 100 %.
+    CoreShare,
+    /// A mask of permissions, in octal.
+    Octal,
     /// A whole number.
     Number(u64, u64),
     /// A whole number or this word.
@@ -176,7 +180,7 @@ pub(crate) static ROOT: &[Key] = &[
         "app",
         Kind::Named(Noun::App, app::KEYS),
         Absent::Means("none"),
-        "Processes that Evergate runs; they get PORT, HOST, APP, INSTANCE and GENERATION.",
+        "Processes that Evergate runs; they get PORT or SOCKET, HOST, APP, INSTANCE and GENERATION.",
     ),
     later("vip", "an address that moves between two machines"),
     later("cluster", "state shared between machines"),
@@ -191,6 +195,19 @@ pub(crate) const fn key(name: &'static str, kind: Kind, absent: Absent, doc: &'s
 /// A key that this version does not have; `what` is a noun for messages.
 pub(crate) const fn later(name: &'static str, what: &'static str) -> Key {
     key(name, Kind::Later, Absent::Means(""), what)
+}
+
+/// The words of a table of words and what they mean, for [`Kind::Choice`].
+pub(crate) const fn words<T: Copy, const N: usize>(
+    table: &[(&'static str, T); N],
+) -> [&'static str; N] {
+    let mut words = [""; N];
+    let mut at = 0;
+    while at < N {
+        words[at] = table[at].0;
+        at += 1;
+    }
+    words
 }
 
 impl Key {
@@ -255,6 +272,8 @@ impl Kind {
             | Self::Size
             | Self::Rate
             | Self::Percent
+            | Self::CoreShare
+            | Self::Octal
             | Self::Address
             | Self::Network
             | Self::Url
@@ -278,6 +297,8 @@ impl Kind {
             Self::Size => "a size".to_owned(),
             Self::Rate => "a rate".to_owned(),
             Self::Percent => "a percentage".to_owned(),
+            Self::CoreShare => "a percentage of one core".to_owned(),
+            Self::Octal => "octal digits".to_owned(),
             Self::Number(least, most) => format!("number, {least}–{most}"),
             Self::NumberOr(word, least, most) => format!("`\"{word}\"` or number, {least}–{most}"),
             Self::NumberOf(numbers) => comma(numbers),
@@ -317,6 +338,8 @@ impl Kind {
             Self::Size => "\"64KiB\"",
             Self::Rate => "\"1KiB/s\"",
             Self::Percent => "\"20%\"",
+            Self::CoreShare => "\"50%\"",
+            Self::Octal => "\"027\"",
             Self::Number(least, _) | Self::NumberOr(_, least, _) => {
                 return (*least).max(2).to_string();
             }

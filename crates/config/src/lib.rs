@@ -27,6 +27,7 @@ mod nearest;
 mod node;
 mod pattern;
 mod pool;
+mod probe;
 mod reader;
 mod reference;
 mod references;

@@ -182,7 +182,8 @@ pub(crate) fn directory(text: &str) -> Result<PathBuf, Fault> {
     Err(fault.help("begin it with `/`: where Evergate is started from can change"))
 }
 
-fn not_empty(text: &str) -> Result<String, Fault> {
+/// A name that is not empty.
+pub(crate) fn not_empty(text: &str) -> Result<String, Fault> {
     if text.is_empty() || text.contains(char::is_control) {
         return Err(
             Fault::new("bad-name", "is not a name").help("leave the key out for the default")

@@ -1,7 +1,6 @@
 //! `[pool.NAME]`: servers that answer alike, how one is chosen, and how they are judged.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use evergate_core::{balance, health, retry};
 
@@ -11,7 +10,7 @@ use crate::model::{AllDown, Check, Pool, Probe, Protocol, Server, Target};
 use crate::nearest::nearest;
 use crate::reader::{Fault, Section};
 use crate::route::read_template;
-use crate::{address, duration, field, size, template, upstream_tls, url};
+use crate::{address, duration, field, probe, size, template, upstream_tls, url};
 
 /// `[pool.NAME]`
 pub(crate) static KEYS: &[Key] = &[
@@ -398,7 +397,7 @@ fn decode_checks(section: &Section<'_>, protocol: Protocol) -> Vec<Check> {
     let http = section.section("http").map(|http| Check {
         policy: decode_check_policy(&http),
         probe: Probe::Http {
-            path: http.parsed_or_default("path", check_path),
+            path: http.parsed_or_default("path", probe::path),
             host: http.parsed("host", check_host),
             expect: http.list("expect", address::statuses),
         },
@@ -424,23 +423,10 @@ fn decode_checks(section: &Section<'_>, protocol: Protocol) -> Vec<Check> {
 }
 
 fn decode_check_policy(section: &Section<'_>) -> health::CheckPolicy {
-    const TIMEOUT: Duration = Duration::from_secs(1);
     let every = section.parsed_or_default("every", duration::positive);
-    let timeout = section.parsed("timeout", duration::positive);
-    if let Some(value) = section.get("timeout")
-        && timeout.is_some_and(|timeout| timeout > every)
-    {
-        value.report(
-            Diagnostic::error(
-                "bad-duration",
-                format!("`{}` is longer than `every`, {}", value.path, duration::show(every)),
-            )
-            .help("a check must end before the next begins: make it shorter, or `every` longer"),
-        );
-    }
     health::CheckPolicy {
         every,
-        timeout: timeout.unwrap_or(TIMEOUT.min(every)),
+        timeout: probe::timeout(section, every),
         fall: section.number("fall"),
         rise: section.number("rise"),
     }
@@ -457,19 +443,6 @@ fn check_service(text: &str) -> Result<String, Fault> {
     if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
         return Err(Fault::new("bad-service", "is not the name of a service")
             .help("write its full name, such as \"shop.Cart\", or nothing for the whole server"));
-    }
-    Ok(text.to_owned())
-}
-
-fn check_path(text: &str) -> Result<String, Fault> {
-    if !text.starts_with('/') {
-        return Err(
-            Fault::new("bad-path", "does not begin with `/`").help(format!("write \"/{text}\""))
-        );
-    }
-    if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains('#') {
-        return Err(Fault::new("bad-path", "holds a letter that cannot stand in a request")
-            .help("write other letters as browsers send them, such as %20 for a space"));
     }
     Ok(text.to_owned())
 }

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::{Diagnostic, Excerpt, Location, Severity};
 use crate::files::Files;
 use crate::keys::{Absent, Key, Kind, Noun, ROOT, find};
-use crate::nearest::{foreign, nearest};
+use crate::nearest::{first_part, foreign, nearest};
 use crate::value::Value;
 
 /// A part of a file.
@@ -243,10 +243,10 @@ impl<'r> Section<'r> {
     fn refuse_unknown(&self, key: &Spanned<std::borrow::Cow<'_, str>>) {
         let word: &str = key.get_ref();
         let help = match self.meant(word) {
-            Some(meant) => format!("did you mean `{}`?", meant.name),
+            Some((_, meant)) => format!("did you mean `{meant}`?"),
             None => format!("it can have {}", self.ready().collect::<Vec<_>>().join(", ")),
         };
-        if let Some(Key { kind: Kind::Named(noun, _), .. }) = self.meant(word) {
+        if let Some((Key { kind: Kind::Named(noun, _), .. }, _)) = self.meant(word) {
             // What is in there is not known either, so nothing that is missing is worth a word.
             self.reader.unnamed.borrow_mut().insert(*noun);
         }
@@ -268,9 +268,11 @@ impl<'r> Section<'r> {
         self.keys.iter().filter(|key| key.is_ready()).map(|key| key.name)
     }
 
-    /// The key that was probably meant by one that is not described.
-    fn meant(&self, word: &str) -> Option<&'static Key> {
-        find(self.keys, nearest(word, self.ready()).or_else(|| foreign(word, self.ready()))?)
+    /// The key that was probably meant by one that is not described, and how to write it.
+    fn meant(&self, word: &str) -> Option<(&'static Key, &'static str)> {
+        // A word that others use is no slip.
+        let meant = foreign(word, self.ready()).or_else(|| nearest(word, self.ready()))?;
+        Some((find(self.keys, first_part(meant))?, meant))
     }
 
     /// The description of a key. Panics if there is none: then decoder and description differ.
@@ -298,7 +300,7 @@ impl<'r> Section<'r> {
     fn report_missing(&self, key: &Key) {
         let is_slip = |word: &str| {
             find(self.keys, word).is_none()
-                && self.meant(word).is_some_and(|meant| meant.name == key.name)
+                && self.meant(word).is_some_and(|(meant, _)| meant.name == key.name)
         };
         // It is there, but under a wrong name, which is reported.
         if self.table.iter().any(|(word, _)| is_slip(word.get_ref())) {
@@ -357,10 +359,28 @@ impl<'r> Section<'r> {
         })
     }
 
+    /// One of the described words, as `words` understands them, or the described default.
+    pub(crate) fn word<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> T {
+        self.choice(name, |written| meaning(words, written))
+    }
+
+    /// One of the described words, as `words` understands them; `None` if it is missing or wrong.
+    pub(crate) fn word_if_written<T: Copy>(
+        &self,
+        name: &str,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
+        let kind = &self.describe(name).kind;
+        self.parsed(name, |written| {
+            meaning(words, written).ok_or_else(|| Self::not_a_choice(kind, written))
+        })
+    }
+
     fn not_a_choice(kind: &Kind, word: &str) -> Fault {
         let fault = Fault::new("bad-choice", "is not a known value");
         let Kind::Choice(words) = kind else { return fault };
-        match nearest(word, words.iter().copied()) {
+        let known = || words.iter().copied();
+        match foreign(word, known()).or_else(|| nearest(word, known())) {
             Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),
             None => fault.help(format!("write {}", kind.noun())),
         }
@@ -372,6 +392,12 @@ impl<'r> Section<'r> {
             self.default(name).parse().expect("the described default of a number is a number")
         });
         T::try_from(number).ok().expect("described bounds fit the type")
+    }
+
+    /// A number within the described bounds; `None` if it is missing or wrong.
+    pub(crate) fn number_if_written<T: TryFrom<u64>>(&self, name: &str) -> Option<T> {
+        let number = self.get(name)?.number()?;
+        Some(T::try_from(number).ok().expect("described bounds fit the type"))
     }
 
     /// True or false, or the described default.
@@ -451,6 +477,11 @@ impl<'r> Section<'r> {
                 .help(help),
         );
     }
+}
+
+/// What a word means.
+fn meaning<T: Copy>(words: &[(&'static str, T)], written: &str) -> Option<T> {
+    words.iter().find(|(word, _)| *word == written).map(|(_, meant)| *meant)
 }
 
 /// `path.name`, with quotes around a name that needs them.

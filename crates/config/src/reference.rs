@@ -34,7 +34,8 @@ digits, `-` and `_`. The order of sections and keys means nothing.
 |---|---|
 | a duration | `\"250ms\"` `\"5s\"` `\"10m\"` `\"1h\"` `\"1d\"` |
 | a size | `\"512B\"` `\"64KiB\"` `\"10MiB\"` `\"1GiB\"`; a rate has `/s` behind it |
-| a percentage | `\"20%\"` |
+| a percentage | `\"20%\"`; of one core it may be more than `\"100%\"` |
+| octal digits | `\"027\"` |
 | an address with port | `\"0.0.0.0:8080\"` `\"[::]:8080\"`; port 0 lets the system choose |
 | an address or network | `\"10.0.0.7\"` `\"10.0.0.0/8\"` `\"fd00::/8\"` |
 | a pattern | `\"api.example.org/v1/{tenant}/*\"`: a host (`*.` for all below, none for any) and a path; `{name}` stands \

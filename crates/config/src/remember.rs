@@ -46,6 +46,7 @@ enum Tag {
     Mode = 6,
     Folder = 7,
     Now = 8,
+    User = 9,
 }
 
 /// Everything the configuration was made of. The blob holds secrets.
@@ -70,6 +71,9 @@ pub fn remember(loaded: &Loaded) -> Vec<u8> {
     }
     for (path, is_directory) in &record.folders {
         put(&mut blob, Tag::Folder, path_bytes(path), &[u8::from(*is_directory)]);
+    }
+    for (name, is_user) in &record.users {
+        put(&mut blob, Tag::User, name.as_bytes(), &[u8::from(*is_user)]);
     }
     if let Some(now) = record.now {
         put(&mut blob, Tag::Now, b"", &now.to_le_bytes());
@@ -117,6 +121,9 @@ fn decode(blob: &[u8]) -> Option<Record> {
             }
             _ if tag == Tag::Folder as u8 => {
                 record.folders.insert(path_of(name), value == [1]);
+            }
+            _ if tag == Tag::User as u8 => {
+                record.users.insert(text_of(name)?, value == [1]);
             }
             _ if tag == Tag::Now as u8 => {
                 record.now = Some(u64::from_le_bytes(value.try_into().ok()?));

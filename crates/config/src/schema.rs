@@ -82,6 +82,8 @@ fn kind(kind: &'static Kind) -> Value {
         Kind::Size => text(r"^\d+\s*(B|KiB|MiB|GiB)$"),
         Kind::Rate => text(r"^\d+\s*(B|KiB|MiB|GiB)/s$"),
         Kind::Percent => text(r"^(100|[1-9]?\d)\s*%$"),
+        Kind::CoreShare => text(r"^[1-9]\d*\s*%$"),
+        Kind::Octal => text(r"^[0-7]{1,4}$"),
         Kind::Address => text(r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:.]+\]):\d+$"),
         Kind::Network => text(r"^[0-9a-fA-F:.]+(/\d+)?$"),
         Kind::Url => text(r"^https?://[^/?#@]+/?$"),

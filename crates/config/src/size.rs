@@ -69,6 +69,21 @@ pub(crate) fn percent(text: &str) -> Result<u8, Fault> {
     }
 }
 
+/// A share of one core, which may be more than all of it.
+pub(crate) fn core_percent(text: &str) -> Result<u32, Fault> {
+    /// A thousand cores.
+    const MOST: u32 = 100_000;
+    let number = text.trim().strip_suffix('%').map(str::trim_end);
+    let fault = Fault::new("bad-percentage", "is not a percentage of one core");
+    match number.and_then(|number| number.parse::<u32>().ok()) {
+        Some(number) if (1..=MOST).contains(&number) => Ok(number),
+        _ => {
+            Err(fault
+                .help("write a whole number from 1 and %: \"50%\" is half a core, \"200%\" two"))
+        }
+    }
+}
+
 /// As [`parse`] reads it, with the largest unit that leaves no fraction.
 pub(crate) fn show(bytes: u64) -> String {
     let (unit, size) = UNITS

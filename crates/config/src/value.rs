@@ -7,10 +7,11 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::diagnostic::Diagnostic;
-use crate::keys::{Kind, Noun};
+use crate::keys::{Key, Kind, Noun};
+use crate::nearest::foreign;
 use crate::reader::{Fault, Place, Reader, Reference, Section, join, type_of};
-use crate::size;
 use crate::substitute::stands_for;
+use crate::{duration, size};
 
 /// Bytes of a name that an operator chooses.
 const NAME_BYTES_MAX: usize = 64;
@@ -88,11 +89,16 @@ impl<'r> Value<'r> {
                 _ => format!("\"{number}B\" for bytes, or \"{number}KiB\", \"{number}MiB\""),
             }),
             (Kind::Rate, Some(number), _) => Some(format!("\"{number}B/s\" for bytes a second")),
-            (Kind::Percent, Some(number), _) => Some(format!("\"{number}%\"")),
-            (Kind::Statuses | Kind::Ports, Some(number), _) => Some(format!("\"{number}\"")),
-            (Kind::Text | Kind::Path | Kind::Choice(_), Some(number), _) => {
+            (Kind::Octal, Some(number), DeValue::Integer(integer)) if integer.radix() == 8 => {
                 Some(format!("\"{number}\""))
             }
+            (Kind::Octal, Some(_), _) => Some("\"027\", octal digits in quotes".to_owned()),
+            (Kind::CoreShare, Some(number), _) => Some(mend_share(number)),
+            (Kind::Percent, Some(number), _) => Some(format!("\"{number}%\"")),
+            (Kind::Statuses | Kind::Ports, Some(number), _) => Some(format!("\"{number}\"")),
+            (Kind::Text | Kind::Path, Some(number), _) => Some(format!("\"{number}\"")),
+            (Kind::Choice(words), Some(number), _) => choice(words, number),
+            (Kind::Choice(words), None, DeValue::Boolean(flag)) => choice(words, &flag.to_string()),
             (
                 Kind::Number(..) | Kind::NumberOf(_) | Kind::Status(..),
                 None,
@@ -108,6 +114,7 @@ impl<'r> Value<'r> {
             (Kind::List(_), None, DeValue::String(text)) => listed(text),
             (Kind::List(Kind::Address), Some(port), _) => Some(format!("[\"0.0.0.0:{port}\"]")),
             (Kind::List(_), Some(number), _) => Some(format!("[\"{number}\"]")),
+            (Kind::Table(keys), None, DeValue::String(text)) => mend_table(keys, text),
             (Kind::Table(keys), _, _) => keys
                 .iter()
                 .find(|key| key.is_ready())
@@ -415,6 +422,41 @@ impl<'r> Value<'r> {
             path: self.path.clone(),
         });
         Some(name)
+    }
+}
+
+/// A table in which this text stands under the key that it was meant for.
+fn mend_table(keys: &[Key], text: &str) -> Option<String> {
+    let is_it = |key: &&Key| matches!(key.kind, Kind::Choice(words) if words.contains(&text));
+    let chosen = keys.iter().find(is_it).map(|key| format!("{{ {} = {text:?} }}", key.name));
+    let first = keys.iter().find(|key| key.is_ready()).map(|key| {
+        let fits = match key.kind {
+            Kind::Text | Kind::Path => true,
+            Kind::Duration => duration::positive(text).is_ok(),
+            Kind::Size => size::parse(text).is_ok(),
+            _ => false,
+        };
+        let value = if fits { format!("{text:?}") } else { key.sample() };
+        format!("{{ {} = {value} }}", key.name)
+    });
+    chosen.or(first)
+}
+
+/// One of the words, which a number or flag probably stands for.
+fn choice(words: &[&'static str], written: &str) -> Option<String> {
+    let known = || words.iter().copied();
+    let word = known().find(|word| *word == written).or_else(|| foreign(written, known()))?;
+    Some(format!("{word:?}"))
+}
+
+/// A number of cores as a share of one.
+fn mend_share(number: &str) -> String {
+    match number.parse::<f64>() {
+        Ok(cores) if (0.01..=100.0).contains(&cores) => {
+            let plural = if cores == 1.0 { "" } else { "s" };
+            format!("\"{:.0}%\" for {number} core{plural}", cores * 100.0)
+        }
+        Ok(_) | Err(_) => format!("\"{number}%\""),
     }
 }
 

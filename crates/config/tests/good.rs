@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use evergate_config::{
-    Action, Config, Host, Loaded, Middleware, Rewrite, Target, ValueMatch, format, load_with,
-    recall, remember, render, schema, to_toml,
+    Action, Alive, AliveBy, AppLimits, Backoff, Config, Deploy, Host, Kill, Loaded, MemoryWatch,
+    Middleware, OnFailure, Output, OutputTo, Ready, ReadyBy, Restart, Rewrite, Socket, Stop,
+    StopSignal, Target, ValueMatch, format, load_with, recall, remember, render, schema, to_toml,
 };
 use evergate_core::rng::Rng;
 use serde_json::Value;
@@ -43,6 +44,10 @@ impl evergate_config::Files for Replaced<'_> {
 
     fn env(&self, name: &str) -> Option<String> {
         self.0.env(name)
+    }
+
+    fn is_user(&self, name: &str) -> Option<bool> {
+        self.0.is_user(name)
     }
 
     fn host_name(&self) -> String {
@@ -111,6 +116,67 @@ fn pools_mean_what_they_say() {
     assert_eq!((pool.checks[0].policy.every, pool.checks[0].policy.timeout), (every, every));
     let Rewrite::StripPrefix(prefix) = &config.routes["a"].rewrite else { panic!("it strips") };
     assert_eq!(prefix, "/a");
+}
+
+#[test]
+fn apps_mean_what_they_say() {
+    let config = loaded(&Fixture::new("good"), "apps").config;
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let shop = &config.apps["shop"];
+    assert_eq!((shop.user.as_deref(), shop.umask), (Some("shop"), Some(0o027)));
+    assert_eq!(
+        (shop.socket, &shop.after[..]),
+        (Socket::Inherit, &["db", "cache"].map(str::to_owned)[..])
+    );
+    let every = Duration::from_millis(200);
+    let by = ReadyBy::Http("/health?deep=1".to_owned());
+    assert_eq!(shop.ready, Ready { by, within: minute, every, rise: 2 });
+    let alive = Alive {
+        by: AliveBy::Http("/alive".to_owned()),
+        every: 5 * second,
+        timeout: 2 * second,
+        fall: 4,
+        restart_after: Some(minute),
+    };
+    assert_eq!(shop.alive, Some(alive));
+    let backoff = Backoff {
+        base: second,
+        cap: minute,
+        failures: 5,
+        within: 5 * minute,
+        cooldown: Duration::ZERO,
+        stable_after: 2 * minute,
+    };
+    assert_eq!((shop.restart, shop.backoff), (Restart::OnFailure, backoff));
+    let (signal, kill) = (StopSignal::Quit, Kill::Group);
+    assert_eq!(shop.stop, Stop { signal, timeout: 20 * second, kill, drain: Duration::ZERO });
+    let limits = AppLimits {
+        memory: Some(256 << 20),
+        cpu_percent: Some(150),
+        files: Some(4096),
+        tasks: Some(256),
+    };
+    assert_eq!(shop.limits, limits);
+    assert_eq!(shop.memory_watch, Some(MemoryWatch { rss: 200 << 20, over: minute }));
+    assert_eq!(shop.output, Output { to: OutputTo::Files, max: 1 << 20, keep: 1 });
+    let (canary_for, on_failure) = (Duration::ZERO, OnFailure::Rollback);
+    assert_eq!(shop.deploy, Deploy { surge: 0, unavailable: 1, canary_for, on_failure });
+    let next = &config.apps["next"];
+    assert_eq!((&next.ready.by, next.umask), (&ReadyBy::Notify, Some(0)));
+    assert_eq!(next.alive.as_ref().map(|alive| &alive.by), Some(&AliveBy::Tcp));
+    assert_eq!(config.apps["db"].ready.by, ReadyBy::Nothing);
+}
+
+#[test]
+fn defaults_of_apps_are_those_of_the_model() {
+    let app = &loaded(&Fixture::new("good"), "pools").config.apps["shop"];
+    assert_eq!((app.instances, &app.ports), (1, &(20_000..=20_999)));
+    assert_eq!((app.ready.clone(), app.alive.clone()), (Ready::default(), None));
+    assert_eq!((app.socket, app.restart), (Socket::default(), Restart::default()));
+    assert_eq!((app.backoff, app.stop), (Backoff::default(), Stop::default()));
+    assert_eq!((app.limits, app.memory_watch), (AppLimits::default(), None));
+    assert_eq!((app.output, app.deploy), (Output::default(), Deploy::default()));
+    assert_eq!((&app.user, app.umask, &app.after[..]), (&None, None, &[][..]));
 }
 
 #[test]

@@ -37,6 +37,10 @@ impl Files for Memory {
     fn env(&self, _name: &str) -> Option<String> {
         None
     }
+
+    fn is_user(&self, _name: &str) -> Option<bool> {
+        Some(true)
+    }
 }
 
 /// What files hold that samples name.

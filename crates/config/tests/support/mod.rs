@@ -83,6 +83,14 @@ impl Files for Fixture {
         Some(!path.ends_with("missing"))
     }
 
+    fn is_user(&self, name: &str) -> Option<bool> {
+        match name {
+            "unknowable" => None,
+            "shop" | "nobody" => Some(true),
+            _ => Some(false),
+        }
+    }
+
     fn now(&self) -> Option<u64> {
         Some(NOW)
     }

@@ -78,6 +78,10 @@ impl Files for Helped<'_> {
         }
     }
 
+    fn is_user(&self, name: &str) -> Option<bool> {
+        Disk.is_user(name)
+    }
+
     fn now(&self) -> Option<u64> {
         Some(clock::unix_seconds())
     }
