@@ -21,6 +21,7 @@ use evergate_sys::{clock, inherited, memfd, rlimit};
 
 mod admin;
 mod answers;
+mod apps;
 mod certificates;
 mod control_plane;
 mod files;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use evergate_config::Config;
-use evergate_control::link::{Address, App, Desired, Listener, Outcome};
+use evergate_control::link::{Address, Desired, Listener, Outcome};
+
+use super::apps;
 
 /// The name of the admin API among the listeners.
 pub(super) const ADMIN: &str = "admin";
@@ -36,17 +38,8 @@ pub(super) fn desired(config: &Config, threads: u16) -> Desired {
         listeners.push(admin(Address::Unix { path: path.to_owned(), mode: ADMIN_MODE }));
     }
     listeners.extend(config.admin.bind.iter().map(|address| admin(Address::Tcp(*address))));
-    let apps = config.apps.iter().map(|(name, app)| App {
-        name: name.clone(),
-        run: app.run.clone(),
-        instances: app.instances,
-        env: app.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-        cwd: app.cwd.as_ref().and_then(|path| path.to_str()).map(str::to_owned),
-        ports: (*app.ports.start(), *app.ports.end()),
-        ..App::default()
-    });
     let run_dir = config.node.run_dir.to_str().map(str::to_owned);
-    Desired { apps: apps.collect(), listeners, run_dir }
+    Desired { apps: apps::desired(config), listeners, run_dir }
 }
 
 /// `wanted` with every listener of `kept` beside it, so that nothing closes yet.
