@@ -3,6 +3,7 @@
 //! Counters are fields of [`Stats`]; only this file knows what they are called outside. Labels come
 //! from the configuration or from closed lists, so their number is bounded.
 
+mod apps;
 mod text;
 
 #[cfg(test)]
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use evergate_control::snapshot::{InstanceStatus, PoolStats, ServerStatus, Stats, TlsStats};
+use evergate_control::snapshot::{PoolStats, ServerStatus, Stats, TlsStats};
 
 use crate::desk::Desk;
 use crate::problem::{Problem, text_response};
@@ -353,14 +354,69 @@ const METRICS: &[Metric] = &[
             }
         },
     ),
-    gauge("evergate_app_instance_up", "Whether an instance runs.", |stats, out| {
-        instances(stats, |labels, instance| {
-            out.put(labels, u64::from(instance.state == "ready"));
-        });
+    gauge("evergate_app_instance_up", "Whether an instance is ready.", |stats, out| {
+        apps::each(stats, out, |runs| apps::largest(runs, |run| u64::from(run.state == "ready")));
+    }),
+    gauge("evergate_app_instance_state", "Runs of an instance, by state.", apps::states),
+    counter("evergate_app_starts_total", "Starts of an instance.", |stats, out| {
+        apps::each(stats, out, |runs| apps::largest(runs, |run| run.generation));
     }),
     counter("evergate_app_exits_total", "Unplanned exits of an instance.", |stats, out| {
-        instances(stats, |labels, instance| out.put(labels, instance.exits));
+        apps::each(stats, out, |runs| apps::largest(runs, |run| run.exits));
     }),
+    gauge("evergate_app_failures", "Failures of an instance that count now.", |stats, out| {
+        apps::each(stats, out, |runs| apps::largest(runs, |run| run.failures));
+    }),
+    gauge("evergate_app_failures_limit", "Failures that make an instance fatal.", |stats, out| {
+        apps::each(stats, out, |runs| apps::largest(runs, |run| run.failures_max));
+    }),
+    gauge("evergate_app_in_flight", "Requests and tunnels of an instance.", |stats, out| {
+        apps::each(stats, out, |runs| apps::sum(runs, |run| Some(run.in_flight.into())));
+    }),
+    gauge("evergate_app_resident_bytes", "Resident memory of an instance.", |stats, out| {
+        apps::each(stats, out, |runs| apps::sum(runs, |run| run.resident_bytes));
+    }),
+    gauge(
+        "evergate_app_memory_limit_bytes",
+        "Most memory of a run, by configuration.",
+        |stats, out| {
+            apps::each(stats, out, |runs| runs.iter().find_map(|run| run.memory_limit_bytes));
+        },
+    ),
+    counter(
+        "evergate_app_cpu_seconds_total",
+        "CPU time used by the latest run of an instance.",
+        apps::cpu,
+    ),
+    counter("evergate_app_output_lines_total", "Lines that an instance printed.", |stats, out| {
+        apps::each(stats, out, |runs| apps::largest(runs, |run| run.output.lines));
+    }),
+    counter("evergate_app_output_bytes_total", "Bytes that an instance printed.", |stats, out| {
+        apps::each(stats, out, |runs| apps::largest(runs, |run| run.output.bytes));
+    }),
+    counter(
+        "evergate_app_output_dropped_bytes_total",
+        "Bytes of output dropped, the disk being full or too slow.",
+        |stats, out| {
+            apps::each(stats, out, |runs| apps::largest(runs, |run| run.output.dropped_bytes));
+        },
+    ),
+    counter("evergate_app_deploys_total", "Deploys of an app, restarts included.", |stats, out| {
+        for deploy in &stats.deploys {
+            out.put(&[("app", &deploy.app)], deploy.number);
+        }
+    }),
+    gauge("evergate_app_deploy_phase", "Phase of an app's latest deploy.", apps::phases),
+    gauge(
+        "evergate_app_deploy_done_ratio",
+        "Share of instances that an app's latest deploy has replaced.",
+        |stats, out| {
+            for deploy in &stats.deploys {
+                let share = f64::from(deploy.done) / f64::from(deploy.of.max(1));
+                out.put(&[("app", &deploy.app)], share);
+            }
+        },
+    ),
 ];
 
 fn handshakes(stats: &Stats, mut put: impl FnMut(&str, &TlsStats)) {
@@ -382,12 +438,5 @@ fn servers(stats: &Stats, mut put: impl FnMut(&[(&str, &str)], &ServerStatus)) {
         for server in &pool.servers {
             put(&[("pool", &pool.name), ("server", &server.name)], server);
         }
-    }
-}
-
-fn instances(stats: &Stats, mut put: impl FnMut(&[(&str, &str)], &InstanceStatus)) {
-    for instance in &stats.apps {
-        let number = instance.number.to_string();
-        put(&[("app", &instance.app), ("instance", &number)], instance);
     }
 }

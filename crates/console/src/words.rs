@@ -33,6 +33,16 @@ pub fn size(bytes: u64) -> String {
     format!("{number:.places$} {}", UNITS[unit])
 }
 
+/// What an instance has of memory, of how much it may: `34 MiB of 256 MiB`; nothing if unknown.
+pub fn memory(instance: &InstanceStatus) -> String {
+    let used = instance.resident_bytes.map(size);
+    match (used, instance.memory_limit_bytes.map(size)) {
+        (Some(used), Some(limit)) => format!("{used} of {limit}"),
+        (Some(used), None) => used,
+        (None, _) => String::new(),
+    }
+}
+
 /// Failures that count, of how many there may be: `3 of 10`; nothing without any.
 pub fn failures(instance: &InstanceStatus) -> String {
     match instance.failures {

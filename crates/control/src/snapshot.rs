@@ -210,6 +210,8 @@ pub struct InstanceStatus {
     pub last_exit: Option<String>,
     /// Resident bytes of its process; nothing if that is not known.
     pub resident_bytes: Option<u64>,
+    /// Most memory that it may use, by configuration.
+    pub memory_limit_bytes: Option<u64>,
     /// CPU seconds used by its process; nothing if that is not known.
     pub cpu_seconds: Option<f64>,
     /// Requests in flight and tunnels, over all pools.

@@ -2,7 +2,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use evergate_control::snapshot::{
-    AcmeStats, CertificateStatus, Histogram, ListenerStats, RouteStats,
+    AcmeStats, CertificateStatus, DeployStatus, Histogram, InstanceStatus, ListenerStats,
+    OutputCounts, RouteStats,
 };
 
 use super::*;
@@ -80,15 +81,60 @@ fn full() -> Stats {
             not_after: 1_797_776_000,
             renew_at: 1_795_184_000,
         }],
-        apps: vec![InstanceStatus {
+        apps: vec![
+            run(0, 7, "draining", 30.5),
+            run(0, 8, "ready", 0.25),
+            InstanceStatus {
+                pid: None,
+                resident_bytes: None,
+                cpu_seconds: None,
+                memory_limit_bytes: None,
+                ..run(1, 4, "fatal", 0.0)
+            },
+        ],
+        deploys: vec![DeployStatus {
             app: "shop".into(),
-            number: 0,
-            state: "ready".into(),
-            exits: 6,
-            ..InstanceStatus::default()
+            number: 3,
+            phase: "rolling".into(),
+            done: 1,
+            of: 4,
+            ..DeployStatus::default()
         }],
         ..Stats::default()
     }
+}
+
+fn run(number: u16, generation: u32, state: &str, cpu: f64) -> InstanceStatus {
+    InstanceStatus {
+        app: "shop".into(),
+        number,
+        state: state.into(),
+        pid: Some(100 + generation),
+        generation,
+        exits: 6,
+        failures: 2,
+        failures_max: 10,
+        resident_bytes: Some(1000),
+        memory_limit_bytes: Some(1 << 28),
+        cpu_seconds: Some(cpu),
+        in_flight: 2,
+        output: OutputCounts { lines: 12, bytes: 340, dropped_bytes: 5 },
+        ..InstanceStatus::default()
+    }
+}
+
+#[test]
+fn no_series_is_there_twice_while_instances_are_replaced() {
+    let text = encode(METRICS, &full(), Format::Text);
+    let mut series: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap().0)
+        .collect();
+    let count = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), count);
 }
 
 #[test]
@@ -113,7 +159,25 @@ fn every_metric_of_a_busy_node_is_shown() {
         "evergate_acme_orders_total{acme=\"le\",outcome=\"rate_limited\"} 1",
         "evergate_acme_not_after_seconds{acme=\"le\"} 1797776000",
         "evergate_acme_renew_at_seconds{acme=\"le\"} 1795184000",
+        "evergate_app_instance_up{app=\"shop\",instance=\"0\"} 1",
+        "evergate_app_instance_up{app=\"shop\",instance=\"1\"} 0",
+        "evergate_app_instance_state{app=\"shop\",instance=\"0\",state=\"draining\"} 1",
+        "evergate_app_instance_state{app=\"shop\",instance=\"0\",state=\"ready\"} 1",
+        "evergate_app_instance_state{app=\"shop\",instance=\"0\",state=\"stuck\"} 0",
+        "evergate_app_starts_total{app=\"shop\",instance=\"0\"} 8",
         "evergate_app_exits_total{app=\"shop\",instance=\"0\"} 6",
+        "evergate_app_failures{app=\"shop\",instance=\"0\"} 2",
+        "evergate_app_failures_limit{app=\"shop\",instance=\"0\"} 10",
+        "evergate_app_in_flight{app=\"shop\",instance=\"0\"} 4",
+        "evergate_app_resident_bytes{app=\"shop\",instance=\"0\"} 2000",
+        "evergate_app_memory_limit_bytes{app=\"shop\",instance=\"0\"} 268435456",
+        "evergate_app_cpu_seconds_total{app=\"shop\",instance=\"0\"} 0.25",
+        "evergate_app_output_lines_total{app=\"shop\",instance=\"0\"} 12",
+        "evergate_app_output_dropped_bytes_total{app=\"shop\",instance=\"0\"} 5",
+        "evergate_app_deploys_total{app=\"shop\"} 3",
+        "evergate_app_deploy_phase{app=\"shop\",phase=\"rolling\"} 1",
+        "evergate_app_deploy_phase{app=\"shop\",phase=\"failed\"} 0",
+        "evergate_app_deploy_done_ratio{app=\"shop\"} 0.25",
     ] {
         assert!(text.lines().any(|shown| shown == line), "no line {line} in\n{text}");
     }

@@ -303,6 +303,7 @@ pub(crate) fn instance(number: u16, generation: u32, state: &str) -> InstanceSta
         revision: generation,
         failures_max: 10,
         resident_bytes: Some(35_900_000),
+        memory_limit_bytes: Some(256 << 20),
         cpu_seconds: Some(12.54),
         in_flight: 3,
         output: OutputCounts { lines: 120, bytes: 8400, dropped_bytes: 0 },

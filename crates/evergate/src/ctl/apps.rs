@@ -79,7 +79,7 @@ fn instances(instances: &[InstanceStatus]) -> Table {
             plain(when::span(one.since_seconds as u64)),
             plain(one.pid.map(|pid| pid.to_string()).unwrap_or_default()),
             plain(one.address.as_deref().unwrap_or_default()),
-            plain(one.resident_bytes.map(words::size).unwrap_or_default()),
+            plain(words::memory(one)),
             plain(one.cpu_seconds.map(cpu).unwrap_or_default()),
             plain(one.generation),
             plain(one.exits),

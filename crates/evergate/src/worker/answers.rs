@@ -43,7 +43,7 @@ impl ControlPlane {
     async fn status(&self) -> Status {
         let pools = self.gateway.pools();
         let now = clock::unix_seconds();
-        let apps = self.instances();
+        let apps = self.instances(&pools);
         let (health, reasons) = self.judge(&pools, &apps);
         Status {
             node: self.gateway.config().node.name.clone(),
@@ -81,7 +81,7 @@ impl ControlPlane {
         stats.reloads = self.reloads.generation.saturating_sub(1);
         stats.reloads_failed = self.reloads.refused;
         stats.config_last_reload_ok = self.reloads.failure.is_none();
-        stats.apps = self.instances();
+        stats.apps = self.instances(&self.gateway.pools());
         stats.deploys = self.deploys();
         stats.certificates = self.certificates();
         stats.acme = self.acme_stats();

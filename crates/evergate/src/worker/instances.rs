@@ -6,7 +6,7 @@ use evergate_config::Level;
 use evergate_control::link::{
     AppLimits, Deploy, DeployPhase, Happening, Instance, InstanceState, Place, Severity, ToKeeper,
 };
-use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus};
+use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus, PoolStatus};
 use evergate_sys::{clock, process};
 
 use super::control_plane::ControlPlane;
@@ -36,10 +36,19 @@ impl ControlPlane {
         self.event(level, &happening.kind, &happening.subject, &happening.reason);
     }
 
-    /// What is told of every instance, with what its process uses at the moment.
-    pub(super) fn instances(&self) -> Vec<InstanceStatus> {
+    /// What is told of every instance, with what it does in `pools` and what its process uses.
+    pub(super) fn instances(&self, pools: &[PoolStatus]) -> Vec<InstanceStatus> {
         let age = clock::now() - self.observed_at;
-        self.observed.instances.iter().map(|one| measured(one, age)).collect()
+        let shown = |observed: &Instance| {
+            let mut shown = measured(observed, age);
+            let app = self.gateway.config().apps.get(&shown.app);
+            shown.memory_limit_bytes = app.and_then(|app| app.limits.memory);
+            let servers = pools.iter().flat_map(|pool| &pool.servers);
+            let own = servers.filter(|server| shown.address.as_ref() == Some(&server.address));
+            shown.in_flight = own.map(|server| server.in_flight).sum();
+            shown
+        };
+        self.observed.instances.iter().map(shown).collect()
     }
 
     /// What is told of every deploy.
