@@ -3,6 +3,8 @@
 //! The script asks for the same page again and swaps its parts; there is no second form of any
 //! table. Everything that comes from outside goes through [`Text`].
 
+mod apps;
+
 use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
@@ -10,8 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use evergate_control::snapshot::{
-    CertificateStatus, Event, Health, InstanceStatus, ListenerStatus, PoolStatus, RouteStatus,
-    ServerStatus, Status,
+    CertificateStatus, Event, Health, ListenerStatus, PoolStatus, RouteStatus, ServerStatus, Status,
 };
 
 use crate::desk::Desk;
@@ -87,7 +88,7 @@ impl Display for Page<'_> {
         listeners(f, &self.status.listeners)?;
         certificates(f, &self.status.certificates)?;
         pools(f, &self.status.pools)?;
-        apps(f, &self.status.apps)?;
+        apps::show(f, self.status)?;
         routes(f, &self.status.routes)?;
         events(f, self.events)?;
         write!(
@@ -237,37 +238,6 @@ fn certificates(f: &mut fmt::Formatter<'_>, certificates: &[CertificateStatus]) 
     f.write_str("</table></div>\n")
 }
 
-fn apps(f: &mut fmt::Formatter<'_>, apps: &[InstanceStatus]) -> fmt::Result {
-    if apps.is_empty() {
-        return Ok(());
-    }
-    f.write_str(
-        "<h2>Apps</h2>\n<div class=\"card\"><table><tr><th>instance</th><th>state</th>\
-         <th class=\"n\">pid</th><th class=\"n\">port</th><th class=\"n\">starts</th>\
-         <th class=\"n\">exits</th><th>last exit</th></tr>\n",
-    )?;
-    let number = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
-    for instance in apps {
-        writeln!(
-            f,
-            "<tr><td class=\"k\">{}/{}</td><td><span class=\"pill {}\">{}</span></td>\
-             <td class=\"n\" data-l=\"pid\">{}</td><td class=\"n\" data-l=\"port\">{}</td>\
-             <td class=\"n\" data-l=\"starts\">{}</td><td class=\"n\" data-l=\"exits\">{}</td>\
-             <td>{}</td></tr>",
-            Text(&instance.app),
-            instance.number,
-            class(&instance.state),
-            Text(&instance.state),
-            number(instance.pid),
-            number(instance.port.map(u32::from)),
-            instance.generation,
-            instance.exits,
-            Text(instance.last_exit.as_deref().unwrap_or_default()),
-        )?;
-    }
-    f.write_str("</table></div>\n")
-}
-
 fn routes(f: &mut fmt::Formatter<'_>, routes: &[RouteStatus]) -> fmt::Result {
     f.write_str(
         "<h2>Routes</h2>\n<div class=\"card\"><table><tr><th>name</th><th>match</th><th>does</th>\
@@ -297,6 +267,8 @@ fn events(f: &mut fmt::Formatter<'_>, events: &[Event]) -> fmt::Result {
         let class = match event.level.as_str() {
             "error" => "bad",
             "warn" => "warn",
+            _ if event.kind.ends_with("_up") || event.kind.ends_with("_ready") => "good",
+            _ if event.kind.ends_with("_done") => "good",
             _ => "dim",
         };
         // What was wrong with a configuration comes with its lines and a caret below them.
@@ -334,13 +306,16 @@ fn pill(health: Health) -> &'static str {
 fn class(state: &str) -> &'static str {
     match state {
         "up" | "ready" => "good",
-        "down" | "backoff" => "bad",
+        "down" | "backoff" | "fatal" | "stuck" | "unhealthy" => "bad",
+        "stopped" => "dim",
         _ => "warn",
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus};
+
     use super::*;
 
     #[test]
@@ -383,8 +358,21 @@ mod tests {
             apps: vec![InstanceStatus {
                 app: evil.into(),
                 state: evil.into(),
+                reason: evil.into(),
+                address: Some(evil.into()),
                 last_exit: Some(evil.into()),
                 ..Default::default()
+            }],
+            deploys: vec![DeployStatus {
+                app: evil.into(),
+                phase: evil.into(),
+                cause: evil.into(),
+                message: evil.into(),
+                ..Default::default()
+            }],
+            app_limits: vec![AppLimitsStatus {
+                app: evil.into(),
+                kept: vec![format!("{evil} unsupported")],
             }],
             certificates: vec![CertificateStatus {
                 listener: evil.into(),
@@ -406,6 +394,6 @@ mod tests {
         let html = Page { status: &status, events: &[event] }.to_string();
         assert!(!html.contains("<script>") && !html.contains("'1'") && !html.contains("\"2\""));
         let escaped = "&lt;script&gt;alert(&#39;1&#39; &amp; &quot;2&quot;)&lt;/script&gt;";
-        assert_eq!(html.matches(escaped).count(), 29, "{html}");
+        assert_eq!(html.matches(escaped).count(), 36, "{html}");
     }
 }

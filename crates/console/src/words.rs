@@ -43,6 +43,11 @@ pub fn memory(instance: &InstanceStatus) -> String {
     }
 }
 
+/// Time that a processor worked: `12.5s` below a minute, then like a span.
+pub fn cpu(seconds: f64) -> String {
+    if seconds < 59.95 { format!("{seconds:.1}s") } else { when::span(seconds as u64) }
+}
+
 /// Failures that count, of how many there may be: `3 of 10`; nothing without any.
 pub fn failures(instance: &InstanceStatus) -> String {
     match instance.failures {

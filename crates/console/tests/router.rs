@@ -235,9 +235,18 @@ async fn the_page_is_whole_without_scripts() {
     let fake = Fake::start();
     let answer = fake.get("/").await;
     assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
-    for words in
-        ["edge-a", "degraded", "shop/1", "connection refused", "signal 9 (KILL)", "reason 3"]
-    {
+    for words in [
+        "edge-a",
+        "degraded",
+        "shop/1",
+        "connection refused",
+        "signal 9 (KILL)",
+        "reason 3",
+        "1 of 2 ready",
+        "aria-valuenow=\"1\"",
+        "cut in 22s",
+        "cpu unsupported",
+    ] {
         assert!(answer.body.contains(words), "no {words}");
     }
     for outside in ["://", "\"//", "'//", "(//"] {

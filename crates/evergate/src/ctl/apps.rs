@@ -80,7 +80,7 @@ fn instances(instances: &[InstanceStatus]) -> Table {
             plain(one.pid.map(|pid| pid.to_string()).unwrap_or_default()),
             plain(one.address.as_deref().unwrap_or_default()),
             plain(words::memory(one)),
-            plain(one.cpu_seconds.map(cpu).unwrap_or_default()),
+            plain(one.cpu_seconds.map(words::cpu).unwrap_or_default()),
             plain(one.generation),
             plain(one.exits),
             (paint, failures),
@@ -91,16 +91,21 @@ fn instances(instances: &[InstanceStatus]) -> Table {
     table
 }
 
-/// Time that a processor worked: `0.4s` or like a span.
-fn cpu(seconds: f64) -> String {
-    if seconds < 59.95 { format!("{seconds:.1}s") } else { when::span(seconds as u64) }
-}
-
 fn notes(status: &Status, palette: Palette) -> String {
-    let deploys = status.deploys.iter().map(|one| deploy(one, palette));
+    let deploys = deploys(status, |_| true, palette);
     let limits = words::unsupported(&status.app_limits)
         .map(|(app, line)| palette.lines(Paint::Warn, "", &format!("limit of {app}: {line}")));
-    deploys.chain(limits).collect()
+    std::iter::once(deploys).chain(limits).collect()
+}
+
+/// The deploys that are `wanted`, a line or two each.
+pub(super) fn deploys(
+    status: &Status,
+    wanted: impl Fn(&DeployStatus) -> bool,
+    palette: Palette,
+) -> String {
+    let wanted = status.deploys.iter().filter(|one| wanted(one));
+    wanted.map(|one| deploy(one, palette)).collect()
 }
 
 /// The deploy on a line, and what it does on the next if there is anything to do.

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-use evergate_console::when;
-use evergate_control::snapshot::{RouteStatus, ServerStatus, Status};
+use evergate_console::{when, words};
+use evergate_control::snapshot::{InstanceStatus, RouteStatus, ServerStatus, Status};
 use evergate_core::time::Instant;
 use serde_json::json;
 
 use super::Node;
+use super::apps;
 use super::client::Client;
 use super::screen::{Paint, Palette, is_terminal, paint_of, redraw, show, show_json};
 use super::status::word;
@@ -87,6 +88,9 @@ struct Rates {
     routes: Vec<(f64, f64)>,
     /// Attempts and failures of each server of each pool, in the order of the later look.
     servers: Vec<(f64, f64)>,
+    /// Share of a processor that each run of an app used, in the order of the later look; nothing
+    /// if that is not known.
+    instances: Vec<Option<f64>>,
 }
 
 impl Rates {
@@ -106,6 +110,14 @@ impl Rates {
                 known.map_or((0, 0), |known| (known.requests, known.failures));
             (rate(requests, now.requests), rate(failures, now.failures))
         };
+        let instance = |now: &InstanceStatus| {
+            let known = before.status.apps.iter().find(|known| {
+                (&known.app, known.number, known.pid) == (&now.app, now.number, now.pid)
+            });
+            // What a new run used before this look, it used since the last one.
+            let used = known.and_then(|known| known.cpu_seconds).unwrap_or_default();
+            now.cpu_seconds.map(|cpu| (cpu - used).max(0.0) / seconds)
+        };
         let routes: Vec<(f64, f64)> = now.status.routes.iter().map(route).collect();
         let pools = now.status.pools.iter();
         Self {
@@ -114,6 +126,7 @@ impl Rates {
             servers: pools
                 .flat_map(|pool| pool.servers.iter().map(|one| server(&pool.name, one)))
                 .collect(),
+            instances: now.status.apps.iter().map(instance).collect(),
             routes,
         }
     }
@@ -128,6 +141,8 @@ impl Rates {
             "connections": totals.connections,
             "servers_up": totals.up,
             "servers": totals.servers,
+            "instances_ready": totals.ready,
+            "instances": totals.instances,
         })
     }
 
@@ -170,6 +185,11 @@ impl Rates {
         text.push_str(&self.servers(status).render(palette));
         text.push('\n');
         text.push_str(&self.routes(status).render(palette));
+        if !status.apps.is_empty() {
+            text.push('\n');
+            text.push_str(&self.instances(status).render(palette));
+            text.push_str(&apps::deploys(status, words::is_under_way, palette));
+        }
         text
     }
 
@@ -191,6 +211,35 @@ impl Rates {
                 plain(when::latency(server.latency_seconds)),
                 plain(server.weight),
                 (Paint::Dim, server.reason.clone()),
+            ]);
+        }
+        table
+    }
+
+    fn instances(&self, status: &Status) -> Table {
+        let heads = [
+            "instance",
+            "state",
+            ">since",
+            ">pid",
+            ">memory",
+            ">cpu",
+            ">in flight",
+            ">exits",
+            "why",
+        ];
+        let mut table = Table::new("", &heads);
+        for (one, cpu) in status.apps.iter().zip(&self.instances) {
+            table.row([
+                plain(format!("{}/{}", one.app, one.number)),
+                (paint_of(&one.state), one.state.clone()),
+                plain(when::span(one.since_seconds as u64)),
+                plain(one.pid.map(|pid| pid.to_string()).unwrap_or_default()),
+                plain(words::memory(one)),
+                plain(cpu.map(|share| format!("{:.0}%", share * 100.0)).unwrap_or_default()),
+                plain(one.in_flight),
+                plain(one.exits),
+                (Paint::Dim, words::why(one)),
             ]);
         }
         table
@@ -220,16 +269,22 @@ struct Totals {
     connections: u64,
     up: usize,
     servers: usize,
+    ready: usize,
+    instances: usize,
 }
 
 impl Totals {
     fn of(status: &Status) -> Self {
         let servers = || status.pools.iter().flat_map(|pool| &pool.servers);
+        // An instance that is being replaced has two runs.
+        let instances = || status.apps.chunk_by(|a, b| (&a.app, a.number) == (&b.app, b.number));
         Self {
             in_flight: servers().map(|server| server.in_flight).sum(),
             connections: status.listeners.iter().map(|listener| listener.connections).sum(),
             up: servers().filter(|server| server.state == "up").count(),
             servers: servers().count(),
+            ready: instances().filter(|runs| runs.iter().any(|run| run.state == "ready")).count(),
+            instances: instances().count(),
         }
     }
 }
@@ -249,6 +304,19 @@ mod tests {
         let rates = Rates::between(&look(0, 100, 1), &look(2000, 500, 3));
         assert_eq!(rates.routes, [(200.0, 1.0)]);
         assert_eq!((rates.requests, rates.errors), (200.0, 1.0));
+    }
+
+    #[test]
+    fn a_run_is_charged_for_the_time_between_and_a_new_one_for_all_it_used() {
+        let look = |millis: u64, pid, cpu| {
+            let instance = InstanceStatus { pid, cpu_seconds: cpu, ..InstanceStatus::default() };
+            let status = Status { apps: vec![instance], ..Status::default() };
+            Look { at: Instant::from_nanos(millis * 1_000_000), status }
+        };
+        let rate = |before, now| Rates::between(&before, &now).instances;
+        assert_eq!(rate(look(0, Some(7), Some(3.0)), look(2000, Some(7), Some(4.0))), [Some(0.5)]);
+        assert_eq!(rate(look(0, Some(7), Some(3.0)), look(2000, Some(8), Some(1.0))), [Some(0.5)]);
+        assert_eq!(rate(look(0, Some(7), Some(3.0)), look(2000, None, None)), [None]);
     }
 
     #[test]
