@@ -4,6 +4,7 @@
 //! where it stands, with the reason it is sound and a test. Where rustix has the call, rustix makes
 //! it. Files are named after the thing they handle; none of them decides anything.
 
+pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod code;
