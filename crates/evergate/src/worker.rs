@@ -16,7 +16,7 @@ use evergate_acme::prepare_root;
 use evergate_config::{Config, Loaded, load_with, recall, render};
 use evergate_control::link::{KEPT_CONFIG, KEPT_TICKETS, PROTOCOL, ToKeeper, ToWorker};
 use evergate_pki::Tickets;
-use evergate_sys::privilege::{self, Dumpable};
+use evergate_sys::privilege::{self, Dumpable, User};
 use evergate_sys::{clock, inherited, memfd, rlimit};
 
 mod admin;
@@ -27,14 +27,17 @@ mod control_plane;
 mod files;
 mod instances;
 mod link;
+mod log_dir;
 mod probes;
 mod sockets;
+mod users;
 mod watch;
 mod wishes;
 
 use control_plane::ControlPlane;
 use files::Helped;
 use link::Link;
+use users::Users;
 use watch::Look;
 
 use crate::embedded;
@@ -96,15 +99,21 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
         Err(message) => return hopeless(&link, message),
     };
     embedded::install();
+    let users = Users::of(&start.loaded.config);
+    let refusals = users.refusals(&start.loaded.config);
+    // Whoever starts it for the first time can mend it; later it is better to serve the rest.
+    if !refusals.is_empty() && birth.generation == 1 {
+        return hopeless(&link, refusals.join("\n"));
+    }
     if privilege::is_root() {
-        name_files(&mut link, &start)?;
+        name(&mut link, &start, &users)?;
     }
     if let Err(error) = drop_rights(&start.loaded.config, birth.generation) {
         return hopeless(&link, format!("{error:#}"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match ControlPlane::start(link, birth, start, tickets).await? {
+        match ControlPlane::start(link, birth, start, users, tickets).await? {
             Ok(control) => control.run().await,
             Err(refused) => return hopeless(&refused.link, refused.message),
         }
@@ -156,15 +165,18 @@ fn load(file: &Path, remembered: Option<Vec<u8>>, link: &mut Link) -> Result<Sta
 }
 
 /// Tells the keeper which files outside its directory the configuration names, so that a reload
-/// can read them when we may not any more.
-fn name_files(link: &mut Link, start: &Start) -> io::Result<()> {
+/// can read them when we may not any more, and whom apps run as.
+fn name(link: &mut Link, start: &Start, users: &Users) -> io::Result<()> {
     /// Paths in one message; one path has up to 4 KiB.
     const PATHS_MAX: usize = 16;
+    /// Users in one message.
+    const USERS_MAX: usize = 256;
     let directory = start.file.parent().unwrap_or(Path::new("/"));
     let outside =
         start.seen.keys().filter(|path| path.is_absolute() && !path.starts_with(directory));
     let paths: Vec<String> = outside.filter_map(|path| path.to_str().map(str::to_owned)).collect();
-    paths.chunks(PATHS_MAX).try_for_each(|paths| link.name_files(paths.to_vec()))
+    paths.chunks(PATHS_MAX).try_for_each(|paths| link.name(paths, &[]))?;
+    users.names().chunks(USERS_MAX).try_for_each(|users| link.name(&[], users))
 }
 
 /// Says why there is no point in starting again, and ends.
@@ -175,24 +187,41 @@ fn hopeless(link: &Link, message: String) -> anyhow::Result<ExitCode> {
 
 /// Becomes `node.user` if we are root, and gives up every way to gain rights again.
 fn drop_rights(config: &Config, generation: u32) -> anyhow::Result<()> {
-    let user = &config.node.user;
-    if privilege::is_root() {
-        let user_ids = match privilege::user(user) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!("node.user: there is no user `{user}` in /etc/passwd; name one that exists")
-            }
-            other => other.with_context(|| format!("cannot look up the user `{user}`"))?,
-        };
-        if !config.acme.is_empty()
-            && let Err(error) = prepare_root(&config.node.state_dir, Some(&user_ids))
-            // Whoever starts it for the first time can mend it; later it is told in an event.
-            && generation == 1
-        {
-            bail!("evergate: certificates cannot be kept: {error}");
-        }
-        privilege::become_user(&user_ids)
-            .with_context(|| format!("cannot become the user `{user}`"))?;
-        privilege::set_dumpable(Dumpable::No).context("cannot forbid core dumps")?;
+    let name = &config.node.user;
+    if !privilege::is_root() {
+        prepare_directories(config, None, generation)?;
+        return privilege::no_new_privileges().context("cannot give up new privileges");
     }
+    let user = match privilege::user(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("node.user: there is no user `{name}` in /etc/passwd; name one that exists")
+        }
+        other => other.with_context(|| format!("cannot look up the user `{name}`"))?,
+    };
+    prepare_directories(config, Some(&user), generation)?;
+    privilege::become_user(&user).with_context(|| format!("cannot become the user `{name}`"))?;
+    privilege::set_dumpable(Dumpable::No).context("cannot forbid core dumps")?;
     privilege::no_new_privileges().context("cannot give up new privileges")
+}
+
+/// Makes the directories that the user will write to. Whoever starts it for the first time can mend
+/// what is wrong with them; later it is told in an event.
+fn prepare_directories(
+    config: &Config,
+    user: Option<&User>,
+    generation: u32,
+) -> anyhow::Result<()> {
+    let certificates = match user {
+        Some(_) if !config.acme.is_empty() => prepare_root(&config.node.state_dir, user)
+            .map(drop)
+            .map_err(|error| format!("certificates cannot be kept: {error}")),
+        Some(_) | None => Ok(()),
+    };
+    let output = log_dir::prepare(config, user);
+    let failures: Vec<String> =
+        [certificates, output].into_iter().filter_map(Result::err).collect();
+    if generation == 1 && !failures.is_empty() {
+        bail!("evergate: {}", failures.join("\nevergate: "));
+    }
+    Ok(())
 }

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Dir, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
+use rustix::fs::{
+    Access, AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid, accessat, fchmod, fchown, fstat, mkdirat,
+    openat,
+};
 use rustix::io::Errno;
 
 /// An open directory, and whose it is.
@@ -16,6 +19,8 @@ pub struct Opened {
     pub directory: OwnedFd,
     /// The user it belongs to.
     pub uid: u32,
+    /// The group it belongs to.
+    pub gid: u32,
     /// Its permission bits.
     pub mode: u32,
     /// Whether it was made just now.
@@ -60,6 +65,16 @@ pub fn give(directory: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     Ok(fchown(directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
 }
 
+/// Gives `directory` these permissions, as for chmod.
+pub fn set_mode(directory: impl AsFd, mode: u32) -> io::Result<()> {
+    Ok(fchmod(directory, Mode::from_raw_mode(mode))?)
+}
+
+/// Whether we may make files in `directory`.
+pub fn is_writable(directory: impl AsFd) -> bool {
+    accessat(directory, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
 /// Lets nobody but its owner enter `directory`.
 pub fn make_private(directory: impl AsFd) -> io::Result<()> {
     Ok(fchmod(directory, Mode::RWXU)?)
@@ -67,7 +82,8 @@ pub fn make_private(directory: impl AsFd) -> io::Result<()> {
 
 fn opened(directory: OwnedFd, is_new: bool) -> io::Result<Opened> {
     let stat = fstat(&directory)?;
-    Ok(Opened { directory, uid: stat.st_uid, mode: stat.st_mode & 0o7777, is_new })
+    let (uid, gid) = (stat.st_uid, stat.st_gid);
+    Ok(Opened { directory, uid, gid, mode: stat.st_mode & 0o7777, is_new })
 }
 
 #[cfg(test)]
@@ -87,6 +103,11 @@ mod tests {
         fchmod(&made.directory, Mode::from_raw_mode(0o755)).unwrap();
         make_private(&made.directory).unwrap();
         assert_eq!(open(&path.join("own")).unwrap().mode, 0o700);
+        assert!(is_writable(&made.directory));
+        set_mode(&made.directory, 0o550).unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        assert_eq!(is_writable(&made.directory), is_root, "root may do everything");
+        assert_eq!(open(&path.join("own")).unwrap().mode, 0o550);
         std::os::unix::fs::symlink("own", path.join("link")).unwrap();
         assert!(open_or_make(&parent.directory, "link").is_err());
         assert!(open(&path.join("link")).is_ok());

@@ -30,9 +30,10 @@ use super::files::{self, Helped};
 use super::link::{Link, LinkEvents, Packet};
 use super::probes::Probes;
 use super::sockets::{self, ADMIN, Bound, Key};
+use super::users::Users;
 use super::watch::{LOOK_EVERY, Watch};
 use super::wishes::Wishes;
-use super::{Birth, Start};
+use super::{Birth, Start, log_dir};
 
 /// How often names of servers are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
@@ -65,6 +66,7 @@ pub(super) struct ControlPlane {
     /// Messages that came while something else was waited for.
     inbox: VecDeque<Packet>,
     desired: Desired,
+    users: Users,
     commands: mpsc::Receiver<Command>,
     watch: Watch,
 }
@@ -101,6 +103,7 @@ impl ControlPlane {
         link: Link,
         birth: Birth,
         start: Start,
+        users: Users,
         tickets: Tickets,
     ) -> anyhow::Result<Result<Self, Refused>> {
         let Start { file, loaded, file_errors, seen } = start;
@@ -130,6 +133,7 @@ impl ControlPlane {
             admin: AdminServers::new(control, &config.admin),
             agents,
             desired: Desired::default(),
+            users,
             commands,
             watch: Watch::default(),
         };
@@ -204,7 +208,12 @@ impl ControlPlane {
         change.warnings =
             loaded.warnings.iter().map(|one| render(std::slice::from_ref(one), false)).collect();
         let late = self.late_keys(&loaded.config);
+        let refusals = self.users.refusals(&loaded.config);
+        if !refusals.is_empty() {
+            return Err(refusals.join("\n"));
+        }
         if !dry_run {
+            log_dir::prepare(&loaded.config, None)?;
             let root = certificates::root(&loaded.config)?;
             self.apply(&loaded).await?;
             self.follow_authorities(root).await;
@@ -218,13 +227,14 @@ impl ControlPlane {
     }
 
     /// Keys that a running worker cannot follow and that `config` changes.
-    fn late_keys(&self, config: &Config) -> Vec<&'static str> {
+    fn late_keys(&self, config: &Config) -> Vec<String> {
         let (before, after) = (&self.gateway.config().node, &config.node);
         let changed = [
             ("node.threads", before.threads != after.threads),
             ("node.user", before.user != after.user),
         ];
-        changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
+        let changed = changed.into_iter().filter(|(_, is_changed)| *is_changed);
+        changed.map(|(key, _)| key.to_owned()).chain(self.users.late_keys(config)).collect()
     }
 
     /// Reads the configuration; watches what it was read from, unless this is only a question.
@@ -291,7 +301,8 @@ impl ControlPlane {
     async fn apply(&mut self, loaded: &Loaded) -> Result<(), String> {
         let config = loaded.config.clone();
         let threads = u16::try_from(self.gateway.threads()).unwrap_or(u16::MAX);
-        let wanted = sockets::desired(&config, threads);
+        let mut wanted = sockets::desired(&config, threads);
+        self.users.hold_back(&mut wanted, &self.desired);
         let addresses = self.resolve(&config).await;
         let next = self.gateway.prepare(config, addresses)?;
         if wanted == self.desired {

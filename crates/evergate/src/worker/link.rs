@@ -116,9 +116,10 @@ impl Link {
         }
     }
 
-    /// Has the keeper open these later too, when we may not; to be said while we still may.
-    pub(super) fn name_files(&mut self, paths: Vec<String>) -> io::Result<()> {
-        self.send(&ToKeeper::Named { paths, users: Vec::new() }, &[])?;
+    /// Has the keeper open these files later too, and start processes as these users, when we may
+    /// not; to be said while we still may.
+    pub(super) fn name(&mut self, paths: &[String], users: &[String]) -> io::Result<()> {
+        self.send(&ToKeeper::Named { paths: paths.to_vec(), users: users.to_vec() }, &[])?;
         loop {
             match self.receive_new()? {
                 (ToWorker::Noted, _) => return Ok(()),
