@@ -19,7 +19,7 @@ mod stop;
 pub(crate) use deploy::ON_FAILURE;
 pub(crate) use order::check_order;
 pub(crate) use output::PLACES;
-pub(crate) use program::SOCKETS;
+pub(crate) use program::{SOCKETS, check_sockets};
 pub(crate) use restart::RESTARTS;
 pub(crate) use stop::{KILLS, SIGNALS};
 

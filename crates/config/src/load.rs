@@ -83,6 +83,7 @@ pub fn load_with(path: &Path, files: &dyn Files) -> Result<Loaded, Vec<Diagnosti
     references::check(&reader, &config);
     conflict::check(&reader, &config);
     app::check_order(&reader, &config.apps);
+    app::check_sockets(&reader, &config);
     if !reader.has_errors() {
         // What is unused or out of reach for now may be so because of an error.
         references::warn_unused(&reader, &config);

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{App, Socket};
-use crate::reader::{Fault, Section};
+use crate::keys::Noun;
+use crate::model::{App, Config, Socket};
+use crate::reader::{Fault, Reader, Section};
 
 /// Variables that Evergate sets for each process.
 const OURS: [&str; 10] = [
@@ -19,6 +20,9 @@ const OURS: [&str; 10] = [
     "LISTEN_PID",
     "LISTEN_FDNAMES",
 ];
+
+/// Longest path of a Unix socket, in bytes (unix(7)).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// `socket`
 pub(crate) const SOCKETS: [(&str, Socket); 3] =
@@ -98,6 +102,29 @@ pub(super) fn check_ports(section: &Section<'_>, app: &App) {
         ),
         "widen `ports`: each process needs one of its own",
     );
+}
+
+/// An app that is told the path of a Unix socket needs one that is not too long for a socket.
+pub(crate) fn check_sockets(reader: &Reader<'_>, config: &Config) {
+    for (name, app) in config.apps.iter().filter(|(_, app)| app.socket == Socket::Unix) {
+        // As the keeper names it; generations count starts.
+        let longest = format!("apps/{name}.{}.{}/socket", app.instances - 1, u32::MAX);
+        let path = config.node.run_dir.join(longest);
+        let length = path.as_os_str().len();
+        let place = reader.places.borrow().get(&(Noun::App, name.clone())).copied();
+        let Some(place) = place.filter(|_| length > SOCKET_PATH_BYTES_MAX) else { continue };
+        let message = format!(
+            "the socket of `app.{name}` could be {}, {length} bytes long; {SOCKET_PATH_BYTES_MAX} \
+             is the most",
+            path.display()
+        );
+        reader.report(
+            Diagnostic::error("long-path", message)
+                .at(reader.locate(place))
+                .about(format!("app.{name}.socket"))
+                .help("choose a shorter `node.run_dir`, or a shorter name"),
+        );
+    }
 }
 
 fn argument(text: &str) -> Result<String, Fault> {
