@@ -18,6 +18,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::deploy;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -28,6 +29,7 @@ mod instance;
 mod life;
 mod order;
 mod output;
+mod rollout;
 mod spawns;
 mod view;
 
@@ -37,9 +39,13 @@ pub use output::{Event, Output, Severity};
 pub use view::{DeployView, State, View};
 
 use crew::{Crew, Desk};
-use instance::{Context, Instance, Wanted};
+use instance::{At, Context, Instance, Wanted};
 use order::Order;
+use rollout::{Ask, Cause};
 use spawns::Spawns;
+
+/// A berth that waits for a start, and since when.
+type Waiting = (Instant, String, u16, At);
 
 /// Decides everything about apps.
 ///
@@ -93,9 +99,16 @@ impl Fleet {
             }
             Input::Idle(run) => self.feed(now, &run, life::Input::Idle),
             Input::Measured { run, rss } => self.feed(now, &run, life::Input::Measured { rss }),
-            Input::Sampled { .. } => {}
+            Input::Sampled { app, canary, others } => {
+                if let Some(crew) = self.crews.get_mut(&app) {
+                    crew.tell_deploy(now, deploy::Input::Sampled { canary, others });
+                }
+            }
             Input::Gateway(has_gateway) => self.has_gateway = has_gateway,
-            Input::End => self.is_ending = true,
+            Input::End => {
+                self.is_ending = true;
+                self.each(now, Crew::let_go);
+            }
             Input::Hurry => self.hurry(now),
             Input::Tick => {}
         }
@@ -107,16 +120,18 @@ impl Fleet {
         let steps = self.plan(wish)?;
         let numbers = self.concerned(wish)?;
         let (crew, mut desk) = self.crew(now, &wish.app).expect("the plan found it");
-        for number in numbers {
-            crew.with(&mut desk, number, |instance, ctx| match wish.verb {
-                Verb::Start => instance.start_again(ctx),
-                Verb::Stop => instance.stop(ctx, Wanted::Stopped),
-                Verb::Roll(revision) => {
-                    instance.revision = revision;
-                    instance.replace(ctx);
+        match wish.verb {
+            Verb::Start => numbers.into_iter().for_each(|number| crew.start(&mut desk, number)),
+            Verb::Stop => {
+                for number in numbers {
+                    crew.stop(&mut desk, number, Wanted::Stopped);
                 }
-                Verb::Abort => {}
-            });
+            }
+            Verb::Roll(revision) => crew.ask(asked(wish, revision)),
+            Verb::Abort => {
+                let why = "given up by the operator".to_owned();
+                crew.tell_deploy(now, deploy::Input::Abort { why });
+            }
         }
         self.settle(now);
         Ok(steps)
@@ -125,21 +140,24 @@ impl Fleet {
     /// Says step by step what a wish would do, or why it would do nothing.
     pub fn plan(&self, wish: &Wish) -> Result<Vec<String>, String> {
         let app = &wish.app;
-        let verb = match wish.verb {
-            Verb::Start => "start",
-            Verb::Stop => "drain and stop",
-            Verb::Roll(_) => "replace",
-            Verb::Abort => return Err(format!("no deploy of app {app} is under way")),
-        };
+        let crew = self.running(app)?;
         let numbers = self.concerned(wish)?;
-        if numbers.is_empty() {
-            return Err(match wish.verb {
-                Verb::Start => format!("what is to run of app {app} runs already"),
-                Verb::Stop => format!("app {app} is stopped already"),
-                Verb::Roll(_) | Verb::Abort => format!("nothing of app {app} runs"),
-            });
+        let steps = |verb| numbers.iter().map(|n| format!("{verb} {app}/{n}")).collect();
+        match wish.verb {
+            Verb::Start if numbers.is_empty() => Err(format!("app {app} is started already")),
+            Verb::Start => Ok(steps("start")),
+            Verb::Stop if numbers.is_empty() => Err(format!("app {app} is stopped already")),
+            Verb::Stop => Ok(steps("drain and stop")),
+            Verb::Roll(_) if crew.is_rolling() => {
+                Err(format!("a deploy of app {app} is under way; wait for its end, or give it up"))
+            }
+            Verb::Roll(_) if numbers.is_empty() => Err(format!("app {app} is stopped; start it")),
+            Verb::Roll(revision) => Ok(deploy::plan(&crew.order(asked(wish, revision)))),
+            Verb::Abort if !crew.may_abort() => {
+                Err(format!("no deploy of app {app} is under way that could be given up"))
+            }
+            Verb::Abort => Ok(Vec::from([format!("give up the deploy of app {app}")])),
         }
-        Ok(numbers.iter().map(|number| format!("{verb} {app}/{number}")).collect())
     }
 
     /// The next thing to do.
@@ -161,20 +179,20 @@ impl Fleet {
         });
         instances
             .flat_map(|(name, crew, number, instance)| {
-                instance.views((name, number, crew.policy()), now)
+                instance.views((name, number), crew.policy(), now)
             })
             .collect()
     }
 
     /// For each app the deploy that is under way, or else the last one.
-    pub fn deploys(&self, _now: Instant) -> Vec<DeployView> {
-        Vec::new()
+    pub fn deploys(&self, now: Instant) -> Vec<DeployView> {
+        self.crews.values().filter_map(|crew| crew.deploy(now)).collect()
     }
 
     /// The revisions that runs of an app are of or may yet be of, each once, in order.
     pub fn revisions_in_use(&self, app: &str) -> Vec<Revision> {
-        let instances = self.crews.get(app).into_iter().flat_map(|crew| crew.instances().values());
-        let mut revisions: Vec<Revision> = instances.flat_map(Instance::revisions).collect();
+        let mut revisions: Vec<Revision> =
+            self.crews.get(app).into_iter().flat_map(Crew::revisions).collect();
         revisions.sort_unstable();
         revisions.dedup();
         revisions
@@ -189,11 +207,11 @@ impl Fleet {
         if self.is_ending {
             return;
         }
-        for (name, crew) in &mut self.crews {
-            if !apps.iter().any(|app| app.name == *name) {
-                crew.let_go();
+        self.each(now, |crew, desk| {
+            if !apps.iter().any(|app| app.name == crew.name()) {
+                crew.let_go(desk);
             }
-        }
+        });
         for app in apps {
             if let Some((crew, mut desk)) = self.crew(now, &app.name) {
                 crew.desire(&mut desk, app);
@@ -204,9 +222,8 @@ impl Fleet {
     }
 
     fn hurry(&mut self, now: Instant) {
-        let is_ending = self.is_ending;
         self.each(now, |crew, desk| {
-            if is_ending || crew.is_going() {
+            if crew.is_going() {
                 crew.end(desk);
             }
             crew.each(desk, Instance::hurry);
@@ -217,9 +234,10 @@ impl Fleet {
     fn settle(&mut self, now: Instant) {
         self.each(now, |crew, desk| crew.each(desk, Instance::tick));
         self.end_in_turn(now);
-        if !self.is_ending {
-            self.each(now, |crew, desk| crew.mend(desk));
-        }
+        self.each(now, |crew, desk| {
+            crew.roll(desk);
+            crew.mend(desk);
+        });
         let start_at = self.start_in_turn(now);
         for crew in self.crews.values_mut() {
             crew.forget();
@@ -232,15 +250,14 @@ impl Fleet {
 
     /// Ends the apps that are to end and wait for none that comes after them.
     fn end_in_turn(&mut self, now: Instant) {
-        let is_ending = self.is_ending;
-        let is_leaving = |crew: &Crew| (is_ending || crew.is_going()) && !crew.is_over();
+        let is_leaving = |crew: &Crew| crew.is_going() && !crew.is_over();
         if !self.crews.values().any(is_leaving) {
             return;
         }
         let order = self.order();
         let has_turn =
             |name: &str| order.behind(name).iter().all(|other| !is_leaving(&self.crews[*other]));
-        let leaving = self.crews.iter().filter(|(_, crew)| is_ending || crew.is_going());
+        let leaving = self.crews.iter().filter(|(_, crew)| crew.is_going());
         let in_turn = leaving.filter(|(name, _)| has_turn(name)).map(|(name, _)| name.clone());
         for name in in_turn.collect::<Vec<_>>() {
             let (crew, mut desk) = self.crew(now, &name).expect("it was just found");
@@ -254,27 +271,23 @@ impl Fleet {
         let mut waiting = self.waiting(now);
         waiting.sort_unstable();
         let mut waiting = waiting.into_iter().peekable();
-        while let Some((_, name, number)) = waiting.peek() {
-            if let Err(at) = self.spawns.take(now) {
+        while let Some((_, name, number, at)) = waiting.peek() {
+            if let Err(next) = self.spawns.take(now) {
                 self.tell_limited(waiting.collect());
-                return Some(at);
+                return Some(next);
             }
             let (crew, mut desk) = self.crew(now, name).expect("it was just found");
-            crew.with(&mut desk, *number, Instance::spawn);
+            crew.with(&mut desk, *number, |instance, ctx| instance.spawn(ctx, *at));
             waiting.next();
         }
         self.is_limited = false;
         None
     }
 
-    /// Instances that only the limit keeps from starting, with the time since when they wait.
-    /// Those that wait for another app are told so.
-    fn waiting(&mut self, now: Instant) -> Vec<(Instant, String, u16)> {
-        if self.is_ending {
-            return Vec::new();
-        }
+    /// Berths that only the limit keeps from having a run. Instances that wait for another app are told so.
+    fn waiting(&mut self, now: Instant) -> Vec<Waiting> {
         let waits = |crew: &Crew| {
-            !crew.is_going() && crew.instances().values().any(|i| i.waits_since().is_some())
+            !crew.is_going() && crew.instances().values().any(|i| i.waiting().next().is_some())
         };
         let order = self.order();
         let stands_in_way = |name: &&str| {
@@ -291,19 +304,20 @@ impl Fleet {
         let mut waiting = Vec::new();
         for (name, before) in crews {
             let (crew, mut desk) = self.crew(now, &name).expect("it was just found");
-            crew.each(&mut desk, |instance, ctx| match (instance.waits_since(), &before) {
-                (Some(_), Some(before)) => instance.explain(format!("waits for app {before}")),
-                (Some(since), None) => waiting.push((since, name.clone(), ctx.number)),
-                (None, _) => {}
+            crew.each(&mut desk, |instance, ctx| match &before {
+                Some(before) => instance.explain(format!("waits for app {before}")),
+                None => waiting.extend(
+                    instance.waiting().map(|(since, at)| (since, name.clone(), ctx.number, at)),
+                ),
             });
         }
         waiting
     }
 
-    fn tell_limited(&mut self, waiting: Vec<(Instant, String, u16)>) {
+    fn tell_limited(&mut self, waiting: Vec<Waiting>) {
         let count = waiting.len();
         let limit = format!("{} a second over all apps", spawns::PER_SECOND);
-        if let Some((_, app, _)) = waiting.first()
+        if let Some((_, app, ..)) = waiting.first()
             && !self.is_limited
         {
             self.is_limited = true;
@@ -315,7 +329,7 @@ impl Fleet {
                 reason: format!("{count} starts wait, for there are at most {limit}"),
             }));
         }
-        for (_, name, number) in waiting {
+        for (_, name, number, _) in waiting {
             if let Some(instance) = self.crews.get_mut(&name).and_then(|c| c.instance_mut(number)) {
                 instance.explain(format!("waits for the limit on starts: {limit}"));
             }
@@ -325,9 +339,7 @@ impl Fleet {
     /// The numbers of the instances to which a wish changes something.
     fn concerned(&self, wish: &Wish) -> Result<Vec<u16>, String> {
         let app = &wish.app;
-        let crew = self.crews.get(app).filter(|crew| !crew.is_going() && !self.is_ending);
-        let crew = crew.ok_or_else(|| format!("there is no app {app}"))?;
-        let is_meant = |number: &u16| wish.number.is_none_or(|only| only == *number);
+        let crew = self.running(app)?;
         if let Some(number) = wish.number
             && crew.instances().get(&number).is_none_or(|i| i.wanted() == Wanted::Gone)
         {
@@ -335,12 +347,18 @@ impl Fleet {
         }
         let changes = |instance: &Instance| match wish.verb {
             Verb::Start => instance.may_be_started(),
-            Verb::Stop => instance.wanted() == Wanted::Run,
-            Verb::Roll(_) => instance.filling().is_some(),
+            Verb::Stop | Verb::Roll(_) => instance.wanted() == Wanted::Run,
             Verb::Abort => false,
         };
-        let meant = crew.instances().iter().filter(|(number, _)| is_meant(number));
-        Ok(meant.filter(|(_, i)| changes(i)).map(|(&number, _)| number).collect())
+        let instances = crew.instances().iter().filter(|(_, instance)| changes(instance));
+        let numbers = instances.map(|(&number, _)| number);
+        Ok(numbers.filter(|number| wish.number.is_none_or(|only| only == *number)).collect())
+    }
+
+    /// The crew of an app that is to run.
+    fn running(&self, app: &str) -> Result<&Crew, String> {
+        let crew = self.crews.get(app).filter(|crew| !crew.is_going());
+        crew.ok_or_else(|| format!("there is no app {app}"))
     }
 
     fn order(&self) -> Order<'_> {
@@ -371,6 +389,10 @@ impl Fleet {
         let crew = crews.get_mut(app)?;
         Some((crew, Desk { now, has_gateway: *has_gateway, rng, outputs }))
     }
+}
+
+fn asked(wish: &Wish, revision: Revision) -> Ask {
+    Ask { revision, only: wish.number, cause: Cause::Wish }
 }
 
 #[cfg(test)]

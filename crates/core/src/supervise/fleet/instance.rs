@@ -1,21 +1,28 @@
 //! One instance: a place that one run after another fills.
 //!
-//! At any time one run at most fills it: starting, ready or hanging. Beside that there are runs
-//! that leave. The next run waits for the process of the last one, but not for what that left
-//! behind, nor for what cannot be killed.
+//! Its berth holds one run at most: starting, ready or hanging. During a deploy there may be a
+//! second berth. Beside that there are runs that leave. The next run waits for the process of the
+//! last one, but not for what that left behind, nor for what cannot be killed.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::failures::{Charge, Failures, Next};
+use super::failures::Charge;
 use super::life::{self, Effect, Ill, Life, Terms};
-use super::{Event, Exit, Output, Revision, Run, Severity, SpawnFault, State, View};
+use super::{Event, Exit, Output, Revision, Run, Severity, SpawnFault};
 use crate::rng::Rng;
-use crate::supervise::policy::{Policy, Restart};
+use crate::supervise::policy::Policy;
 use crate::time::{Instant, Spoken};
+
+mod berth;
+mod part;
+mod shown;
+
+use berth::{Berth, Loss, Slot};
+use part::Part;
 
 /// Exit statuses that say that another start ends alike: EX_CONFIG of sysexits.h, and what s6 uses.
 const HOPELESS: [i32; 2] = [78, 125];
@@ -58,18 +65,24 @@ pub(super) enum Wanted {
     Gone,
 }
 
+/// One of the berths of an instance.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum At {
+    /// Its own.
+    Home,
+    /// The one that it has for a deploy.
+    Guest,
+}
+
 /// One instance.
 #[derive(Debug)]
 pub(super) struct Instance {
-    /// What its next run will be of.
-    pub(super) revision: Revision,
     wanted: Wanted,
-    slot: Slot,
-    since: Instant,
-    reason: Option<String>,
-    /// Those that leave, and the one that fills the slot.
+    home: Berth,
+    part: Option<Part>,
+    /// Those that leave, and those that fill a berth.
     runs: Vec<Life>,
-    failures: Failures,
+    /// Of the last run.
     generation: u32,
     exits: u32,
     last_exit: Option<String>,
@@ -79,42 +92,14 @@ pub(super) struct Instance {
     is_mending: bool,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Slot {
-    /// A run is to start as soon as nothing keeps it.
-    Waiting,
-    /// That of this generation fills it.
-    Running(u32),
-    Backoff {
-        until: Instant,
-    },
-    Fatal {
-        until: Option<Instant>,
-    },
-    Stopped,
-}
-
-/// How a run ended unplanned.
-#[derive(Debug)]
-struct Loss {
-    how: String,
-    charge: Charge,
-    is_stable: bool,
-    /// It succeeded.
-    is_clean: bool,
-}
-
 impl Instance {
     /// An instance that is to run.
     pub(super) fn new(now: Instant, revision: Revision) -> Self {
         Self {
-            revision,
             wanted: Wanted::Run,
-            slot: Slot::Waiting,
-            since: now,
-            reason: None,
+            home: Berth::new(now, revision),
+            part: None,
             runs: Vec::new(),
-            failures: Failures::default(),
             generation: 0,
             exits: 0,
             last_exit: None,
@@ -160,9 +145,7 @@ impl Instance {
             self.last_exit = Some(loss.how.clone());
         }
         self.handle(ctx, generation, life::Input::Exited { has_rest });
-        if self.slot == Slot::Running(generation) {
-            self.lose(ctx, loss);
-        }
+        self.lose(ctx, generation, &loss);
     }
 
     /// Takes in that a process could not be started.
@@ -173,15 +156,17 @@ impl Instance {
         fault: SpawnFault,
         how: String,
     ) {
-        self.runs.retain(|life| life.generation != generation);
+        let Some(at) = self.position(generation) else {
+            return;
+        };
+        self.runs.remove(at);
         self.last_exit = Some(how.clone());
-        if self.slot == Slot::Running(generation) {
-            let charge = match fault {
-                SpawnFault::Passing => Charge::Blameless,
-                SpawnFault::Lasting => Charge::Lasting,
-            };
-            self.lose(ctx, Loss { how, charge, is_stable: false, is_clean: false });
-        }
+        let charge = match fault {
+            SpawnFault::Passing => Charge::Blameless,
+            SpawnFault::Lasting => Charge::Lasting,
+        };
+        self.lose(ctx, generation, &Loss { how, charge, is_stable: false, is_clean: false });
+        self.clear(ctx, generation);
     }
 
     /// Does what is due.
@@ -194,73 +179,59 @@ impl Instance {
                 self.follow(ctx, at, effect);
             }
         }
-        match self.slot {
-            Slot::Backoff { until } if until <= ctx.now => self.enter(ctx.now, Slot::Waiting, None),
-            Slot::Fatal { until: Some(until) } if until <= ctx.now => {
-                self.failures.begin_trial();
+        let guest = self.part.as_mut().and_then(|part| part.guest.as_mut());
+        for berth in [Some(&mut self.home), guest].into_iter().flatten() {
+            if berth.tick(ctx.now) {
                 ctx.tell(Severity::Info, "app_started", "one more try".to_owned());
-                self.enter(ctx.now, Slot::Waiting, None);
             }
-            Slot::Waiting
-            | Slot::Running(_)
-            | Slot::Backoff { .. }
-            | Slot::Fatal { .. }
-            | Slot::Stopped => {}
         }
     }
 
     /// When to tick it next.
     pub(super) fn deadline(&self, terms: Terms) -> Option<Instant> {
-        let slot = match self.slot {
-            Slot::Backoff { until } => Some(until),
-            Slot::Fatal { until } => until,
-            Slot::Waiting | Slot::Running(_) | Slot::Stopped => None,
+        let berths = self.berths().filter_map(|(_, berth)| berth.deadline());
+        self.runs.iter().filter_map(|life| life.deadline(terms)).chain(berths).min()
+    }
+
+    /// Starts the next run of a berth that waits for it.
+    pub(super) fn spawn(&mut self, ctx: &mut Context, at: At) {
+        let berth = match (at, &mut self.part) {
+            (At::Home, _) => &mut self.home,
+            (At::Guest, Some(Part { guest: Some(guest), .. })) => guest,
+            (At::Guest, Some(Part { guest: None, .. }) | None) => return,
         };
-        self.runs.iter().filter_map(|life| life.deadline(terms)).chain(slot).min()
-    }
-
-    /// Starts the next run.
-    pub(super) fn spawn(&mut self, ctx: &mut Context) {
-        debug_assert!(self.waits_since().is_some(), "only what waits is started");
+        debug_assert_eq!(berth.slot, Slot::Waiting, "only what waits is started");
         self.generation = self.generation.saturating_add(1);
-        self.runs.push(Life::new(ctx.now, ctx.terms(), self.generation, self.revision));
-        self.enter(ctx.now, Slot::Running(self.generation), None);
+        berth.generation = self.generation;
+        berth.enter(ctx.now, Slot::Running, None);
+        let revision = berth.revision;
+        self.runs.push(Life::new(ctx.now, ctx.terms(), self.generation, revision));
         let run = ctx.run(self.generation);
-        ctx.outputs.push_back(Output::Spawn { run, revision: self.revision });
+        ctx.outputs.push_back(Output::Spawn { run, revision });
     }
 
-    /// Has it run, with a budget that is whole again.
-    pub(super) fn start(&mut self, ctx: &mut Context) {
+    /// Has it run, with a budget that is whole again; something else than so far if it does not run.
+    pub(super) fn start(&mut self, ctx: &mut Context, revision: Option<Revision>) {
         self.wanted = Wanted::Run;
-        match self.slot {
-            Slot::Waiting | Slot::Running(_) => {}
-            Slot::Backoff { .. } | Slot::Fatal { .. } | Slot::Stopped => {
-                self.failures = Failures::default();
-                self.enter(ctx.now, Slot::Waiting, None);
-            }
+        if let (Slot::Stopped, Some(revision)) = (self.home.slot, revision) {
+            self.home.revision = revision;
         }
+        self.home.start(ctx.now);
     }
 
     /// Has it run because the operator says so.
-    pub(super) fn start_again(&mut self, ctx: &mut Context) {
+    pub(super) fn start_again(&mut self, ctx: &mut Context, revision: Revision) {
         ctx.tell(Severity::Info, "app_started", "by an operator".to_owned());
-        self.start(ctx);
+        self.start(ctx, Some(revision));
     }
 
-    /// Whether starting it changes something.
-    pub(super) fn may_be_started(&self) -> bool {
-        match self.slot {
-            Slot::Waiting | Slot::Running(_) => false,
-            Slot::Backoff { .. } | Slot::Fatal { .. } | Slot::Stopped => true,
-        }
-    }
-
-    /// Has it end: its run is drained and ended, and nothing follows.
+    /// Has it end: its runs are drained and ended, and nothing follows.
     pub(super) fn stop(&mut self, ctx: &mut Context, wanted: Wanted) {
+        self.leave(ctx);
         self.wanted = wanted;
         self.has_come_up = false;
         self.is_mending = false;
-        let generation = self.vacate(ctx.now, Slot::Stopped);
+        let generation = self.home.vacate(ctx.now, Slot::Stopped);
         if let Some(generation) = generation {
             self.handle(ctx, generation, life::Input::End);
         } else {
@@ -268,14 +239,7 @@ impl Instance {
         }
     }
 
-    /// Ends its run, drained, and starts another.
-    pub(super) fn replace(&mut self, ctx: &mut Context) {
-        if let Some(generation) = self.vacate(ctx.now, Slot::Waiting) {
-            self.handle(ctx, generation, life::Input::End);
-        }
-    }
-
-    /// Replaces its run because that is ill.
+    /// Replaces its run, drained, because that is ill.
     pub(super) fn mend(&mut self, ctx: &mut Context, ill: Ill) {
         let (kind, reason) = match ill {
             Ill::Hangs { after } => ("app_hung", format!("hangs for {}", Spoken(after))),
@@ -283,7 +247,9 @@ impl Instance {
         };
         ctx.tell(Severity::Warn, kind, format!("{reason}; it is drained and replaced"));
         self.is_mending = true;
-        self.replace(ctx);
+        if let Some(generation) = self.home.vacate(ctx.now, Slot::Waiting) {
+            self.handle(ctx, generation, life::Input::End);
+        }
     }
 
     /// Kills what leaves.
@@ -299,15 +265,25 @@ impl Instance {
         self.wanted
     }
 
-    /// Since when it waits for a start that its own runs do not keep from it.
-    pub(super) fn waits_since(&self) -> Option<Instant> {
-        let is_free = !self.runs.iter().any(Life::is_in_the_way);
-        (self.slot == Slot::Waiting && is_free).then_some(self.since)
+    /// Whether starting it changes something.
+    pub(super) fn may_be_started(&self) -> bool {
+        match self.home.slot {
+            Slot::Waiting | Slot::Running | Slot::Vacant => false,
+            Slot::Backoff { .. } | Slot::Fatal { .. } | Slot::Stopped => true,
+        }
+    }
+
+    /// The berths that wait for a start which nothing of their own keeps from them, and since when.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (Instant, At)> {
+        let waits = |berth: &Berth| berth.slot == Slot::Waiting && !self.is_blocked(berth);
+        self.berths().filter(move |(_, berth)| waits(berth)).map(|(at, berth)| (berth.since, at))
     }
 
     /// Says why it still waits.
     pub(super) fn explain(&mut self, reason: String) {
-        self.reason = Some(reason);
+        if self.home.slot == Slot::Waiting {
+            self.home.reason = Some(reason);
+        }
     }
 
     /// Whether apps that come after this one need not wait for it.
@@ -327,20 +303,22 @@ impl Instance {
 
     /// The run that fills it.
     pub(super) fn filling(&self) -> Option<&Life> {
-        let Slot::Running(generation) = self.slot else {
-            return None;
-        };
-        self.runs.iter().find(|life| life.generation == generation)
+        self.runs.iter().find(|life| self.home.holds(life.generation))
+    }
+
+    /// What it is to run.
+    pub(super) fn revision(&self) -> Revision {
+        self.home.revision
     }
 
     /// Whether it failed too often or for good.
     pub(super) fn is_fatal(&self) -> bool {
-        matches!(self.slot, Slot::Fatal { .. })
+        matches!(self.home.slot, Slot::Fatal { .. })
     }
 
     /// Whether nothing of it is left that could still end.
     pub(super) fn is_over(&self) -> bool {
-        self.slot == Slot::Stopped && self.runs.iter().all(Life::is_stuck)
+        self.home.slot == Slot::Stopped && self.runs.iter().all(Life::is_stuck)
     }
 
     /// Whether it is no longer wanted and nothing of it is left.
@@ -350,170 +328,114 @@ impl Instance {
 
     /// Revisions that its runs are of, or will be.
     pub(super) fn revisions(&self) -> impl Iterator<Item = Revision> {
-        self.runs.iter().map(|life| life.revision).chain([self.revision])
-    }
-
-    /// Its runs, and itself if none fills it, each generation once.
-    pub(super) fn views(&self, ctx: (&str, u16, &Policy), now: Instant) -> Vec<View> {
-        let (app, number, policy) = ctx;
-        let view = |generation, revision, state, since, reason: Option<&str>| View {
-            run: Run { app: app.to_owned(), number, generation },
-            state,
-            since,
-            revision,
-            exits: self.exits,
-            failures: self.failures.counted(now, &policy.backoff),
-            last_exit: self.last_exit.clone(),
-            reason: reason.map(ToOwned::to_owned),
-        };
-        let is_blocked = self.runs.iter().any(Life::is_in_the_way);
-        let state = match self.slot {
-            Slot::Running(_) => None,
-            Slot::Waiting => (!is_blocked).then_some(State::Waiting),
-            Slot::Stopped => self.runs.is_empty().then_some(State::Stopped),
-            Slot::Backoff { until } => Some(State::Backoff { left: until - now }),
-            Slot::Fatal { until } => Some(State::Fatal { left: until.map(|until| until - now) }),
-        };
-        let is_hidden = |life: &&Life| state.is_some() && life.generation == self.generation;
-        let runs = self.runs.iter().filter(|life| !is_hidden(life)).map(|life| {
-            let state = life.state(now);
-            view(life.generation, life.revision, state, life.lasts(now), life.reason())
-        });
-        let own = state.map(|state| {
-            let since = now - self.since;
-            view(self.generation, self.revision, state, since, self.reason.as_deref())
-        });
-        runs.chain(own).collect()
+        let runs = self.runs.iter().map(|life| life.revision);
+        let part = self.part.iter().flat_map(Part::revisions);
+        runs.chain(part).chain([self.home.revision])
     }
 
     fn position(&self, generation: u32) -> Option<usize> {
         self.runs.iter().position(|life| life.generation == generation)
     }
 
+    fn berths(&self) -> impl Iterator<Item = (At, &Berth)> {
+        let guest = self.part.as_ref().and_then(|part| part.guest.as_ref());
+        [(At::Home, Some(&self.home)), (At::Guest, guest)]
+            .into_iter()
+            .filter_map(|(at, berth)| Some((at, berth?)))
+    }
+
+    /// Whether the last run of a berth keeps the next one from starting.
+    fn is_blocked(&self, berth: &Berth) -> bool {
+        let mut last = self.runs.iter().filter(|life| life.generation == berth.generation);
+        last.any(Life::is_in_the_way)
+    }
+
+    /// The berth that a run fills.
+    fn berth_of(&self, generation: u32) -> Option<At> {
+        self.berths().find(|(_, berth)| berth.holds(generation)).map(|(at, _)| at)
+    }
+
     fn follow(&mut self, ctx: &mut Context, at: usize, effect: Effect) {
         let life = &self.runs[at];
-        let run = ctx.run(life.generation);
+        let generation = life.generation;
+        let run = ctx.run(generation);
         match effect {
             Effect::Ready => {
                 self.has_come_up = true;
                 self.is_mending = false;
                 ctx.tell(Severity::Info, "app_ready", "it may have requests".to_owned());
+                if let Some(at) = self.berth_of(generation) {
+                    self.report_ready(ctx.number, at);
+                }
             }
             Effect::Unhealthy => {
                 let reason = life.reason().unwrap_or_default().to_owned();
-                ctx.tell(Severity::Warn, "app_unhealthy", reason);
+                ctx.tell(Severity::Warn, "app_unhealthy", reason.clone());
+                if self.berth_of(generation) == Some(At::Guest) {
+                    self.report_failed(ctx.number, At::Guest, format!("is unhealthy: {reason}"));
+                }
             }
             Effect::Late => {
                 let how = life.reason().unwrap_or_default().to_owned();
                 ctx.outputs.push_back(Output::Kill(run));
                 self.last_exit = Some(how.clone());
                 let charge = Charge::Counted;
-                self.lose(ctx, Loss { how, charge, is_stable: false, is_clean: false });
+                let loss = Loss { how, charge, is_stable: false, is_clean: false };
+                self.lose(ctx, generation, &loss);
             }
             Effect::Crashed { has_rest: true } => ctx.outputs.push_back(Output::Kill(run)),
-            Effect::Crashed { has_rest: false } => drop(self.runs.remove(at)),
             Effect::Ask => ctx.outputs.push_back(Output::Ask(run)),
             Effect::AskTree => ctx.outputs.push_back(Output::AskTree(run)),
             Effect::Kill => ctx.outputs.push_back(Output::Kill(run)),
             Effect::Stuck => {
                 let reason = "processes of it are still there after they were killed".to_owned();
                 ctx.tell(Severity::Error, "app_stuck", reason);
-                self.tell_stopped(ctx);
+                self.clear(ctx, generation);
             }
-            Effect::Gone => {
+            Effect::Crashed { has_rest: false } | Effect::Gone => {
                 self.runs.remove(at);
-                self.tell_stopped(ctx);
+                self.clear(ctx, generation);
             }
         }
     }
 
-    /// Decides what follows the unplanned end of the run that filled it.
-    fn lose(&mut self, ctx: &mut Context, loss: Loss) {
+    /// Decides what follows the unplanned end of a run, if it filled a berth.
+    fn lose(&mut self, ctx: &mut Context, generation: u32, loss: &Loss) {
+        let Some(at) = self.berth_of(generation) else {
+            return;
+        };
         self.exits = self.exits.saturating_add(1);
-        let Loss { how, charge, is_stable, is_clean } = loss;
-        let is_last = match ctx.policy.restart {
-            Restart::Always => false,
-            Restart::OnFailure => is_clean,
-            Restart::Never => true,
-        };
-        if is_last {
-            self.has_come_up |= is_clean;
-            let severity = if is_clean { Severity::Info } else { Severity::Warn };
-            ctx.tell(severity, "app_exited", format!("{how}; it is not started again"));
-            return self.enter(ctx.now, Slot::Stopped, Some("it ended by itself".to_owned()));
-        }
-        let backoff = &ctx.policy.backoff;
-        let next = self.failures.fail(ctx.now, backoff, charge, is_stable, ctx.rng);
-        let counted = self.failures.counted(ctx.now, backoff);
-        let budget = match charge {
-            Charge::Counted => format!("{counted} of {} failures", backoff.failures),
-            Charge::Blameless => "not counted".to_owned(),
-            Charge::Lasting => "another start would end alike".to_owned(),
-        };
-        match next {
-            Next::Start(wait) => {
-                let again = match wait.as_nanos() {
-                    0 => "at once".to_owned(),
-                    _ => format!("in {}", Spoken(wait)),
-                };
-                let reason = format!("{how}; started again {again}; {budget}");
+        let sequel = match (at, &mut self.part) {
+            (At::Guest, Some(Part { guest: Some(guest), .. })) => {
+                let reason = format!("{}; what follows is up to the deploy", loss.how);
                 ctx.tell(Severity::Warn, "app_exited", reason);
-                let slot = match wait.as_nanos() {
-                    0 => Slot::Waiting,
-                    _ => Slot::Backoff { until: ctx.now + wait },
-                };
-                self.enter(ctx.now, slot, Some(how));
+                guest.lose(ctx, loss)
             }
-            Next::Try(wait) => {
-                ctx.tell(Severity::Warn, "app_exited", format!("{how}; {budget}"));
-                self.despair(ctx, how, charge, wait.map(|wait| ctx.now + wait));
+            (At::Home | At::Guest, _) => {
+                let sequel = self.home.lose(ctx, loss);
+                self.home.tell(ctx, loss, sequel);
+                self.has_come_up |= loss.is_clean && self.home.slot == Slot::Stopped;
+                self.is_mending &= !self.is_fatal() && self.home.slot != Slot::Stopped;
+                sequel
             }
-        }
+        };
+        self.report_loss(ctx.number, at, loss, sequel);
     }
 
-    fn despair(&mut self, ctx: &mut Context, how: String, charge: Charge, until: Option<Instant>) {
-        self.is_mending = false;
-        let again = match until {
-            Some(until) => format!("tried once more in {}", Spoken(until - ctx.now)),
-            None => "not started again until it is changed or an operator starts it".to_string(),
-        };
-        let backoff = &ctx.policy.backoff;
-        let counted = self.failures.counted(ctx.now, backoff);
-        let why = match charge {
-            Charge::Counted if counted >= backoff.failures => {
-                let within = Spoken(backoff.within);
-                format!("{counted} failures within {within}, the last one: {how}")
-            }
-            Charge::Counted | Charge::Blameless => format!("one more try failed: {how}"),
-            Charge::Lasting => how,
-        };
-        ctx.tell(Severity::Error, "app_fatal", format!("{why}; {again}"));
-        self.enter(ctx.now, Slot::Fatal { until }, Some(why));
-    }
-
-    /// Takes the run that fills it out of its place.
-    fn vacate(&mut self, now: Instant, next: Slot) -> Option<u32> {
-        let was = self.slot;
-        self.enter(now, next, None);
-        match was {
-            Slot::Running(generation) => Some(generation),
-            Slot::Waiting | Slot::Backoff { .. } | Slot::Fatal { .. } | Slot::Stopped => None,
-        }
+    /// Nothing is left of a run, or nothing that could be ended.
+    fn clear(&mut self, ctx: &mut Context, generation: u32) {
+        self.report_gone(ctx.number, generation);
+        self.tell_stopped(ctx);
     }
 
     fn tell_stopped(&self, ctx: &mut Context) {
-        if self.is_over() && self.wanted != Wanted::Run {
-            let why = match self.wanted {
-                Wanted::Run | Wanted::Stopped => "by an operator",
-                Wanted::Gone => "it is no longer wanted",
-            };
+        let why = match self.wanted {
+            Wanted::Run => return,
+            Wanted::Stopped => "by an operator",
+            Wanted::Gone => "it is no longer wanted",
+        };
+        if self.is_over() {
             ctx.tell(Severity::Info, "app_stopped", why.to_owned());
         }
-    }
-
-    fn enter(&mut self, now: Instant, next: Slot, reason: Option<String>) {
-        self.slot = next;
-        self.since = now;
-        self.reason = reason;
     }
 }

@@ -7,7 +7,7 @@ use super::{Revision, Run};
 /// What to do, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Output {
-    /// Start a process. If that fails, say [`Input::SpawnFailed`] at once.
+    /// Start a process. If that fails, say [`super::Input::SpawnFailed`] at once.
     Spawn {
         /// The new run.
         run: Run,
@@ -18,7 +18,8 @@ pub enum Output {
     Ask(Run),
     /// Ask every process of it to end.
     AskTree(Run),
-    /// Kill every process of it. [`Input::Exited`] and [`Input::Emptied`] follow.
+    /// Kill every process of it. [`super::Input::Exited`] follows, and
+    /// [`super::Input::Emptied`] if that says that there is a rest.
     Kill(Run),
     /// Tell people.
     Tell(Event),

@@ -10,6 +10,7 @@ use crate::deploy;
 use crate::supervise::policy::{Backoff, Policy, Ready, ReadyBy, Restart, Stop};
 
 mod life;
+mod rolling;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

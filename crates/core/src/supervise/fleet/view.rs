@@ -76,6 +76,8 @@ pub struct DeployView {
     pub done: u16,
     /// Instances in all.
     pub of: u16,
+    /// What it is about: "deploy", "restart" or "the configuration changed".
+    pub cause: &'static str,
     /// What it does or did, or why it failed.
     pub message: String,
     /// How long this phase has lasted.
