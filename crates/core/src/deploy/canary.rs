@@ -9,8 +9,6 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-use super::Sample;
-
 /// Requests to the canary without which nothing is judged.
 pub const REQUESTS_MIN: u64 = 50;
 /// Requests to each side without which times are not compared: the 99th percentile of fewer is
@@ -29,6 +27,17 @@ pub const P99_MARGIN: Duration = Duration::from_millis(100);
 
 /// Squared standard errors beyond which a difference is no chance: three of them.
 const CHANCE: f64 = 9.0;
+
+/// How requests to some runs went, since the canary began to serve.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sample {
+    /// Responses and failed attempts.
+    pub requests: u64,
+    /// Of these, failed attempts and statuses from 500.
+    pub errors: u64,
+    /// 99th percentile of the time to the response head; zero without a request.
+    pub p99: Duration,
+}
 
 /// What a comparison came to, with the figures for people.
 #[derive(Clone, Debug, Eq, PartialEq)]

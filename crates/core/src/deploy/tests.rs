@@ -1,10 +1,13 @@
 use alloc::string::ToString;
 
-use super::place::RunState;
+use core::time::Duration;
+
 use super::*;
 use Side::{New, Old};
 
+mod place;
 mod simulation;
+mod words;
 
 const SOAK: Duration = Duration::from_secs(10);
 
@@ -457,83 +460,4 @@ fn the_phase_keeps_the_moment_it_began() {
         .after(Duration::from_secs(1), sampled(1, 0), &[]);
     assert_eq!(script.deploy.since(), at(3000));
     assert_eq!(script.deploy.deadline(), Some(at(3000) + SOAK));
-}
-
-/// Each pair of runs, and what comes next with the new side as the goal: beside, and in place.
-#[test]
-fn what_comes_next_follows_from_the_two_runs() {
-    use RunState::*;
-    let (start, end, wait) = (Move::Start(New), Move::End(Old), Move::Wait);
-    let (clear, settle) = (Move::End(New), Move::Settle(New));
-    let table = [
-        // new, old, beside, in place
-        (Absent, Absent, start, start),
-        (Absent, Starting, start, end),
-        (Absent, Serving, start, end),
-        (Absent, Failed, end, end),
-        (Absent, Ending, start, wait),
-        (Starting, Absent, wait, wait),
-        (Starting, Starting, wait, end),
-        (Starting, Serving, wait, end),
-        (Starting, Failed, end, end),
-        (Starting, Ending, wait, wait),
-        (Serving, Absent, settle, settle),
-        (Serving, Starting, end, end),
-        (Serving, Serving, end, end),
-        (Serving, Failed, end, end),
-        (Serving, Ending, wait, wait),
-        (Failed, Absent, clear, clear),
-        (Failed, Starting, clear, clear),
-        (Failed, Serving, clear, clear),
-        (Failed, Failed, end, end),
-        (Failed, Ending, clear, clear),
-        (Ending, Absent, wait, wait),
-        (Ending, Starting, wait, end),
-        (Ending, Serving, wait, end),
-        (Ending, Failed, end, end),
-        (Ending, Ending, wait, wait),
-    ];
-    let turned = |next| match next {
-        Move::Wait => Move::Wait,
-        Move::Start(side) => Move::Start(Side::other(side)),
-        Move::End(side) => Move::End(side.other()),
-        Move::Settle(side) => Move::Settle(side.other()),
-    };
-    for (new, old, beside, in_place) in table {
-        for (mode, expected) in
-            [(Mode::Beside { width: 1 }, beside), (Mode::InPlace { width: 1 }, in_place)]
-        {
-            let forth = Place::with(New, old, new);
-            assert_eq!(forth.next(mode), expected, "new {new:?}, old {old:?}, {mode:?}");
-            // Going back is the same rule with the sides changed.
-            let back = Place::with(Old, new, old);
-            assert_eq!(back.next(mode), turned(expected), "back: {back:?}, {mode:?}");
-        }
-    }
-}
-
-#[test]
-fn a_plan_reads_as_what_will_be_done() {
-    let shown = |order: &Order| plan(order).join("\n");
-    assert_eq!(
-        shown(&order(4, 1, 0, OnFailure::Abort)),
-        "1. shop/0: start the new run beside the old one, wait until it is ready, watch it for 10s \
-         (canary), then drain and stop the old one\n\
-         2. shop/1 to shop/3, one at a time: start the new run beside the old one, wait until it \
-         is ready, then drain and stop the old one\n\
-         If a new run fails: that instance keeps or gets back its old run, and the deploy stops \
-         there"
-    );
-    let restart = Order { purpose: Purpose::Restart, ..order(3, 0, 5, OnFailure::Continue) };
-    assert_eq!(
-        shown(&restart),
-        "1. shop/0: drain and stop the old run, start a fresh run, wait until it is ready\n\
-         2. shop/1 and shop/2, up to 2 at a time: drain and stop the old run, start a fresh run, \
-         wait until it is ready\n\
-         If a new run fails: that instance keeps or gets back its old run, and the deploy goes on"
-    );
-    let two = plan(&order(2, 2, 0, OnFailure::Rollback));
-    assert!(two[1].starts_with("2. shop/1: start"), "{two:?}");
-    assert_eq!(two[2], "If a new run fails: every instance gets its old revision back");
-    assert_eq!(plan(&order(0, 1, 0, OnFailure::Abort)), ["shop: no instance is to be replaced"]);
 }

@@ -6,6 +6,8 @@ use super::source::{Source, depth, is_word};
 const CORE: &str = "crates/core/src/";
 /// What every room may import.
 const COMMON: [&str; 4] = ["head", "id", "rng", "time"];
+/// Rooms that know another one: a fleet of instances drives the deploys of its apps.
+const EDGES: [(&str, &str); 1] = [("supervise", "deploy")];
 /// The room that may import all others.
 const JOINT: &str = "node";
 
@@ -14,7 +16,8 @@ pub(super) fn check(source: &Source<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for at in source.find_words("crate::") {
         for name in first_names(&source.code[at + "crate::".len()..]) {
-            if name != room && !COMMON.contains(&name) {
+            let is_known = COMMON.contains(&name) || EDGES.contains(&(room, name));
+            if name != room && !is_known {
                 findings.push(finding(source, at, room, name));
             }
         }
@@ -89,6 +92,13 @@ mod tests {
             found("crates/core/src/balance/p2c.rs", text),
             ["room `balance` imports `health`", "room `balance` imports `route`"]
         );
+    }
+
+    #[test]
+    fn an_edge_leads_one_way() {
+        let found = |room, text| found(&format!("crates/core/src/{room}.rs"), text).len();
+        assert_eq!(found("supervise", "use crate::deploy::Deploy;"), 0);
+        assert_eq!(found("deploy", "use crate::supervise::fleet::Fleet;"), 1);
     }
 
     #[test]

@@ -114,8 +114,11 @@ fn whole(code: &str) -> Vec<Range<usize>> {
     std::iter::once(0..code.len()).collect()
 }
 
+/// A program that tests run is none itself.
 fn is_test_file(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("/tests.rs") || path.starts_with("crates/e2e/")
+    let is_program = path.contains("/src/bin/");
+    let is_harness = path.starts_with("crates/e2e/") && !is_program;
+    path.contains("/tests/") || path.ends_with("/tests.rs") || is_harness
 }
 
 /// The bodies of modules under `#[cfg(test)]`.

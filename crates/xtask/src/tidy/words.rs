@@ -134,5 +134,6 @@ mod tests {
                     fn sleep(x: u8) {}\n}\n";
         assert_eq!(lines("crates/core/src/a.rs", text), [4, 5]);
         assert_eq!(lines("crates/e2e/tests/boot.rs", "fn a() { sleep(d) }"), [1]);
+        assert_eq!(lines("crates/e2e/src/bin/app.rs", "fn a() { sleep(d) }"), [0; 0]);
     }
 }
