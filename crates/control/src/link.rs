@@ -361,6 +361,25 @@ pub struct App {
     pub deploy: DeployRule,
 }
 
+impl App {
+    /// The keys because of which runs of this app do not do for `next`, as the configuration calls
+    /// them; none if they do. How many there are, which ports they may have next, and when they are
+    /// started, ended and replaced is no reason to start anew.
+    pub fn restarts_for(&self, next: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("run", self.run != next.run),
+            ("env", self.env != next.env),
+            ("cwd", self.cwd != next.cwd),
+            ("user", self.user != next.user),
+            ("umask", self.umask != next.umask),
+            ("socket", self.socket != next.socket),
+            ("limits", self.limits != next.limits),
+            ("output", self.keeps_output != next.keeps_output),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
 /// How an app is told where to listen.
 #[derive(Clone, Copy, Debug, Decode, Default, Encode, Eq, PartialEq)]
 pub enum Socket {

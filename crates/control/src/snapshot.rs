@@ -310,6 +310,8 @@ pub struct PlanChange {
     pub changed: Vec<String>,
     /// No longer there.
     pub removed: Vec<String>,
+    /// What becomes of the runs of apps, a line for each app.
+    pub runs: Vec<String>,
     /// Warnings of the new configuration, rendered.
     pub warnings: Vec<String>,
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use evergate_console::{Listening, serve};
-use evergate_control::snapshot::{Candidate, Health};
+use evergate_control::snapshot::{Candidate, Health, PlanChange};
 use fake::Fake;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixListener;
@@ -158,6 +158,14 @@ async fn a_reload_shows_the_difference() {
     assert_eq!((shown.code, shown.out.as_str()), (0, "+ route.new\nnot applied\n"));
     assert_eq!(node.run("reload").await.out, "+ route.new\napplied\n");
     assert_eq!(node.run("reload --json").await.json()["change"]["added"][0], "route.new");
+    node.fake.state.lock().unwrap().reload = Ok(PlanChange {
+        changed: vec!["app.shop".into()],
+        runs: vec!["app.shop: its runs are replaced in turn (env changed)".into()],
+        ..PlanChange::default()
+    });
+    let expected =
+        "~ app.shop\napp.shop: its runs are replaced in turn (env changed)\nnot applied\n";
+    assert_eq!(node.run("reload --dry-run").await.out, expected);
     node.fake.state.lock().unwrap().reload = Err("e.toml:1:1: no\n1 error".into());
     let shown = node.run("reload").await;
     let expected = "evergate: e.toml:1:1: no\n1 error\n  help: nothing was changed; mend the file and reload again\n";

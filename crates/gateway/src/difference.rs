@@ -12,6 +12,7 @@ pub(crate) fn between(before: &Config, after: &Config) -> PlanChange {
     section(&mut change, "route", &placeless(before), &placeless(after));
     section(&mut change, "middleware", &before.middleware, &after.middleware);
     section(&mut change, "app", &before.apps, &after.apps);
+    section(&mut change, "acme", &before.acme, &after.acme);
     section(&mut change, "pool", &before.pools, &after.pools);
     single(&mut change, "node", &before.node, &after.node);
     single(&mut change, "admin", &before.admin, &after.admin);

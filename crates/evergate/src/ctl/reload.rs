@@ -39,7 +39,7 @@ impl Reload {
 }
 
 fn render(answer: &Answer, palette: Palette) -> String {
-    let PlanChange { added, changed, removed, warnings } = &answer.change;
+    let PlanChange { added, changed, removed, runs, warnings } = &answer.change;
     let mut text = String::new();
     for (mark, paint, names) in
         [("+", Paint::Good, added), ("~", Paint::Warn, changed), ("-", Paint::Bad, removed)]
@@ -47,6 +47,9 @@ fn render(answer: &Answer, palette: Palette) -> String {
         for name in names {
             text.push_str(&palette.lines(paint, "", &format!("{mark} {name}")));
         }
+    }
+    for run in runs {
+        text.push_str(&palette.lines(Paint::Normal, "", run));
     }
     for warning in warnings {
         text.push_str(&palette.lines(Paint::Warn, "", warning));

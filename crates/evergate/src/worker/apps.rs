@@ -8,6 +8,10 @@ use evergate_control::link::{
     Restart, Socket, StopRule,
 };
 
+mod consequences;
+
+pub(super) use consequences::consequences;
+
 /// Every app of `config`.
 pub(super) fn desired(config: &config::Config) -> Vec<App> {
     config.apps.iter().map(|(name, app)| desired_app(name, app)).collect()
@@ -145,17 +149,17 @@ fn ms(time: Duration) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
 
     /// One text in memory.
-    struct Memory(&'static str);
+    struct Memory(String);
 
     impl config::Files for Memory {
         fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
-            Ok(self.0.as_bytes().to_vec())
+            Ok(self.0.clone().into_bytes())
         }
 
         fn list(&self, _directory: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
@@ -172,11 +176,6 @@ mod tests {
     }
 
     const TEXT: &str = r#"
-        [listener.web]
-        bind = ["127.0.0.1:0"]
-        [route.all]
-        match = "/*"
-        respond = {}
         [app.db]
         run = ["db"]
         [app.shop]
@@ -200,9 +199,14 @@ mod tests {
         deploy = { surge = 2, unavailable = 1, canary_for = "15s", on_failure = "rollback" }
     "#;
 
-    fn apps(text: &'static str) -> Vec<App> {
+    /// A configuration that has `apps`.
+    pub(super) fn config(apps: &str) -> config::Config {
+        let text = format!(
+            "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
+             [route.all]\nmatch = \"/*\"\nrespond = {{}}\n{apps}"
+        );
         let loaded = config::load_with(Path::new("evergate.toml"), &Memory(text));
-        desired(&loaded.expect("it is right").config)
+        loaded.expect("it is right").config
     }
 
     #[test]
@@ -253,7 +257,7 @@ mod tests {
                 on_failure: OnFailure::Rollback,
             },
         };
-        assert_eq!(apps(TEXT)[1], expected);
+        assert_eq!(desired(&config(TEXT))[1], expected);
     }
 
     #[test]
@@ -266,7 +270,7 @@ mod tests {
             keeps_output: true,
             ..App::default()
         };
-        assert_eq!(apps(TEXT)[0], expected);
+        assert_eq!(desired(&config(TEXT))[0], expected);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::sockets::{self, ADMIN, Bound, Key};
 use super::users::Users;
 use super::watch::{LOOK_EVERY, Watch};
 use super::wishes::Wishes;
-use super::{Birth, Start, log_dir};
+use super::{Birth, Start, apps, log_dir};
 
 /// How often names of servers are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
@@ -207,6 +207,11 @@ impl ControlPlane {
         let mut change = self.gateway.difference(&loaded.config);
         change.warnings =
             loaded.warnings.iter().map(|one| render(std::slice::from_ref(one), false)).collect();
+        let wanted = self.wanted(&loaded.config);
+        change.runs = apps::consequences(
+            (self.gateway.config(), &self.desired.apps),
+            (&loaded.config, &wanted.apps),
+        );
         let late = self.late_keys(&loaded.config);
         let refusals = self.users.refusals(&loaded.config);
         if !refusals.is_empty() {
@@ -215,7 +220,7 @@ impl ControlPlane {
         if !dry_run {
             log_dir::prepare(&loaded.config, None)?;
             let root = certificates::root(&loaded.config)?;
-            self.apply(&loaded).await?;
+            self.apply(&loaded, wanted).await?;
             self.follow_authorities(root).await;
             self.applied(&loaded);
             for key in &late {
@@ -279,8 +284,8 @@ impl ControlPlane {
                     ("removed", &change.removed),
                 ];
                 let parts = parts.iter().filter(|(_, names)| !names.is_empty());
-                let told: Vec<_> =
-                    parts.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
+                let parts = parts.map(|(what, names)| format!("{what} {}", names.join(", ")));
+                let told: Vec<_> = parts.chain(change.runs.iter().cloned()).collect();
                 let told =
                     if told.is_empty() { "nothing changed".to_owned() } else { told.join("; ") };
                 self.event(Level::Info, "config_applied", "config", &told);
@@ -298,11 +303,16 @@ impl ControlPlane {
         self.gateway.events().push(level, kind, subject, reason);
     }
 
-    async fn apply(&mut self, loaded: &Loaded) -> Result<(), String> {
-        let config = loaded.config.clone();
+    /// What the keeper is to do for `config`.
+    fn wanted(&self, config: &Config) -> Desired {
         let threads = u16::try_from(self.gateway.threads()).unwrap_or(u16::MAX);
-        let mut wanted = sockets::desired(&config, threads);
+        let mut wanted = sockets::desired(config, threads);
         self.users.hold_back(&mut wanted, &self.desired);
+        wanted
+    }
+
+    async fn apply(&mut self, loaded: &Loaded, wanted: Desired) -> Result<(), String> {
+        let config = loaded.config.clone();
         let addresses = self.resolve(&config).await;
         let next = self.gateway.prepare(config, addresses)?;
         if wanted == self.desired {
