@@ -260,9 +260,14 @@ const METRICS: &[Metric] = &[
             out.put(labels, f64::from(server.weight) * f64::from(server.weight_percent) / 100.0);
         });
     }),
-    gauge("evergate_server_in_flight", "Requests in flight.", |stats, out| {
+    gauge("evergate_server_in_flight", "Requests in flight, tunnels included.", |stats, out| {
         servers(stats, |labels, server| out.put(labels, server.in_flight));
     }),
+    gauge(
+        "evergate_server_tunnels",
+        "Connections that were upgraded, such as WebSockets.",
+        |stats, out| servers(stats, |labels, server| out.put(labels, server.tunnels)),
+    ),
     gauge(
         "evergate_server_latency_seconds",
         "Peak EWMA of the time to the response head; 0 before the first.",

@@ -167,7 +167,7 @@ fn listeners(f: &mut fmt::Formatter<'_>, listeners: &[ListenerStatus]) -> fmt::R
 }
 
 fn pools(f: &mut fmt::Formatter<'_>, pools: &[PoolStatus]) -> fmt::Result {
-    for PoolStatus { name, balance, health, servers } in pools {
+    for PoolStatus { name, balance, health, expected: _, servers } in pools {
         write!(
             f,
             "<h2>Pool <small><b>{}</b> · {} · {}</small></h2>\n<div class=\"card\"><table>\

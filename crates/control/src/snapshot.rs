@@ -117,9 +117,11 @@ pub struct PoolStatus {
     pub name: String,
     /// How it chooses.
     pub balance: String,
-    /// Down when no server is up, degraded when some are not.
+    /// Down when no server is up, degraded when some are not, or instances are missing.
     pub health: Health,
-    /// In order of name.
+    /// How many servers of different names there are when all is well.
+    pub expected: u32,
+    /// In order of name; an instance that is being replaced may be there twice.
     pub servers: Vec<ServerStatus>,
 }
 
@@ -129,7 +131,7 @@ pub struct PoolStatus {
 pub struct ServerStatus {
     /// Name; `APP/N` for an instance of an app.
     pub name: String,
-    /// `host:port`.
+    /// `host:port`, or `unix:PATH`.
     pub address: String,
     /// `up`, `down`, `draining` or `starting`.
     pub state: String,
@@ -141,8 +143,10 @@ pub struct ServerStatus {
     pub weight: u32,
     /// Share of the weight in force, in percent (slow start).
     pub weight_percent: u32,
-    /// Requests in flight.
+    /// Requests in flight, tunnels included.
     pub in_flight: u32,
+    /// Connections that were upgraded, such as WebSockets.
+    pub tunnels: u32,
     /// Attempts sent so far.
     pub requests: u64,
     /// Attempts that failed.

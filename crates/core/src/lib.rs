@@ -31,3 +31,4 @@ pub mod route;
 pub mod sd_notify;
 pub mod supervise;
 pub mod time;
+pub mod websocket;

@@ -62,7 +62,11 @@ impl Conditions {
     /// Whether these failures are worth another try.
     pub const fn cover(&self, failure: Failure) -> bool {
         match failure {
-            Failure::Connect | Failure::Refused | Failure::Reused | Failure::Broken => self.connect,
+            Failure::Connect
+            | Failure::Refused
+            | Failure::Reused
+            | Failure::Broken
+            | Failure::Died { .. } => self.connect,
             Failure::Timeout => self.timeout,
             Failure::Status(500) => self.status_500,
             Failure::Status(502) => self.status_502,
@@ -87,6 +91,11 @@ pub enum Failure {
     Reused,
     /// A fresh connection died before any byte of the response.
     Broken,
+    /// The process of the server ended: whatever its connections look like, nothing will come.
+    Died {
+        /// Whether any of the request may have reached it.
+        sent: bool,
+    },
     /// No response head within the attempt's time.
     Timeout,
     /// The server answered with this status.
@@ -115,7 +124,7 @@ pub struct Attempt {
 /// What to do about a failed attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Try again, elsewhere if possible. The budget is charged.
+    /// Try again, elsewhere if possible. The budget is charged, but for [`Failure::Died`].
     Retry,
     /// Tell the client.
     Give(GiveUp),
@@ -166,9 +175,13 @@ pub enum Next {
 
 /// Whether a failed attempt may be repeated. The budget is asked last, and charged for a
 /// [`Verdict::Retry`] only. That time is left is for the caller to see to.
+///
+/// A process dies once, so what it takes along is no storm that a budget has to hold back: the
+/// retry after [`Failure::Died`] is free, and may be one more than the pool allows otherwise.
 pub fn judge(policy: &Policy, attempt: &Attempt, budget: &mut Budget, now: Instant) -> Verdict {
     match refuse(policy, attempt) {
         Some(reason) => Verdict::Give(reason),
+        None if matches!(attempt.failure, Failure::Died { .. }) => Verdict::Retry,
         None if !budget.withdraw(now) => Verdict::Give(GiveUp::BudgetSpent),
         None => Verdict::Retry,
     }
@@ -181,11 +194,22 @@ fn refuse(policy: &Policy, attempt: &Attempt) -> Option<GiveUp> {
     if !policy.on.cover(attempt.failure) {
         return Some(GiveUp::NotCovered);
     }
-    if attempt.number >= policy.attempts_max {
+    let attempts_max = match attempt.failure {
+        Failure::Died { .. } if policy.attempts_max > 1 => policy.attempts_max.saturating_add(1),
+        Failure::Connect
+        | Failure::Refused
+        | Failure::Reused
+        | Failure::Broken
+        | Failure::Died { .. }
+        | Failure::Timeout
+        | Failure::Status(_) => policy.attempts_max,
+    };
+    if attempt.number >= attempts_max {
         return Some(GiveUp::AttemptsSpent);
     }
     let (had_effect, answered) = match attempt.failure {
         Failure::Connect | Failure::Refused => (false, false),
+        Failure::Died { sent } => (sent, false),
         Failure::Reused | Failure::Broken | Failure::Timeout => (true, false),
         Failure::Status(_) => (true, true),
     };
@@ -205,13 +229,14 @@ fn refuse(policy: &Policy, attempt: &Attempt) -> Option<GiveUp> {
 /// How long to wait before the next attempt.
 ///
 /// Nothing before the first retry if the server said nothing against it: another server after a
-/// failed connect, or any after a dead connection that had been kept alive. Otherwise
-/// [`backoff`].
+/// failed connect, or any after a dead connection that had been kept alive. Nothing either before
+/// another server is asked in place of one that died. Otherwise [`backoff`].
 pub fn delay(attempt: &Attempt, next: Next, rng: &mut Rng) -> Duration {
     let at_once = match (attempt.failure, next) {
         (Failure::Connect, Next::Other)
         | (Failure::Refused | Failure::Reused, Next::Other | Next::Same) => attempt.number <= 1,
-        (Failure::Connect, Next::Same)
+        (Failure::Died { .. }, Next::Other) => true,
+        (Failure::Connect | Failure::Died { .. }, Next::Same)
         | (Failure::Broken | Failure::Timeout | Failure::Status(_), _) => false,
     };
     if at_once { Duration::ZERO } else { backoff(attempt.number, rng) }

@@ -121,6 +121,10 @@ pub(crate) async fn send<C: Client>(
     upload: &mut Upload,
 ) -> Outcome {
     let shard = attempt.shard;
+    if attempt.endpoint.shared.run.is_some() {
+        // Before anything is waited for, so that no end of it is missed.
+        client.timer().concern(attempt.endpoint.shared.uid);
+    }
     let mut upstream = match connection(attempt, client.timer()).await {
         Ok(upstream) => upstream,
         Err(failed) => return failed,
@@ -190,7 +194,8 @@ fn poll_response<C: Client>(
                 continue;
             }
             Poll::Ready(Err(fault)) => {
-                let (failure, fault) = judge_head(&fault, upstream.is_reused());
+                let is_dead = attempt.endpoint.shared.is_dead();
+                let (failure, fault) = judge_head(&fault, upstream.is_reused(), is_dead);
                 return failed(failure, fault);
             }
             Poll::Pending => {}
@@ -199,6 +204,10 @@ fn poll_response<C: Client>(
             return Poll::Ready(Err(Outcome::ClientFailed(ClientFault::Gone)));
         }
         ready!(client.timer().poll_elapsed(cx));
+        // Somebody else may hold its connections open.
+        if attempt.endpoint.shared.is_dead() {
+            return failed(Failure::Died { sent: true }, UpstreamFault::Died);
+        }
         let now = clock::now();
         if now >= attempt.deadline {
             if upload.waits_for_client(upstream) {
@@ -214,8 +223,11 @@ fn poll_response<C: Client>(
 }
 
 /// What a response that did not come means: for the decision to retry, and for the client.
-const fn judge_head(fault: &HeadFault, is_reused: bool) -> (Failure, UpstreamFault) {
+const fn judge_head(fault: &HeadFault, is_reused: bool, is_dead: bool) -> (Failure, UpstreamFault) {
     match fault {
+        HeadFault::Closed { .. } | HeadFault::Reset if is_dead => {
+            (Failure::Died { sent: true }, UpstreamFault::Died)
+        }
         HeadFault::Closed { started: false } if is_reused => {
             (Failure::Reused, UpstreamFault::Broken)
         }

@@ -48,6 +48,9 @@ pub(crate) async fn connection(attempt: &Attempt<'_>, timer: &Timer) -> Result<U
     })
     .await;
     match dialed {
+        Ok(_) if attempt.endpoint.shared.is_dead() => {
+            Err(unreachable(attempt, UpstreamFault::Connect))
+        }
         Ok(wire) => Ok(Upstream::Http1(http1::upstream::Upstream::new(wire))),
         Err(fault) => Err(unreachable(attempt, fault)),
     }
@@ -80,6 +83,9 @@ async fn stream(
         }
     };
     let lease = lease.map_err(|fault| unreachable(attempt, fault))?;
+    if attempt.endpoint.shared.is_dead() {
+        return Err(unreachable(attempt, UpstreamFault::Connect));
+    }
     if lease.reused {
         let reuses = &attempt.pool.counters.reuses;
         reuses.set(reuses.get() + 1);
@@ -91,6 +97,10 @@ async fn stream(
 fn unreachable(attempt: &Attempt<'_>, fault: UpstreamFault) -> Outcome {
     if clock::now() >= attempt.deadline {
         return Outcome::Failed { failure: Failure::Timeout, fault: UpstreamFault::Timeout };
+    }
+    if attempt.endpoint.shared.is_dead() {
+        let failure = Failure::Died { sent: false };
+        return Outcome::Failed { failure, fault: UpstreamFault::Died };
     }
     Outcome::Failed { failure: Failure::Connect, fault }
 }

@@ -47,6 +47,8 @@ struct Thread {
 #[derive(Debug)]
 enum ToShard {
     Plan(Arc<Plan>),
+    /// Something became of the endpoints with these uids.
+    LookAt(Arc<[u64]>),
     /// Accept on this socket too; `key` names it for [`ToShard::Close`].
     Accept {
         key: SocketKey,
@@ -112,6 +114,14 @@ impl DataPlane {
         }
     }
 
+    /// Has every thread look at what became of the endpoints with these uids.
+    pub(crate) async fn look_at(&self, endpoints: Vec<u64>) {
+        let endpoints: Arc<[u64]> = endpoints.into();
+        for thread in &self.threads {
+            let _ = thread.commands.send(ToShard::LookAt(Arc::clone(&endpoints))).await;
+        }
+    }
+
     /// Spreads `sockets` over the threads; every one of them is accepted from.
     pub(crate) async fn accept(&self, key: &SocketKey, sockets: Vec<OwnedFd>, gate: &Arc<Gate>) {
         for (index, socket) in sockets.into_iter().enumerate() {
@@ -174,6 +184,7 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
     while let Some(command) = inbox.recv().await {
         match command {
             ToShard::Plan(plan) => shard.set_plan(plan),
+            ToShard::LookAt(endpoints) => shard.look_at(&endpoints),
             ToShard::Accept { key, socket, gate } => {
                 accepting.extend(accept(&shard, key, socket, gate));
             }

@@ -235,7 +235,9 @@ async fn forward<C: Client>(
     pool.budget.borrow_mut().deposit(request.started);
     let key = rewrite::balance_key(&pool.pool, facts);
     let mut upload = Upload::new(&pool.pool.retry, request, pace);
+    let mut pool = Rc::clone(pool);
     let mut tried: Vec<EndpointId> = Vec::new();
+    let mut attempts = 0;
     loop {
         // Who gets it?
         let ask = Ask { key, tried: &tried };
@@ -244,22 +246,27 @@ async fn forward<C: Client>(
             pool.counters.no_server.set(pool.counters.no_server.get() + 1);
             return Err(Reject::Upstream(UpstreamFault::NoServer));
         };
-        record.upstream = Some((Rc::clone(pool), Rc::clone(endpoint)));
+        let Some(in_flight) = endpoint.shared.enter() else {
+            pool.look_again();
+            continue;
+        };
+        record.upstream = Some((Rc::clone(&pool), Rc::clone(endpoint)));
+        attempts += 1;
 
         // How did it go?
-        let attempt = Attempt { shard, pool, id, endpoint, plan: &outgoing, deadline };
-        let in_flight = endpoint.shared.enter();
+        let attempt = Attempt { shard, pool: &pool, id, endpoint, plan: &outgoing, deadline };
         let wait = match attempt::send(&attempt, client, &mut upload).await {
             Outcome::ClientFailed(fault) => return Err(Reject::Client(fault)),
             Outcome::Failed { failure, fault } => {
                 if is_to_blame(failure, patience < route.timeout) {
                     attempt.count_failure(Duration::ZERO);
+                    endpoint.shared.sample(None, true);
                 }
-                let again = again(&attempt, request, &upload, failure, false, tried.len());
+                let again = again(&attempt, request, &upload, failure, false, attempts);
                 again.ok_or(Reject::Upstream(fault))?
             }
             Outcome::Answered(answered) => {
-                match again_after_status(&attempt, request, &upload, &answered, tried.len()) {
+                match again_after_status(&attempt, request, &upload, &answered, attempts) {
                     Some(wait) => wait,
                     None => {
                         return relay::respond(
@@ -274,9 +281,13 @@ async fn forward<C: Client>(
 
         // Once more, elsewhere if possible.
         tried.push(id);
-        record.count_retry(pool);
+        record.count_retry(&pool);
         upload.rewind();
         attempt::pause(client, wait, deadline).await;
+        if let Some(newer) = shard.newer(&pool) {
+            pool = newer;
+            tried.clear();
+        }
     }
 }
 
@@ -303,17 +314,18 @@ fn again_after_status(
     request: &Request<'_>,
     upload: &Upload,
     answered: &attempt::Answered,
-    tried: usize,
+    attempts: u32,
 ) -> Option<Duration> {
     let status = answered.head.status;
     let now = answered.answered_at;
+    attempt.endpoint.shared.sample(Some(now - answered.sent_at), status >= 500);
     if !matches!(status, 500 | 502 | 503 | 504) {
         attempt.endpoint.shared.succeeded(now, now - answered.sent_at);
         return None;
     }
     attempt.count_failure(now - answered.sent_at);
     let retry_after = answered.head.fields.get(Name::RetryAfter).is_some();
-    again(attempt, request, upload, Failure::Status(status), retry_after, tried)
+    again(attempt, request, upload, Failure::Status(status), retry_after, attempts)
 }
 
 /// Judges a failed attempt; says how long to wait if it should be tried again.
@@ -323,12 +335,12 @@ fn again(
     upload: &Upload,
     failure: Failure,
     retry_after: bool,
-    tried: usize,
+    attempts: u32,
 ) -> Option<Duration> {
     let (pool, shard) = (attempt.pool, attempt.shard);
     let judged = retry::Attempt {
         failure,
-        number: tried as u32 + 1,
+        number: attempts,
         method: request.head.method,
         has_idempotency_key: request.head.fields.get(Name::IdempotencyKey).is_some(),
         body_replayable: upload.is_replayable(),
@@ -341,7 +353,7 @@ fn again(
     }
     match retry::judge(&pool.pool.retry, &judged, &mut pool.budget.borrow_mut(), now) {
         RetryVerdict::Retry => {
-            let alone = pool.pool.endpoints.len() <= tried + 1;
+            let alone = pool.pool.endpoints.len() <= attempts as usize;
             let next = if alone { Next::Same } else { Next::Other };
             Some(retry::delay(&judged, next, &mut shard.rng.borrow_mut()))
         }

@@ -4,18 +4,21 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use evergate_config::{Action, HealthDetail};
 use evergate_control::command::Question;
+use evergate_control::link::Instance;
 use evergate_control::snapshot::{Candidate, Explanation, ServerStatus};
 use evergate_core::head::RequestHead;
 use evergate_core::http1;
 use evergate_core::route::{self, Found};
 
 use crate::caller::Caller;
+use crate::dial::Address;
 use crate::facts::Facts;
 use crate::files;
 use crate::filter::{Edits, Verdict};
 use crate::plan::{Plan, Route, RouteAction};
 use crate::reject::{ClientFault, Reject};
 use crate::rewrite;
+use crate::runs::{Runs, state_word};
 
 /// Answers `question` from `plan`; `servers` are the servers of a pool with their states.
 ///
@@ -25,6 +28,7 @@ pub(crate) fn explain(
     plan: &Plan,
     question: &Question,
     servers: impl Fn(&str) -> Vec<ServerStatus>,
+    runs: &Runs,
 ) -> Result<Explanation, String> {
     let head = read(question)?;
     let path = match route::normalise(head.path()) {
@@ -86,7 +90,7 @@ pub(crate) fn explain(
         told.action = "answered by middleware".to_owned();
         return Ok(told);
     }
-    describe_action(plan, route, &facts, &mut told, servers);
+    describe_action(plan, route, &facts, &mut told, servers, runs);
     Ok(told)
 }
 
@@ -182,6 +186,7 @@ fn describe_action(
     facts: &Facts<'_>,
     told: &mut Explanation,
     servers: impl Fn(&str) -> Vec<ServerStatus>,
+    runs: &Runs,
 ) {
     told.action = describe(plan, &route.action);
     match &route.action {
@@ -192,6 +197,8 @@ fn describe_action(
             told.pool = Some(pool.name.clone());
             told.balance = Some(balance_word(pool.balance).to_owned());
             told.candidates = servers(&pool.name).into_iter().map(candidate).collect();
+            let absent = pool.apps.iter().flat_map(|app| runs.absent(app));
+            told.candidates.extend(absent.map(|one| absentee(one, runs.in_flight(plan, &one.run))));
             if told.candidates.iter().all(|candidate| !candidate.eligible) {
                 told.because.push(match pool.all_down {
                     evergate_config::AllDown::Unavailable => {
@@ -223,6 +230,26 @@ fn candidate(server: ServerStatus) -> Candidate {
         reason: format!("{}: {}", server.state, server.reason),
         weight,
         in_flight: server.in_flight,
+    }
+}
+
+/// An instance that the pool would have if it were ready.
+fn absentee(instance: &Instance, in_flight: u32) -> Candidate {
+    let reason = match instance.reason.as_ref().or(instance.last_exit.as_ref()) {
+        Some(why) => format!("{}: {why}", state_word(instance.state)),
+        None => state_word(instance.state).to_owned(),
+    };
+    Candidate {
+        name: format!("{}/{}", instance.run.app, instance.run.number),
+        address: instance
+            .place
+            .as_ref()
+            .map(Address::from)
+            .map_or_else(String::new, |at| at.to_string()),
+        eligible: false,
+        reason,
+        weight: 0,
+        in_flight,
     }
 }
 

@@ -4,7 +4,7 @@
 //! One owner, no locks: whoever runs the control plane calls these methods from one task, and
 //! awaits [`Gateway::turn`] in between, which does whatever is due.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use evergate_config::{Config, Level};
 use evergate_control::command::{Adjustment, Question};
-use evergate_control::link::{Instance, InstanceState, Place};
+use evergate_control::link::{Observed, Run, Sample};
 use evergate_control::snapshot::{
     CertificateStatus, Event, Explanation, Health, ListenerStats, ListenerStatus, PlanChange,
-    PoolStats, PoolStatus, RouteStats, RouteStatus, Stats,
+    PoolStats, PoolStatus, RouteStats, RouteStatus, ServerStatus, Stats,
 };
-use evergate_core::health::Origin;
 use evergate_core::rng::Rng;
+use evergate_core::time::Instant;
 use evergate_pki::Tickets;
 use evergate_sys::{clock, random};
 use tokio::sync::{broadcast, mpsc};
@@ -31,10 +31,11 @@ use crate::explain;
 use crate::histogram::Histogram;
 use crate::issuance::SharedIssuance;
 use crate::listener::{Gate, GateCounts};
-use crate::plan::{Member, Plan, RouteAction};
+use crate::plan::{Plan, RouteAction};
 use crate::pool_local::RouteCounters;
 use crate::proxy_header::ProxyRefusal;
 use crate::resolve::Addresses;
+use crate::runs::{Change, Runs};
 use crate::shard::{REPORTS_QUEUED_MAX, Report};
 use crate::tls::expiry::{self, Expiry};
 use crate::tls::termination::Common;
@@ -46,7 +47,7 @@ pub struct Gateway {
     config: Config,
     plan: Arc<Plan>,
     addresses: Addresses,
-    instances: BTreeMap<String, Vec<Member>>,
+    runs: Runs,
     data: DataPlane,
     log: LogWriter,
     common: Common,
@@ -82,9 +83,8 @@ impl Gateway {
         events: broadcast::Sender<Event>,
         tickets: Tickets,
     ) -> io::Result<Self> {
-        let instances = BTreeMap::new();
         let common = Common { issuance: SharedIssuance::default(), tickets: Arc::new(tickets) };
-        let plan = Plan::compile(&config, &addresses, &instances, &common, None)
+        let plan = Plan::compile(&config, &addresses, &BTreeMap::new(), &common, None)
             .map_err(io::Error::other)?;
         let plan = Arc::new(plan);
         let (report, reports) = mpsc::channel(REPORTS_QUEUED_MAX);
@@ -95,7 +95,7 @@ impl Gateway {
             config,
             plan,
             addresses,
-            instances,
+            runs: Runs::default(),
             data,
             log,
             common,
@@ -138,7 +138,8 @@ impl Gateway {
     /// Says why it cannot be compiled.
     pub fn prepare(&self, config: Config, addresses: Addresses) -> Result<Prepared, String> {
         let before = Some(&*self.plan);
-        let plan = Plan::compile(&config, &addresses, &self.instances, &self.common, before)?;
+        let members = self.runs.members();
+        let plan = Plan::compile(&config, &addresses, &members, &self.common, before)?;
         Ok(Prepared { config, addresses, plan })
     }
 
@@ -158,14 +159,41 @@ impl Gateway {
         difference::between(&self.config, config)
     }
 
-    /// Follows what the keeper says of the apps.
-    pub async fn set_instances(&mut self, observed: &[Instance]) {
-        let instances = members(observed);
-        if instances == self.instances {
-            return;
+    /// Follows what the keeper says of the apps. Runs that are not ready any more get no request
+    /// from here on; what is in flight to one that has died fails at once.
+    pub async fn set_instances(&mut self, observed: &Observed) {
+        let changes = self.runs.follow(&self.plan, observed, clock::now());
+        if !changes.look_at.is_empty() {
+            self.data.look_at(changes.look_at).await;
         }
-        self.instances = instances;
-        self.recompile().await;
+        for (endpoint, change, why) in changes.left {
+            let (level, kind) = match change {
+                Change::Left => (Level::Info, "server_draining"),
+                Change::Died => (Level::Warn, "server_down"),
+            };
+            let subject = format!("pool.{}/{}", endpoint.pool, endpoint.name);
+            self.events.push(level, kind, &subject, &why);
+        }
+        if changes.members {
+            self.recompile().await;
+        }
+    }
+
+    /// Draining runs that nothing is in flight to any more, each once. To be asked after every
+    /// [`Gateway::turn`] and [`Gateway::set_instances`].
+    pub fn take_idle(&mut self) -> Vec<Run> {
+        self.runs.take_idle(&self.plan)
+    }
+
+    /// How the canaries of apps fare beside their other runs, while they are watched: the name of
+    /// the app, the canary, the others.
+    pub fn samples(&self) -> Vec<(String, Sample, Sample)> {
+        self.runs.samples()
+    }
+
+    /// Requests in flight to `run` and tunnels, over all pools.
+    pub fn in_flight(&self, run: &Run) -> u32 {
+        self.runs.in_flight(&self.plan, run)
     }
 
     /// Follows names that resolve to other addresses now.
@@ -218,6 +246,7 @@ impl Gateway {
             Some(checked) = self.checked.recv() => {
                 self.wards.hear(checked, &self.plan, clock::now(), &mut self.events);
             }
+            () = self.runs.emptied() => {}
             () = sleep_until(deadline) => {}
         }
         self.wards.turn(&self.plan, clock::now(), &mut self.rng, &mut self.events);
@@ -237,7 +266,8 @@ impl Gateway {
     /// Says what is wrong with the question.
     pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
         let now = clock::now();
-        explain::explain(&self.plan, question, |pool| self.wards.status(&self.plan, pool, now))
+        let servers = |pool: &str| self.wards.status(&self.plan, pool, now);
+        explain::explain(&self.plan, question, servers, &self.runs)
     }
 
     /// The state of every pool, in order of name.
@@ -245,15 +275,17 @@ impl Gateway {
         let now = clock::now();
         let status = self.plan.pools.iter().map(|pool| {
             let servers = self.wards.status(&self.plan, &pool.name, now);
-            let up = servers.iter().filter(|server| server.state == "up").count();
+            let up = servers.iter().filter(|server| server.state == "up");
+            let up = up.map(|server| &server.name).collect::<BTreeSet<_>>().len();
             PoolStatus {
                 name: pool.name.clone(),
                 balance: explain::balance_word(pool.balance).to_owned(),
                 health: match up {
                     0 => Health::Down,
-                    up if up < servers.len() => Health::Degraded,
+                    up if up < pool.expected => Health::Degraded,
                     _ => Health::Healthy,
                 },
+                expected: u32::try_from(pool.expected).unwrap_or(u32::MAX),
                 servers,
             }
         });
@@ -363,8 +395,8 @@ impl Gateway {
 
     async fn recompile(&mut self) {
         let before = Some(&*self.plan);
-        let compiled =
-            Plan::compile(&self.config, &self.addresses, &self.instances, &self.common, before);
+        let members = self.runs.members();
+        let compiled = Plan::compile(&self.config, &self.addresses, &members, &self.common, before);
         match compiled {
             Ok(plan) => self.swap(plan).await,
             Err(error) => self.events.push(Level::Error, "plan_failed", "config", &error),
@@ -372,7 +404,8 @@ impl Gateway {
     }
 
     async fn swap(&mut self, plan: Plan) {
-        self.plan = Arc::new(plan);
+        let before = std::mem::replace(&mut self.plan, Arc::new(plan));
+        self.runs.follow_plan(&before, &self.plan);
         // First the shares, so that no thread sees a plan whose servers are all out.
         self.wards.sync(&self.plan, clock::now(), &mut self.rng, &mut self.events);
         self.data.set_plan(&self.plan).await;
@@ -502,12 +535,41 @@ impl Gateway {
         stats.collect()
     }
 
+    /// The servers of a pool, the runs of one instance as one: what counts up goes on when one takes
+    /// the place of another.
+    fn merged(&self, pool: &str, now: Instant) -> Vec<ServerStatus> {
+        let mut merged: Vec<ServerStatus> = Vec::new();
+        for server in self.wards.status(&self.plan, pool, now) {
+            match merged.last_mut().filter(|last| last.name == server.name) {
+                Some(last) => {
+                    let (requests, failures) = (last.requests, last.failures);
+                    let (in_flight, tunnels) = (last.in_flight, last.tunnels);
+                    let is_up = last.state == "up";
+                    if !is_up || server.state == "up" {
+                        *last = server.clone();
+                    }
+                    last.requests = requests + server.requests;
+                    last.failures = failures + server.failures;
+                    last.in_flight = in_flight + server.in_flight;
+                    last.tunnels = tunnels + server.tunnels;
+                }
+                None => merged.push(server),
+            }
+        }
+        for server in &mut merged {
+            let (requests, failures) = self.runs.past_totals(pool, &server.name);
+            server.requests += requests;
+            server.failures += failures;
+        }
+        merged
+    }
+
     fn pool_stats(&self, counts: &[ShardCounts]) -> Vec<PoolStats> {
         let now = clock::now();
         let stats = self.plan.pools.iter().map(|pool| {
             let mut stats = PoolStats {
                 name: pool.name.clone(),
-                servers: self.wards.status(&self.plan, &pool.name, now),
+                servers: self.merged(&pool.name, now),
                 ..PoolStats::default()
             };
             let shards = counts.iter().flat_map(|shard| &shard.pools);
@@ -529,25 +591,7 @@ fn proxy_refused(counts: &GateCounts) -> Vec<(String, u64)> {
     reasons.map(|(refusal, count)| (refusal.as_str().to_owned(), count)).collect()
 }
 
-/// The instances that run, as members of a pool.
-fn members(observed: &[Instance]) -> BTreeMap<String, Vec<Member>> {
-    let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
-    for instance in observed {
-        if let (InstanceState::Ready, Some(Place::Port(port))) = (instance.state, &instance.place) {
-            let run = &instance.run;
-            members.entry(run.app.clone()).or_default().push(Member {
-                name: format!("{}/{}", run.app, run.number),
-                authority: format!("127.0.0.1:{port}"),
-                weight: 1,
-                origin: Origin::Instance,
-                tls_host: None,
-            });
-        }
-    }
-    members
-}
-
-async fn sleep_until(deadline: Option<evergate_core::time::Instant>) {
+async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep(at.since(clock::now())).await,
         None => std::future::pending().await,

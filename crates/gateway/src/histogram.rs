@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use evergate_control::snapshot;
 
-const BUCKETS: usize = 240;
+/// How many there are.
+pub(crate) const BUCKETS: usize = 240;
 /// 2^(k/8) in units of 2^-32, for k = 1..=8.
 const BOUNDS: [u64; 8] = [
     4_683_695_048,
@@ -64,8 +65,8 @@ impl Histogram {
     }
 }
 
-/// Buckets count upwards from 1024 ns; their upper bound is inclusive.
-fn bucket(nanos: u64) -> usize {
+/// The bucket of a duration. They count upwards from 1024 ns; their upper bound is inclusive.
+pub(crate) fn bucket(nanos: u64) -> usize {
     let above = nanos.saturating_sub(1).max(1);
     let doubling = above.ilog2();
     if doubling < 10 {
@@ -76,7 +77,8 @@ fn bucket(nanos: u64) -> usize {
     ((doubling as usize - 10) * 8 + step).min(BUCKETS - 1)
 }
 
-fn upper_seconds(index: usize) -> f64 {
+/// The upper bound of a bucket.
+pub(crate) fn upper_seconds(index: usize) -> f64 {
     2f64.powf((index + 1) as f64 / 8.0) * 1024e-9
 }
 

@@ -38,6 +38,8 @@ mod reject;
 mod relay;
 mod resolve;
 mod rewrite;
+mod runs;
+mod samples;
 mod shard;
 mod splice;
 mod template;

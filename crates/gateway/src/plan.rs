@@ -3,12 +3,13 @@
 //! A reload makes a new plan; requests in flight keep the one they started on. Endpoints that stay
 //! are the same objects in both, so their connections, load and verdicts go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use evergate_config::{self as config, Action, AllDown, Config, Target, ValueMatch};
+use evergate_control::link::Run;
 use evergate_core::head::Fields;
 use evergate_core::http1;
 use evergate_core::id::{PoolId, RouteId};
@@ -16,6 +17,7 @@ use evergate_core::route::Table;
 use evergate_core::{balance, health, retry};
 use ipnet::IpNet;
 
+use crate::dial::Address;
 use crate::endpoint::Endpoint;
 use crate::files::{Compressor, Files};
 use crate::filter::Filter;
@@ -104,8 +106,13 @@ pub(crate) struct Pool {
     pub balance: balance::Policy,
     /// What `hash` hashes.
     pub hash_key: config::Template,
-    /// In order of name; by [`evergate_core::id::EndpointId`].
+    /// In order of name and generation; by [`evergate_core::id::EndpointId`]. An instance that is
+    /// being replaced may be there twice.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// How many servers of different names there are when all is well.
+    pub expected: usize,
+    /// Apps whose instances are its servers.
+    pub apps: Vec<String>,
     /// Configured weight of each endpoint.
     pub weights: Vec<u16>,
     /// Where each endpoint comes from.
@@ -130,8 +137,9 @@ pub(crate) struct Pool {
     pub protocol: config::Protocol,
     /// How servers with an `https` URL are met; none if there are none.
     pub tls: Option<Arc<Origination>>,
-    /// Grows with every change of a share, so that threads know when to look.
-    pub shares_changed: AtomicU64,
+    /// Grows with every change of a share, so that threads know when to look; the same in every
+    /// plan, for requests in flight go by an earlier one.
+    pub shares_changed: Arc<AtomicU64>,
 }
 
 /// A compiled listener.
@@ -159,12 +167,16 @@ pub(crate) struct Listener {
 pub(crate) struct Member {
     /// Name in the pool.
     pub name: String,
-    /// `host:port`.
+    /// `host:port`, or `unix:PATH`.
     pub authority: String,
+    /// Where it is, if that does not have to be looked up.
+    pub address: Option<Address>,
     /// Weight.
     pub weight: u16,
     /// Configured, or an instance of an app.
     pub origin: health::Origin,
+    /// Which run of an app it is, if it is one.
+    pub run: Option<Run>,
     /// The host of an `https` URL.
     pub tls_host: Option<String>,
 }
@@ -200,7 +212,7 @@ impl Plan {
             .iter()
             .map(|(name, pool)| {
                 let earlier = before.and_then(|plan| plan.pool(name));
-                compile_pool(name, pool, addresses, instances, earlier).map(Arc::new)
+                compile_pool(config, name, pool, addresses, instances, earlier).map(Arc::new)
             })
             .collect::<Result<_, String>>()?;
         let listeners = config.listeners.iter().map(|(name, listener)| {
@@ -266,12 +278,22 @@ impl Pool {
         self.endpoints.iter().any(|endpoint| endpoint.uid == uid)
     }
 
-    /// Servers as members, in order of name.
-    fn members(
-        pool: &config::Pool,
-        instances: &BTreeMap<String, Vec<Member>>,
-    ) -> BTreeMap<String, Member> {
-        let mut members = BTreeMap::new();
+    /// Whether it has a server of this name, or has had and may have again.
+    pub(crate) fn has(&self, server: &str) -> bool {
+        let app = server.rsplit_once('/').map(|(app, _)| app);
+        self.endpoints.iter().any(|endpoint| endpoint.name == server)
+            || app.is_some_and(|app| self.apps.iter().any(|one| one == app))
+    }
+
+    /// How many servers of different names get requests.
+    pub(crate) fn up(&self) -> usize {
+        let up = self.endpoints.iter().filter(|endpoint| endpoint.share() > 0);
+        up.map(|endpoint| &endpoint.name).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Servers as members, in order of name and generation.
+    fn members(pool: &config::Pool, instances: &BTreeMap<String, Vec<Member>>) -> Vec<Member> {
+        let mut members = Vec::new();
         for (name, server) in &pool.servers {
             match &server.target {
                 Target::Url { tls, host, port } => {
@@ -279,26 +301,35 @@ impl Pool {
                         true => format!("[{host}]:{port}"),
                         false => format!("{host}:{port}"),
                     };
-                    let member = Member {
+                    members.push(Member {
                         name: name.clone(),
                         authority,
+                        address: None,
                         weight: server.weight,
                         origin: health::Origin::Configured,
+                        run: None,
                         tls_host: tls.then(|| host.clone()),
-                    };
-                    members.insert(name.clone(), member);
+                    });
                 }
                 Target::App(app) => {
-                    for instance in instances.get(app).into_iter().flatten() {
-                        let weight = server.weight;
-                        members
-                            .insert(instance.name.clone(), Member { weight, ..instance.clone() });
-                    }
+                    let runs = instances.get(app).into_iter().flatten();
+                    let weight = server.weight;
+                    members.extend(runs.map(|run| Member { weight, ..run.clone() }));
                 }
             }
         }
+        members.sort_by(|a, b| (&a.name, &a.run).cmp(&(&b.name, &b.run)));
         members
     }
+}
+
+/// How many servers of different names `pool` has when all is well.
+fn expected(config: &Config, pool: &config::Pool) -> usize {
+    let counts = pool.servers.values().map(|server| match &server.target {
+        Target::Url { .. } => 1,
+        Target::App(app) => config.apps.get(app).map_or(0, |app| usize::from(app.instances)),
+    });
+    counts.sum()
 }
 
 fn compile_route(
@@ -353,6 +384,7 @@ fn compile_route(
 }
 
 fn compile_pool(
+    config: &Config,
     name: &str,
     pool: &config::Pool,
     addresses: &Addresses,
@@ -364,15 +396,18 @@ fn compile_pool(
     let mut origins = Vec::new();
     let members = Pool::members(pool, instances);
     let told = |error: String| format!("pool.{name}: {error}");
-    let tls = match members.values().any(|member| member.tls_host.is_some()) {
+    let tls = match members.iter().any(|member| member.tls_host.is_some()) {
         true => {
             let earlier = before.and_then(|pool| pool.tls.as_ref());
             Some(Origination::compile(&pool.tls, pool.protocol, earlier).map_err(told)?)
         }
         false => None,
     };
-    for member in members.into_values() {
-        let address = addresses.of(&member.authority);
+    for member in members {
+        let address = match member.address {
+            Some(address) => Some(address),
+            None => addresses.of(&member.authority).map(Address::Tcp),
+        };
         let meeting = match (&tls, &member.tls_host) {
             (Some(tls), Some(host)) => Some(Meeting::new(tls, host).map_err(told)?),
             (_, None) | (None, _) => None,
@@ -380,6 +415,8 @@ fn compile_pool(
         let same = before.and_then(|pool| {
             pool.endpoints.iter().find(|endpoint| {
                 endpoint.name == member.name
+                    && endpoint.run == member.run
+                    && !endpoint.is_leaving()
                     && endpoint.authority == member.authority
                     && endpoint.address == address
                     && endpoint.tls == meeting
@@ -389,12 +426,16 @@ fn compile_pool(
             Some(endpoint) => Arc::clone(endpoint),
             None => {
                 let endpoint = Endpoint::new(name, &member.name, &member.authority, address);
-                Arc::new(endpoint.over(meeting))
+                Arc::new(endpoint.over(meeting).of(member.run))
             }
         });
         weights.push(member.weight);
         origins.push(member.origin);
     }
+    let apps = pool.servers.values().filter_map(|server| match &server.target {
+        Target::Url { .. } => None,
+        Target::App(app) => Some(app),
+    });
     Ok(Pool {
         name: name.to_owned(),
         balance: pool.balance,
@@ -402,6 +443,8 @@ fn compile_pool(
         endpoints,
         weights,
         origins,
+        expected: expected(config, pool),
+        apps: apps.cloned().collect(),
         connect_timeout: pool.connect_timeout,
         keepalive: if pool.proxy_protocol { 0 } else { pool.keepalive as usize },
         proxy_protocol: pool.proxy_protocol,
@@ -412,7 +455,7 @@ fn compile_pool(
         checks: pool.checks.clone(),
         protocol: pool.protocol,
         tls,
-        shares_changed: AtomicU64::new(0),
+        shares_changed: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.shares_changed)),
     })
 }
 

@@ -121,6 +121,21 @@ impl PoolLocal {
         Some((id, &self.endpoints[id.index()]))
     }
 
+    /// Forgets whom it chose from: one of them does not let requests in any more.
+    pub(crate) fn look_again(&self) {
+        self.seen.set(u64::MAX);
+    }
+
+    /// Closes what is idle to endpoints that leave.
+    pub(crate) fn close_idle(&self, now: Instant) {
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.shared.is_leaving()) {
+            endpoint.idle.borrow_mut().clear();
+            if let Some(sessions) = endpoint.sessions.get() {
+                sessions.sweep(now, Duration::ZERO);
+            }
+        }
+    }
+
     /// Tells the balancer that a request to `id` failed.
     pub(crate) fn failed(&self, id: EndpointId) {
         self.picker.borrow_mut().failed(id);
@@ -143,7 +158,9 @@ impl PoolLocal {
         let with_weight = |share: fn(&Endpoint, u16) -> u32| {
             let candidates = all.clone().filter_map(|(index, endpoint)| {
                 let weight = share(endpoint, self.pool.weights[index]);
-                endpoint.address.filter(|_| weight > 0)?;
+                if weight == 0 || endpoint.address.is_none() || endpoint.is_leaving() {
+                    return None;
+                }
                 Some(Candidate { endpoint: EndpointId(index as u32), weight, key: endpoint.key })
             });
             candidates.collect::<Vec<_>>()

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use evergate_config::{Probe, Protocol};
@@ -10,8 +9,9 @@ use evergate_control::link::Place;
 use evergate_core::head::{Method, ResponseHead};
 use evergate_core::http1;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
+use crate::dial::Address;
 use crate::endpoint::Endpoint;
 use crate::http2;
 use crate::http2::probe::Target;
@@ -62,30 +62,18 @@ pub async fn probe_run(
     path: Option<&str>,
     timeout: Duration,
 ) -> Result<(), ProbeFailure> {
+    let address = Address::from(place);
     let probing = async {
-        match place {
-            Place::Port(port) => {
-                let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await;
-                let stream = connected.map_err(|error| not_connected(&error))?;
-                ask_run(stream, path, &format!("127.0.0.1:{port}")).await
-            }
-            Place::Unix(socket) => {
-                let connected = UnixStream::connect(socket).await;
-                let stream = connected.map_err(|error| not_connected(&error))?;
-                ask_run(stream, path, "localhost").await
-            }
-        }
+        let connected = address.connect().await;
+        let stream = connected.map_err(|error| not_connected(&error))?;
+        ask_run(stream, path, address.host()).await
     };
     tokio::time::timeout(timeout, probing).await.unwrap_or(Err(ProbeFailure::Late(timeout)))
 }
 
-async fn ask_run(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    path: Option<&str>,
-    host: &str,
-) -> Result<(), ProbeFailure> {
+async fn ask_run(stream: TcpStream, path: Option<&str>, host: String) -> Result<(), ProbeFailure> {
     let Some(path) = path else { return Ok(()) };
-    match get(stream, path, host, PROBE_AGENT).await {
+    match get(stream, path, &host, PROBE_AGENT).await {
         Ok(200..=299) => Ok(()),
         Ok(status) => Err(ProbeFailure::Status(status)),
         Err(why) => Err(ProbeFailure::Broken(why)),
@@ -100,9 +88,8 @@ fn not_connected(error: &io::Error) -> ProbeFailure {
     }
 }
 
-/// Checks `address` once; what is wrong with it, in words, if anything is.
+/// Checks `endpoint` once; what is wrong with it, in words, if anything is.
 pub(crate) async fn perform(
-    address: SocketAddr,
     endpoint: &Endpoint,
     probe: &Probe,
     protocol: Protocol,
@@ -110,7 +97,9 @@ pub(crate) async fn perform(
     timeout: Duration,
 ) -> Result<(), String> {
     let checking = async {
-        let connected = TcpStream::connect(address).await;
+        let address = endpoint.address.as_ref();
+        let address = address.ok_or_else(|| "its name does not resolve".to_owned())?;
+        let connected = address.connect().await;
         let mut stream = connected.map_err(|error| format!("cannot connect: {}", plain(&error)))?;
         if proxy_protocol {
             proxy_header::introduce(&mut stream, None).await.map_err(broken)?;
@@ -119,7 +108,7 @@ pub(crate) async fn perform(
         match probe {
             Probe::Tcp => Ok(()),
             Probe::Http { path, host, expect } => {
-                let host = host.as_deref().unwrap_or(&endpoint.authority);
+                let host = host.as_deref().unwrap_or(authority(endpoint));
                 let status = status(
                     secured(wire, endpoint, protocol).await?,
                     endpoint,
@@ -136,7 +125,7 @@ pub(crate) async fn perform(
             Probe::Grpc { service } => {
                 let wire = secured(wire, endpoint, protocol).await?;
                 let target =
-                    Target { scheme: scheme(endpoint), authority: &endpoint.authority, path: "/" };
+                    Target { scheme: scheme(endpoint), authority: authority(endpoint), path: "/" };
                 http2::probe::is_serving(wire, target, service).await
             }
         }
@@ -159,6 +148,14 @@ async fn secured(mut wire: Wire, endpoint: &Endpoint, protocol: Protocol) -> Res
         shaken.map_err(|why| format!("no TLS: {why}"))?;
     }
     Ok(wire)
+}
+
+/// What it is asked as; a socket in the file system has no name of its own.
+fn authority(endpoint: &Endpoint) -> &str {
+    match endpoint.address {
+        Some(Address::Unix(_)) => "localhost",
+        Some(Address::Tcp(_)) | None => &endpoint.authority,
+    }
 }
 
 fn scheme(endpoint: &Endpoint) -> &'static str {

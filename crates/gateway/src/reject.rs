@@ -86,6 +86,8 @@ pub(crate) enum UpstreamFault {
     Timeout,
     /// The connection ended within the body.
     Truncated,
+    /// The server's process ended.
+    Died,
 }
 
 /// What went wrong with a file.
@@ -112,7 +114,8 @@ impl Reject {
                 | UpstreamFault::Reset
                 | UpstreamFault::NotHttp2
                 | UpstreamFault::Malformed
-                | UpstreamFault::Truncated,
+                | UpstreamFault::Truncated
+                | UpstreamFault::Died,
             ) => 502,
             Self::File(FileFault::Unreadable | FileFault::Shrank) | Self::Bug => 500,
         }
@@ -133,6 +136,7 @@ impl Reject {
             Self::Upstream(UpstreamFault::Malformed) => "upstream_malformed",
             Self::Upstream(UpstreamFault::Timeout) => "upstream_timeout",
             Self::Upstream(UpstreamFault::Truncated) => "upstream_truncated",
+            Self::Upstream(UpstreamFault::Died) => "upstream_died",
             Self::File(FileFault::Unreadable) => "file_unreadable",
             Self::File(FileFault::Shrank) => "file_shrank",
             Self::Bug => "bug",
@@ -250,6 +254,7 @@ impl fmt::Display for Reject {
             Self::Upstream(UpstreamFault::Malformed) => "the server's response is malformed",
             Self::Upstream(UpstreamFault::Timeout) => "the server took too long",
             Self::Upstream(UpstreamFault::Truncated) => "the server's response broke off",
+            Self::Upstream(UpstreamFault::Died) => "the server's process ended",
             Self::File(FileFault::Unreadable) => "the file cannot be read",
             Self::File(FileFault::Shrank) => "the file became shorter while it was sent",
             Self::Bug => "an internal error",

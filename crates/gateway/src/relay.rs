@@ -67,11 +67,16 @@ pub(crate) async fn respond<C: Client>(
         close: !upload.done && !response.upgrade,
         changes: &edits.response,
     });
+    let speaks = response.upgrade.then(|| tunnel::Speech::of(&head));
     shard.buffers.give_response(head);
-    if response.upgrade {
-        let idle_max = request.listener.limits.idle_timeout;
+    if let Some(speaks) = speaks {
+        let terms = tunnel::Terms {
+            endpoint: &attempt.endpoint.shared,
+            speaks,
+            idle_max: request.listener.limits.idle_timeout,
+        };
         // Rare and large: it must not take room in the future of every exchange.
-        let moved = Box::pin(tunnel::run(shard, client, upstream, idle_max)).await;
+        let moved = Box::pin(tunnel::run(shard, client, upstream, &terms)).await;
         (record.received, record.sent) = (moved.from_client, moved.to_client);
         return Ok(());
     }
@@ -122,6 +127,10 @@ impl Download {
                 client.timer().set(clock::now() + TICK.min(self.silence_max));
             }
             ready!(client.timer().poll_elapsed(cx));
+            // What it had sent before has been read, or it would not be waited for.
+            if attempt.endpoint.shared.is_dead() && !self.waits_for_client(client) {
+                return Poll::Ready(Err(Reject::Upstream(UpstreamFault::Died)));
+            }
             self.tick(clock::now(), client, upload)?;
             client.timer().set(clock::now() + TICK.min(self.silence_max));
         }
@@ -206,14 +215,16 @@ impl Download {
         Poll::Ready(Ok(()))
     }
 
+    fn waits_for_client<C: Client>(&self, client: &C) -> bool {
+        client.unsent() > 0 || self.splice.as_ref().is_some_and(Splice::waits_to_write)
+    }
+
     /// Looks at the clock: gives up on a client that reads too slowly or a server that went silent.
     fn tick<C: Client>(&mut self, now: Instant, client: &C, upload: &Upload) -> Result<(), Reject> {
         // A server that takes what the client still sends is not silent.
         let moved = self.sent + upload.received;
         let has_moved = std::mem::replace(&mut self.moved_at_tick, moved) != moved;
-        let waits_for_client =
-            client.unsent() > 0 || self.splice.as_ref().is_some_and(Splice::waits_to_write);
-        if waits_for_client {
+        if self.waits_for_client(client) {
             self.heard_at = now;
             if self.pace.is_too_slow(self.sent.saturating_sub(client.undelivered())) {
                 return Err(Reject::Client(ClientFault::BodyTimeout));

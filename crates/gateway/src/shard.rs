@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use evergate_core::rng::Rng;
 use evergate_core::time::Instant;
+use evergate_sys::clock;
 use tokio::sync::{Notify, mpsc};
 
 use crate::access_log::LogBuffer;
@@ -176,7 +177,23 @@ impl Shard {
     /// Puts `plan` in force for the requests to come.
     pub(crate) fn set_plan(&self, plan: Arc<Plan>) {
         let next = ThreadPlan::new(plan, Some(&self.plan.borrow()));
-        *self.plan.borrow_mut() = Rc::new(next);
+        let before = self.plan.replace(Rc::new(next));
+        // Requests in flight may hold it for long.
+        let now = clock::now();
+        before.pools.iter().for_each(|pool| pool.close_idle(now));
+    }
+
+    /// Has everybody who waits for one of these endpoints look at what became of it.
+    pub(crate) fn look_at(&self, endpoints: &[u64]) {
+        self.timers.fire_concerned(endpoints);
+    }
+
+    /// The pool as the plan in force has it, if `pool` is of an earlier plan: servers may have come
+    /// since.
+    pub(crate) fn newer(&self, pool: &Rc<PoolLocal>) -> Option<Rc<PoolLocal>> {
+        let plan = self.plan.borrow();
+        let same = plan.pools.iter().find(|other| other.pool.name == pool.pool.name)?;
+        (!Rc::ptr_eq(same, pool)).then(|| Rc::clone(same))
     }
 
     /// Ends idle connections in a moment and busy ones after their response.

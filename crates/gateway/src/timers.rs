@@ -39,6 +39,8 @@ struct Entry {
     deadline: u64,
     scheduled: u64,
     elapsed: bool,
+    /// The endpoint whose end its owner has to hear of; 0 for none.
+    concern: u64,
     waker: Option<Waker>,
 }
 
@@ -88,6 +90,19 @@ impl Timers {
         }
     }
 
+    /// Lets the timers of those elapse who wait for one of these endpoints, so that they look up.
+    pub(crate) fn fire_concerned(&self, endpoints: &[u64]) {
+        let mut table = self.table.borrow_mut();
+        for entry in &mut table.entries {
+            if endpoints.contains(&entry.concern) {
+                entry.elapsed = true;
+                if let Some(waker) = entry.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
     /// Fires what is due at `now` and returns the tick to wake up at.
     fn fire(&self, now: u64) -> Option<u64> {
         let mut table = self.table.borrow_mut();
@@ -128,7 +143,13 @@ impl Table {
 
 impl Default for Entry {
     fn default() -> Self {
-        Self { deadline: UNSCHEDULED, scheduled: UNSCHEDULED, elapsed: false, waker: None }
+        Self {
+            deadline: UNSCHEDULED,
+            scheduled: UNSCHEDULED,
+            elapsed: false,
+            concern: 0,
+            waker: None,
+        }
     }
 }
 
@@ -149,6 +170,12 @@ impl Timer {
         if earliest {
             self.timers.earlier.notify_one();
         }
+    }
+
+    /// From now on it elapses early too, when something becomes of the endpoint with this uid. That
+    /// stays so until it concerns another: whoever is woken without need sets it again.
+    pub(crate) fn concern(&self, endpoint: u64) {
+        self.timers.table.borrow_mut().entries[self.key as usize].concern = endpoint;
     }
 
     /// Ready once the deadline has passed. The task is woken when that happens.
@@ -222,6 +249,25 @@ mod tests {
         assert!(is_elapsed(&timer));
         timer.set(T0 + Duration::from_secs(70));
         assert!(!is_elapsed(&timer), "setting it again forgets that it elapsed");
+    }
+
+    #[test]
+    fn whoever_is_concerned_looks_up() {
+        let timers = Rc::new(Timers::default());
+        let [one, other, nobody] = std::array::from_fn(|_| timers.timer());
+        for timer in [&one, &other, &nobody] {
+            timer.set(T0 + Duration::from_secs(60));
+        }
+        one.concern(7);
+        other.concern(8);
+        timers.fire_concerned(&[7, 9]);
+        assert_eq!([&one, &other, &nobody].map(is_elapsed), [true, false, false]);
+        one.set(T0 + Duration::from_secs(60));
+        assert!(!is_elapsed(&one));
+        drop(one);
+        let next = timers.timer();
+        timers.fire_concerned(&[7]);
+        assert!(!is_elapsed(&next), "the place was taken over, the concern was not");
     }
 
     #[test]

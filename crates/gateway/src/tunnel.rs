@@ -2,21 +2,39 @@
 //!
 //! A tunnel has no deadline, only a longest silence. Either side may end its half; the other half
 //! goes on. When the thread drains, the tunnel goes on until the drain deadline ends the process.
+//!
+//! When its server is a run that drains, a tunnel goes on for most of the time that the run has,
+//! and ends at a moment of its own within the rest, so that clients do not all come back at once.
+//! Where the bytes are WebSocket frames, both ends are told so between two frames, and get a moment
+//! to say goodbye. When the run has died, the client is told.
 
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use evergate_core::head::{Name, ResponseHead};
+use evergate_core::rng::Rng;
 use evergate_core::time::Instant;
+use evergate_core::websocket::{self, Code, Frames};
 use evergate_sys::clock;
 
-use crate::buffers::{Buffers, SCRATCH_BYTES};
+use crate::buffers::Buffers;
 use crate::client::Client;
+use crate::endpoint::Endpoint;
 use crate::shard::Shard;
 use crate::timers::Timer;
 use crate::upstream::Upstream;
 use crate::wire::{Unsent, Wire};
+
+mod half;
+#[cfg(test)]
+mod tests;
+
+use half::{Half, Side as HalfSide};
+
+/// How long the ends of a WebSocket may take to answer a Close before the connections end.
+const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 
 /// One end of a tunnel.
 pub(crate) trait Side {
@@ -51,111 +69,234 @@ pub(crate) struct Moved {
     pub(crate) to_client: u64,
 }
 
-/// One direction.
-#[derive(Debug, Default)]
-struct Half {
-    unsent: Unsent,
-    ended: bool,
-    shut: bool,
-    moved: u64,
+/// What goes through a tunnel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Speech {
+    /// Frames of a WebSocket.
+    WebSocket,
+    /// Something else.
+    Unknown,
 }
 
-/// Joins `client` and `upstream` until both have ended, one has failed, or neither has said
-/// anything for `idle_max`.
+/// What a tunnel goes by.
+#[derive(Debug)]
+pub(crate) struct Terms<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) speaks: Speech,
+    /// The longest silence.
+    pub(crate) idle_max: Duration,
+}
+
+/// A tunnel under way.
+#[derive(Debug)]
+struct Tunnel<'a> {
+    terms: &'a Terms<'a>,
+    /// From the client to the server.
+    up: Half,
+    /// From the server to the client.
+    down: Half,
+    moved_at: Instant,
+    timer: Timer,
+    stage: Stage,
+    rng: Rng,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// Nobody speaks of an end.
+    Open,
+    /// The server drains.
+    Draining {
+        /// When the ends are told.
+        tell_at: Instant,
+        /// When it is over, whatever they say.
+        cut_at: Instant,
+    },
+    /// The ends are told, or one of them is.
+    Ending {
+        /// When it is over.
+        cut_at: Instant,
+    },
+}
+
+impl Speech {
+    /// What a server that sent this head with 101 speaks from there on.
+    pub(crate) fn of(head: &ResponseHead) -> Self {
+        let protocol = head.fields.get(Name::Upgrade).unwrap_or_default();
+        if protocol.eq_ignore_ascii_case(b"websocket") { Self::WebSocket } else { Self::Unknown }
+    }
+}
+
+/// Joins `client` and `upstream` until both have ended, one has failed, neither has said anything
+/// for too long, or the server leaves.
 pub(crate) async fn run<C: Client>(
     shard: &Shard,
     client: &mut C,
     upstream: Upstream,
-    idle_max: Duration,
+    terms: &Terms<'_>,
 ) -> Moved {
-    let timer = shard.timers.timer();
-    let mut up = Half::default();
-    let mut down = Half::default();
+    let _counted = terms.endpoint.enter_tunnel();
+    let frames = match terms.speaks {
+        Speech::WebSocket => Some(Frames::default()),
+        Speech::Unknown => None,
+    };
+    let (mut up, mut down) = (Half::new(frames.clone()), Half::new(frames));
     {
         let Some((_, early, unsent)) = client.tunnel() else { return Moved::default() };
-        up.unsent.bytes = early;
-        up.moved = up.unsent.len() as u64;
+        // The head of the response stands before the first frame.
         std::mem::swap(&mut down.unsent, unsent);
+        up.take(&early);
     }
     let Some((mut server, early)) = upstream.into_tunnel() else { return Moved::default() };
-    down.moved = early.len() as u64;
-    down.unsent.bytes.extend_from_slice(&early);
+    down.take(&early);
 
-    let mut moved_at = clock::now();
-    timer.set(moved_at + idle_max);
-    poll_fn(|cx| {
-        let Some((wire, ..)) = client.tunnel() else { return Poll::Ready(()) };
-        let before = up.moved + down.moved;
-        let up_is_over = up.poll(cx, &shard.buffers, wire, &mut server);
-        let down_is_over = down.poll(cx, &shard.buffers, &mut server, wire);
-        if up.moved + down.moved != before {
-            moved_at = clock::now();
-        }
-        match (up_is_over, down_is_over) {
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
-            (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(()),
-            (Poll::Pending, _) | (_, Poll::Pending) => {
-                poll_silence(cx, &timer, moved_at + idle_max)
-            }
-        }
-    })
-    .await;
-    Moved { from_client: up.moved, to_client: down.moved }
-}
-
-/// Ready when the silence has lasted until `until`.
-fn poll_silence(cx: &Context<'_>, timer: &Timer, until: Instant) -> Poll<()> {
-    while timer.poll_elapsed(cx).is_ready() {
-        if clock::now() >= until {
-            return Poll::Ready(());
-        }
-        timer.set(until);
+    let timer = shard.timers.timer();
+    if terms.endpoint.run.is_some() {
+        timer.concern(terms.endpoint.uid);
     }
-    Poll::Pending
+    let seed = shard.rng.borrow_mut().next_u64();
+    let mut tunnel = Tunnel {
+        terms,
+        up,
+        down,
+        moved_at: clock::now(),
+        timer,
+        stage: Stage::Open,
+        rng: Rng::seeded(seed),
+    };
+    // It may have begun to drain while it answered.
+    if tunnel.look(clock::now()) == Next::Wait {
+        poll_fn(|cx| match client.tunnel() {
+            Some((wire, ..)) => tunnel.poll(cx, &shard.buffers, wire, &mut server),
+            None => Poll::Ready(()),
+        })
+        .await;
+    }
+    Moved { from_client: tunnel.up.moved, to_client: tunnel.down.moved }
 }
 
-impl Half {
-    /// Moves bytes until one side has to be waited for; ready when this half has ended.
+impl Tunnel<'_> {
+    /// Moves what can be moved; ready when it is over.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
-        from: &mut impl Side,
-        to: &mut impl Side,
-    ) -> Poll<Result<(), ()>> {
+        client: &mut impl Side,
+        server: &mut impl Side,
+    ) -> Poll<()> {
         loop {
-            match to.poll_flush(cx, &mut self.unsent) {
-                Poll::Ready(Ok(())) => buffers.give(std::mem::take(&mut self.unsent.bytes)),
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
-                Poll::Pending => return Poll::Pending,
+            let before = self.up.moved + self.down.moved;
+            let up = self.up.poll(cx, buffers, client, server);
+            let down = self.down.poll(cx, buffers, server, client);
+            if self.up.moved + self.down.moved != before {
+                self.moved_at = clock::now();
             }
-            if self.ended {
-                if !self.shut {
-                    match to.poll_shutdown(cx) {
-                        Poll::Ready(Ok(())) => self.shut = true,
-                        Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
-                return Poll::Ready(Ok(()));
+            let server_broke = matches!(up, Poll::Ready(Err(HalfSide::To)))
+                || matches!(down, Poll::Ready(Err(HalfSide::From)))
+                || self.down.broke_off();
+            if server_broke && self.may_tell_client() {
+                self.lose_server(clock::now());
+                continue;
             }
-            let unsent = &mut self.unsent;
-            let read = buffers.with_scratch(|scratch| {
-                debug_assert_eq!(scratch.len(), SCRATCH_BYTES);
-                from.poll_read(cx, scratch).map_ok(|count| {
-                    if count > 0 {
-                        unsent.bytes = buffers.take();
-                        unsent.bytes.extend_from_slice(&scratch[..count]);
-                    }
-                    count
-                })
-            });
-            match read {
-                Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(count)) => self.moved += count as u64,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
-                Poll::Pending => return Poll::Pending,
+            match (up, down) {
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(()),
+                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(()),
+                (Poll::Pending, _) | (_, Poll::Pending) => {}
+            }
+            if self.timer.poll_elapsed(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.look(clock::now()) == Next::Over {
+                return Poll::Ready(());
             }
         }
     }
+
+    /// Looks at the clock and at what became of the server, and sets the timer.
+    fn look(&mut self, now: Instant) -> Next {
+        if self.terms.endpoint.is_dead() && !self.down.is_telling() {
+            if !self.may_tell_client() {
+                return Next::Over;
+            }
+            self.lose_server(now);
+        }
+        if matches!(self.stage, Stage::Open)
+            && let Some((ends_from, cut_at)) = self.terms.endpoint.drains()
+        {
+            let tell_at = moment(ends_from.max(now), cut_at, &mut self.rng);
+            self.stage = Stage::Draining { tell_at, cut_at };
+        }
+        if let Stage::Draining { tell_at, cut_at } = self.stage
+            && now >= tell_at
+        {
+            if self.terms.speaks != Speech::WebSocket {
+                return Next::Over;
+            }
+            self.tell_both();
+            let is_told = self.up.is_told() && self.down.is_told();
+            // Otherwise a frame is under way, which may take as long as there is.
+            let cut_at = if is_told { cut_at.min(now + GOODBYE_WAIT) } else { cut_at };
+            self.stage = Stage::Ending { cut_at };
+        }
+        let silent_until = self.moved_at + self.terms.idle_max;
+        let at = match self.stage {
+            Stage::Open => silent_until,
+            Stage::Draining { tell_at, .. } => tell_at.min(silent_until),
+            Stage::Ending { cut_at } => cut_at,
+        };
+        if now >= at {
+            return Next::Over;
+        }
+        self.timer.set(at);
+        Next::Wait
+    }
+
+    /// Says goodbye to both ends, each between two frames.
+    fn tell_both(&mut self) {
+        let mut to_server = Vec::new();
+        let mask = self.rng.next_u64().to_ne_bytes();
+        let mask = [mask[0], mask[1], mask[2], mask[3]];
+        websocket::push_masked_close(&mut to_server, Code::GoingAway, mask);
+        self.up.tell(to_server);
+        self.down.tell(goodbye());
+    }
+
+    /// Whether the server's end without a word can be put into one.
+    fn may_tell_client(&self) -> bool {
+        self.terms.endpoint.run.is_some()
+            && self.terms.speaks == Speech::WebSocket
+            && self.down.may_tell()
+    }
+
+    /// Nothing more comes from the server; the client is told.
+    fn lose_server(&mut self, now: Instant) {
+        self.down.tell(goodbye());
+        self.down.end();
+        self.up.mute();
+        let cut_at = now + GOODBYE_WAIT;
+        self.timer.set(cut_at);
+        self.stage = Stage::Ending { cut_at };
+    }
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    Wait,
+    Over,
+}
+
+fn goodbye() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    websocket::push_close(&mut bytes, Code::ServiceRestart);
+    bytes
+}
+
+/// Any moment from `from` on that leaves time for goodbyes before `cut_at`.
+fn moment(from: Instant, cut_at: Instant, rng: &mut Rng) -> Instant {
+    let window = cut_at.since(from);
+    let spread = window - GOODBYE_WAIT.min(window / 2);
+    let millis = u32::try_from(spread.as_millis()).unwrap_or(u32::MAX);
+    from + Duration::from_millis(u64::from(rng.below(millis.max(1))))
 }

@@ -6,15 +6,12 @@ use evergate_config::HealthDetail;
 
 use crate::plan::Plan;
 
-/// Status and JSON body. 503 only when some pool has no server left.
+/// Status and JSON body. 503 only when some pool has no server left; one that has fewer than it
+/// should have is degraded.
 pub(crate) fn report(plan: &Plan, detail: HealthDetail) -> (u16, String) {
-    let counts = plan.pools.iter().map(|pool| {
-        let up = pool.endpoints.iter().filter(|endpoint| endpoint.share() > 0).count();
-        (up, pool.endpoints.len())
-    });
-    let worst = counts.clone().map(|(up, all)| match up {
+    let worst = plan.pools.iter().map(|pool| match pool.up() {
         0 => 2,
-        up if up < all => 1,
+        up if up < pool.expected => 1,
         _ => 0,
     });
     let (status, word) = match worst.max().unwrap_or(0) {
@@ -29,15 +26,15 @@ pub(crate) fn report(plan: &Plan, detail: HealthDetail) -> (u16, String) {
             let comma = if index > 0 { "," } else { "" };
             // Names are checked to need no escaping; writing to a string cannot fail.
             let _ = write!(body, "{comma}\"{}\":{{", pool.name);
-            for (index, endpoint) in pool.endpoints.iter().enumerate() {
+            // The runs of one instance are one server.
+            let servers = pool.endpoints.chunk_by(|a, b| a.name == b.name);
+            for (index, runs) in servers.enumerate() {
                 let comma = if index > 0 { "," } else { "" };
-                let _ = write!(
-                    body,
-                    "{comma}\"{}\":{{\"up\":{},\"inFlight\":{}}}",
-                    endpoint.name,
-                    endpoint.share() > 0,
-                    endpoint.in_flight()
-                );
+                let is_up = runs.iter().any(|endpoint| endpoint.share() > 0);
+                let in_flight: u32 = runs.iter().map(|endpoint| endpoint.in_flight()).sum();
+                let name = runs.first().map_or("", |endpoint| &endpoint.name);
+                let _ =
+                    write!(body, "{comma}\"{name}\":{{\"up\":{is_up},\"inFlight\":{in_flight}}}");
             }
             body.push('}');
         }

@@ -4,7 +4,7 @@
 //! machine for each endpoint of the plan, with the timetable of its checks. A verdict reaches the
 //! data plane as the endpoint's share, and people as an event.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
@@ -63,8 +63,17 @@ pub(crate) struct Wards {
     wards: HashMap<u64, Ward>,
     /// What is due when, for whom.
     timetable: BTreeSet<(Instant, u64, What)>,
+    /// What the operator wants of servers, by pool and name: runs of an instance come and go.
+    wishes: BTreeMap<(String, String), Wish>,
     probing: usize,
     results: mpsc::Sender<Checked>,
+}
+
+/// What the operator wants of one server.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish {
+    drain: bool,
+    weight: Option<u16>,
 }
 
 /// The health of one endpoint.
@@ -84,7 +93,13 @@ impl Wards {
     /// No endpoint yet; results of checks come out of the receiver and go to [`Wards::hear`].
     pub(crate) fn new() -> (Self, mpsc::Receiver<Checked>) {
         let (results, checked) = mpsc::channel(CHECKED_QUEUED_MAX);
-        let wards = Self { wards: HashMap::new(), timetable: BTreeSet::new(), probing: 0, results };
+        let wards = Self {
+            wards: HashMap::new(),
+            timetable: BTreeSet::new(),
+            wishes: BTreeMap::new(),
+            probing: 0,
+            results,
+        };
         (wards, checked)
     }
 
@@ -106,7 +121,9 @@ impl Wards {
                         ward
                     }
                     None => {
-                        let ward = Ward::new(pool, endpoint, policy, now);
+                        let mut ward = Ward::new(pool, endpoint, policy, now);
+                        let name = (pool.name.clone(), endpoint.name.clone());
+                        ward.wish(self.wishes.get(&name).copied().unwrap_or_default(), now);
                         self.schedule_checks(&ward, index, total, now, rng);
                         if endpoint.address.is_none() {
                             let reason = format!("cannot resolve {}", endpoint.authority);
@@ -120,6 +137,8 @@ impl Wards {
             }
         }
         self.wards = stays;
+        self.wishes
+            .retain(|(pool, server), _| plan.pool(pool).is_some_and(|pool| pool.has(server)));
         self.timetable.retain(|(_, uid, _)| self.wards.contains_key(uid));
     }
 
@@ -202,22 +221,29 @@ impl Wards {
         events: &mut Events,
     ) -> Result<(), String> {
         let pool = plan.pool(pool).ok_or_else(|| format!("there is no pool `{pool}`"))?;
-        let endpoint = pool.endpoints.iter().find(|endpoint| endpoint.name == server);
-        let endpoint = endpoint.ok_or_else(|| {
-            let names: Vec<_> = pool.endpoints.iter().map(|one| one.name.as_str()).collect();
-            let names = names.join(", ");
-            format!("pool `{}` has no server `{server}`; it has {names}", pool.name)
-        })?;
+        if !pool.has(server) {
+            let names: BTreeSet<_> = pool.endpoints.iter().map(|one| one.name.as_str()).collect();
+            let names = Vec::from_iter(names).join(", ");
+            return Err(format!("pool `{}` has no server `{server}`; it has {names}", pool.name));
+        }
+        let wish = self.wishes.entry((pool.name.clone(), server.to_owned())).or_default();
         let input = match to {
             Adjustment::Drain => Input::Drain,
             Adjustment::Undrain => Input::Undrain,
             Adjustment::Weight(weight) => Input::Weight(u32::from(weight)),
         };
-        self.handle(plan, endpoint.uid, now, input, events);
+        match to {
+            Adjustment::Drain => wish.drain = true,
+            Adjustment::Undrain => wish.drain = false,
+            Adjustment::Weight(weight) => wish.weight = Some(weight),
+        }
+        for endpoint in pool.endpoints.iter().filter(|endpoint| endpoint.name == server) {
+            self.handle(plan, endpoint.uid, now, input.clone(), events);
+        }
         Ok(())
     }
 
-    /// The servers of a pool, in order of name.
+    /// The servers of a pool, in order of name and generation.
     pub(crate) fn status(&self, plan: &Plan, pool: &str, now: Instant) -> Vec<ServerStatus> {
         let endpoints = plan.pool(pool).into_iter().flat_map(|pool| &pool.endpoints);
         let wards = endpoints.filter_map(|endpoint| self.wards.get(&endpoint.uid));
@@ -291,14 +317,15 @@ impl Wards {
     fn start(&mut self, plan: &Plan, uid: u64, what: What, probe: Probe, timeout: Duration) {
         let Some(pool) = plan.pools.iter().find(|pool| pool.holds(uid)) else { return };
         let Some(ward) = self.wards.get(&uid) else { return };
-        let Some(address) = ward.endpoint.address else { return };
+        if ward.endpoint.address.is_none() {
+            return;
+        }
         let (endpoint, policy) = (Arc::clone(&ward.endpoint), ward.policies);
         let (protocol, greets) = (pool.protocol, pool.proxy_protocol);
         self.probing += 1;
         let results = self.results.clone();
         tokio::spawn(async move {
-            let outcome =
-                probe::perform(address, &endpoint, &probe, protocol, greets, timeout).await;
+            let outcome = probe::perform(&endpoint, &probe, protocol, greets, timeout).await;
             // Nobody hears it when the gateway is gone.
             let _ = results.send(Checked { uid, what, policy, outcome }).await;
         });
@@ -326,9 +353,19 @@ impl Ward {
         self.policies += 1;
     }
 
+    /// Does what the operator wanted of a server of this name before.
+    fn wish(&mut self, wish: Wish, now: Instant) {
+        if let Some(weight) = wish.weight {
+            self.health.handle(now, Input::Weight(u32::from(weight)));
+        }
+        if wish.drain {
+            self.health.handle(now, Input::Drain);
+        }
+    }
+
     /// Tells the data plane what share the endpoint gets.
     fn tell(&self, pool: &Pool) {
-        if self.endpoint.set_share(self.health.verdict().share()) {
+        if !self.endpoint.is_leaving() && self.endpoint.set_share(self.health.verdict().share()) {
             pool.shares_changed.fetch_add(1, Release);
         }
     }
@@ -349,6 +386,7 @@ impl Ward {
             weight: verdict.weight,
             weight_percent: u32::from(verdict.weight_percent),
             in_flight: self.endpoint.in_flight(),
+            tunnels: self.endpoint.tunnels(),
             requests,
             failures,
             // Before the first attempt there is only the balancer's guess.

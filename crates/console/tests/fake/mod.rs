@@ -270,6 +270,7 @@ pub(crate) fn status() -> Status {
             name: "shop".into(),
             balance: "round-robin".into(),
             health: Health::Degraded,
+            expected: 2,
             servers: vec![
                 server("shop/0", "up", "checks pass"),
                 server("shop/1", "down", "check failed: connection refused"),

@@ -43,6 +43,16 @@ fn every_failure_of_every_kind_of_request() {
         (Refused, Conditions { connect: true, ..none }, [Retry, Retry, Retry, Retry, Retry]),
         (Reused, Conditions { connect: true, ..none }, [Retry, unsafe_give, Retry, Retry, Retry]),
         (Broken, Conditions { connect: true, ..none }, [Retry, unsafe_give, Retry, Retry, Retry]),
+        (
+            Died { sent: true },
+            Conditions { connect: true, ..none },
+            [Retry, unsafe_give, Retry, Retry, Retry],
+        ),
+        (
+            Died { sent: false },
+            Conditions { connect: true, ..none },
+            [Retry, Retry, Retry, Retry, Retry],
+        ),
         (Timeout, Conditions { timeout: true, ..none }, [Retry, unsafe_give, Retry, Retry, Retry]),
         (
             Status(500),
@@ -235,4 +245,19 @@ fn waits_grow_with_full_jitter_up_to_a_cap() {
         assert!(most <= bound && most >= bound.mul_f64(0.95), "{number}: {most:?}");
         assert!(least <= bound.mul_f64(0.05), "{number}: {least:?}");
     }
+}
+
+#[test]
+fn what_a_process_takes_along_is_repeated_without_the_budget_and_once_more() {
+    let mut budget = Budget::new(0);
+    while budget.withdraw(T0) {}
+    let died = attempt(Failure::Died { sent: true }, Method::Get);
+    assert_eq!(judge(&POLICY, &died, &mut budget, T0), Verdict::Retry);
+    let last = Attempt { number: POLICY.attempts_max, ..died };
+    assert_eq!(judge(&POLICY, &last, &mut budget, T0), Verdict::Retry);
+    let beyond = Attempt { number: POLICY.attempts_max + 1, ..died };
+    assert_eq!(judge(&POLICY, &beyond, &mut budget, T0), Verdict::Give(AttemptsSpent));
+    let never = Policy { attempts_max: 1, ..POLICY };
+    assert_eq!(judge(&never, &died, &mut budget, T0), Verdict::Give(AttemptsSpent));
+    assert_eq!(delay(&last, Next::Other, &mut Rng::seeded(1)), Duration::ZERO);
 }

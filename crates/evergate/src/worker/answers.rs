@@ -1,5 +1,7 @@
 //! Answers to the admin API.
 
+use std::collections::BTreeSet;
+
 use evergate_console::words;
 use evergate_control::command::Command;
 use evergate_control::snapshot::{ConfigStatus, Health, InstanceStatus, PoolStatus, Stats, Status};
@@ -43,7 +45,7 @@ impl ControlPlane {
     async fn status(&self) -> Status {
         let pools = self.gateway.pools();
         let now = clock::unix_seconds();
-        let apps = self.instances(&pools);
+        let apps = self.instances();
         let (health, reasons) = self.judge(&pools, &apps);
         Status {
             node: self.gateway.config().node.name.clone(),
@@ -81,7 +83,7 @@ impl ControlPlane {
         stats.reloads = self.reloads.generation.saturating_sub(1);
         stats.reloads_failed = self.reloads.refused;
         stats.config_last_reload_ok = self.reloads.failure.is_none();
-        stats.apps = self.instances(&self.gateway.pools());
+        stats.apps = self.instances();
         stats.deploys = self.deploys();
         stats.certificates = self.certificates();
         stats.acme = self.acme_stats();
@@ -103,8 +105,9 @@ impl ControlPlane {
         let mut reasons = Vec::new();
         for pool in pools.iter().filter(|pool| pool.health != Health::Healthy) {
             health = health.max(pool.health);
-            let up = pool.servers.iter().filter(|server| server.state == "up").count();
-            reasons.push(format!("pool.{}: {up} of {} servers up", pool.name, pool.servers.len()));
+            let up = pool.servers.iter().filter(|server| server.state == "up");
+            let up = up.map(|server| &server.name).collect::<BTreeSet<_>>().len();
+            reasons.push(format!("pool.{}: {up} of {} servers up", pool.name, pool.expected));
         }
         let troubles = words::troubles(apps);
         if !troubles.is_empty() {

@@ -183,12 +183,13 @@ impl ControlPlane {
         loop {
             let waiting = self.has_waiting();
             tokio::select! {
-                () = self.gateway.turn() => {}
+                () = self.gateway.turn() => self.tell_idle(),
                 () = readable(self.link_events.as_ref(), waiting) => {}
                 Some(command) = self.commands.recv() => self.answer(command).await,
                 news = self.agents.next() => self.tell_certificate(&news),
                 probed = self.probes.next() => self.tell_keeper(&probed),
                 _ = look.tick() => {
+                    self.tell_samples();
                     self.look_at_calendar();
                     self.look_at_files().await;
                 }
@@ -457,7 +458,8 @@ impl ControlPlane {
         while let Some((message, _)) = self.next_message() {
             match message {
                 ToWorker::Observed(observed) => {
-                    self.gateway.set_instances(&observed.instances).await;
+                    self.gateway.set_instances(&observed).await;
+                    self.tell_idle();
                     self.tell_exits(&observed.instances);
                     self.observed = observed;
                     self.observed_at = clock::now();
@@ -484,7 +486,7 @@ impl ControlPlane {
     }
 
     /// Tells the keeper what it can do without; one that is gone need not know.
-    fn tell_keeper(&self, message: &ToKeeper) {
+    pub(super) fn tell_keeper(&self, message: &ToKeeper) {
         if !self.keeper_is_gone() {
             let _ = self.link.send(message, &[]);
         }

@@ -6,12 +6,26 @@ use evergate_config::Level;
 use evergate_control::link::{
     AppLimits, Deploy, DeployPhase, Happening, Instance, InstanceState, Place, Severity, ToKeeper,
 };
-use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus, PoolStatus};
+use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus};
 use evergate_sys::{clock, process};
 
 use super::control_plane::ControlPlane;
 
 impl ControlPlane {
+    /// Tells the keeper of draining runs that nothing is in flight to any more.
+    pub(super) fn tell_idle(&mut self) {
+        for run in self.gateway.take_idle() {
+            self.tell_keeper(&ToKeeper::Idle { run });
+        }
+    }
+
+    /// Tells the keeper how the canaries that are watched fare.
+    pub(super) fn tell_samples(&self) {
+        for (app, canary, others) in self.gateway.samples() {
+            self.tell_keeper(&ToKeeper::Sampled { app, canary, others });
+        }
+    }
+
     /// An event for each instance that exited since the last observation.
     pub(super) fn tell_exits(&mut self, observed: &[Instance]) {
         for instance in observed {
@@ -36,16 +50,14 @@ impl ControlPlane {
         self.event(level, &happening.kind, &happening.subject, &happening.reason);
     }
 
-    /// What is told of every instance, with what it does in `pools` and what its process uses.
-    pub(super) fn instances(&self, pools: &[PoolStatus]) -> Vec<InstanceStatus> {
+    /// What is told of every instance, with what is in flight to it and what its process uses.
+    pub(super) fn instances(&self) -> Vec<InstanceStatus> {
         let age = clock::now() - self.observed_at;
         let shown = |observed: &Instance| {
             let mut shown = measured(observed, age);
             let app = self.gateway.config().apps.get(&shown.app);
             shown.memory_limit_bytes = app.and_then(|app| app.limits.memory);
-            let servers = pools.iter().flat_map(|pool| &pool.servers);
-            let own = servers.filter(|server| shown.address.as_ref() == Some(&server.address));
-            shown.in_flight = own.map(|server| server.in_flight).sum();
+            shown.in_flight = self.gateway.in_flight(&observed.run);
             shown
         };
         self.observed.instances.iter().map(shown).collect()

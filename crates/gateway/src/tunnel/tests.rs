@@ -1,0 +1,109 @@
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::*;
+use crate::buffers::Buffers;
+
+/// One end, in memory.
+#[derive(Default)]
+struct End {
+    says: VecDeque<Vec<u8>>,
+    has_left: bool,
+    heard: Vec<u8>,
+    is_shut: bool,
+}
+
+impl Side for End {
+    fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self.says.pop_front() {
+            Some(bytes) => {
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                Poll::Ready(Ok(bytes.len()))
+            }
+            None if self.has_left => Poll::Ready(Ok(0)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>, unsent: &mut Unsent) -> Poll<io::Result<()>> {
+        self.heard.extend_from_slice(unsent.rest());
+        unsent.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+const PING: &[u8] = &[0x89, 0x02, b'h', b'i'];
+const CLOSE_1012: &[u8] = b"\x88\x11\x03\xf4service restart";
+
+fn poll(half: &mut Half, from: &mut End, to: &mut End) -> Poll<Result<(), HalfSide>> {
+    half.poll(&mut Context::from_waker(Waker::noop()), &Buffers::new(), from, to)
+}
+
+fn websocket() -> Half {
+    Half::new(Some(Frames::default()))
+}
+
+#[test]
+fn a_goodbye_is_said_between_two_frames_and_nothing_after_it() {
+    let (mut half, mut from, mut to) = (websocket(), End::default(), End::default());
+    from.says.push_back([PING, &PING[..3]].concat());
+    assert_eq!(poll(&mut half, &mut from, &mut to), Poll::Pending);
+    half.tell(goodbye());
+    assert!(!half.is_told(), "a frame is under way");
+    from.says.push_back([&PING[3..], PING].concat());
+    assert_eq!(poll(&mut half, &mut from, &mut to), Poll::Pending, "the answer is waited for");
+    assert_eq!(to.heard, [PING, PING, CLOSE_1012].concat());
+    from.says.push_back(b"\x88\x02\x03\xf4".to_vec());
+    assert_eq!(poll(&mut half, &mut from, &mut to), Poll::Ready(Ok(())));
+    assert!(to.is_shut);
+    assert_eq!(to.heard, [PING, PING, CLOSE_1012].concat());
+}
+
+#[test]
+fn whoever_has_said_goodbye_is_told_nothing_more() {
+    let (mut half, mut from, mut to) = (websocket(), End::default(), End::default());
+    from.says.push_back(b"\x88\x02\x03\xe8".to_vec());
+    assert_eq!(poll(&mut half, &mut from, &mut to), Poll::Pending);
+    half.tell(goodbye());
+    assert_eq!(poll(&mut half, &mut from, &mut to), Poll::Ready(Ok(())));
+    assert_eq!(to.heard, b"\x88\x02\x03\xe8");
+}
+
+#[test]
+fn an_end_without_a_close_is_seen() {
+    let (mut half, mut from, mut to) = (websocket(), End::default(), End::default());
+    from.says.push_back(PING.to_vec());
+    from.has_left = true;
+    assert_eq!(poll(&mut half, &mut from, &mut to), Poll::Ready(Ok(())));
+    assert!(half.broke_off() && half.may_tell());
+    let mut closed = websocket();
+    closed.take(b"\x88\x00");
+    closed.end();
+    assert!(!closed.broke_off() && !closed.may_tell());
+}
+
+#[test]
+fn other_protocols_pass_as_they_are() {
+    let (mut half, mut from, mut to) = (Half::new(None), End::default(), End::default());
+    from.says.push_back(b"anything".to_vec());
+    from.has_left = true;
+    assert_eq!(poll(&mut half, &mut from, &mut to), Poll::Ready(Ok(())));
+    assert_eq!((to.heard.as_slice(), half.moved), (&b"anything"[..], 8));
+    assert!(!half.broke_off() && !half.may_tell());
+}
+
+#[test]
+fn moments_lie_within_the_window_and_leave_time_for_an_answer() {
+    let (from, cut_at) = (Instant::from_nanos(0), Instant::from_nanos(6_000_000_000));
+    let mut rng = Rng::seeded(3);
+    let moments: Vec<_> = (0..1000).map(|_| moment(from, cut_at, &mut rng)).collect();
+    assert!(moments.iter().all(|at| *at + GOODBYE_WAIT <= cut_at));
+    let early = moments.iter().filter(|at| at.since(from) < Duration::from_millis(2_500)).count();
+    assert!((400..600).contains(&early), "they are spread evenly: {early}");
+    assert_eq!(moment(cut_at, cut_at, &mut rng), cut_at);
+}
