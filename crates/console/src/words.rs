@@ -56,6 +56,15 @@ pub fn failures(instance: &InstanceStatus) -> String {
     }
 }
 
+/// A deploy as people call it: `deploy #3`, `restart #4`, `deploy #5 (the configuration changed)`.
+pub fn name(deploy: &DeployStatus) -> String {
+    let DeployStatus { cause, number, .. } = deploy;
+    match cause.as_str() {
+        "deploy" | "restart" => format!("{cause} #{number}"),
+        cause => format!("deploy #{number} ({cause})"),
+    }
+}
+
 /// How far a deploy is: `rolling, 1 of 4 instances replaced`.
 pub fn progress(deploy: &DeployStatus) -> String {
     let DeployStatus { phase, done, of, .. } = deploy;
@@ -168,6 +177,15 @@ mod tests {
         assert_eq!(lines, ["app.shop: no instance is ready"]);
         assert!(troubles(&[instance(0, "stopped"), instance(1, "stopped")]).is_empty());
         assert!(troubles(&[]).is_empty());
+    }
+
+    #[test]
+    fn deploys_are_called_by_number_and_cause() {
+        let name = |cause: &str| {
+            name(&DeployStatus { cause: cause.into(), number: 3, ..DeployStatus::default() })
+        };
+        assert_eq!((name("deploy"), name("restart")), ("deploy #3".into(), "restart #3".into()));
+        assert_eq!(name("the configuration changed"), "deploy #3 (the configuration changed)");
     }
 
     #[test]

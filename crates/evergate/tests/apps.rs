@@ -211,6 +211,21 @@ async fn an_app_is_started_and_stopped_and_waited_for() {
 }
 
 #[tokio::test]
+async fn what_is_so_already_is_no_failure() {
+    let node = Node::start();
+    node.fake.state.lock().unwrap().plan = Err("app shop is started already".into());
+    node.is(both("ready", "ready"), Vec::new());
+    assert_eq!(node.run("start shop").await, (0, "shop is ready already\n".into(), String::new()));
+    node.is(both("ready", "starting"), Vec::new());
+    let (code, _, err) = node.run("start shop").await;
+    assert_eq!((code, err.as_str()), (1, "evergate: app shop is started already\n"));
+    node.is(both("ready", "stopped"), Vec::new());
+    let (code, out, _) = node.run("stop shop/1 --json").await;
+    assert_eq!(code, 0);
+    assert!(out.contains("\"message\":\"shop/1 is stopped already\""), "{out}");
+}
+
+#[tokio::test]
 async fn a_start_that_fails_says_how() {
     let node = Node::start();
     let mut fatal = instance(0, 2, "fatal");

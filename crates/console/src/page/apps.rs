@@ -48,7 +48,7 @@ fn head(f: &mut fmt::Formatter<'_>, runs: &[InstanceStatus]) -> fmt::Result {
 }
 
 fn deploy(f: &mut fmt::Formatter<'_>, deploy: &DeployStatus) -> fmt::Result {
-    let DeployStatus { number, phase, cause, done, of, message, since_seconds, .. } = deploy;
+    let DeployStatus { phase, done, of, message, since_seconds, .. } = deploy;
     let ago = when::span(*since_seconds as u64);
     let (class, since) = match phase.as_str() {
         "done" => ("good", format!("{ago} ago")),
@@ -57,9 +57,9 @@ fn deploy(f: &mut fmt::Formatter<'_>, deploy: &DeployStatus) -> fmt::Result {
     };
     write!(
         f,
-        "<div class=\"deploy {class}\"><p><b>{} #{number}</b> <span class=\"pill {class}\">{}\
+        "<div class=\"deploy {class}\"><p><b>{}</b> <span class=\"pill {class}\">{}\
          </span> <span class=\"dim\">{done} of {of} · {since}</span></p>",
-        Text(cause),
+        Text(words::name(deploy)),
         Text(phase),
     )?;
     if phase != "done" {

@@ -6,7 +6,7 @@ use evergate_control::snapshot::{InstanceStatus, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::client::{Client, percent};
+use super::client::{Client, Failure, percent};
 
 /// An app, or one of its instances: `APP` or `APP/N`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -106,7 +106,7 @@ pub(crate) struct Answer {
 }
 
 /// The apps of a node, with deploys and limits; other parts of the state are empty.
-pub(crate) fn apps(client: &Client) -> Result<Status, super::client::Failure> {
+pub(crate) fn apps(client: &Client) -> Result<Status, Failure> {
     client.get("/api/v1/apps")
 }
 
@@ -116,13 +116,13 @@ pub(crate) fn wish(
     name: &AppName,
     verb: Verb,
     run: Run,
-) -> anyhow::Result<Answer> {
+) -> Result<Answer, Failure> {
     let mut body = json!({ "instance": name.instance });
     if run == Run::Dry {
         body["dry_run"] = true.into();
     }
     let target = format!("/api/v1/apps/{}/{}", percent(&name.app), verb.path());
-    Ok(client.send("POST", &target, &body)?)
+    client.send("POST", &target, &body)
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ fn instances(instances: &[InstanceStatus]) -> Table {
 fn notes(status: &Status, palette: Palette) -> String {
     let deploys = deploys(status, |_| true, palette);
     let limits = words::unsupported(&status.app_limits)
-        .map(|(app, line)| palette.lines(Paint::Warn, "", &format!("limit of {app}: {line}")));
+        .map(|(app, line)| palette.lines(Paint::Warn, "", &format!("{app}, limit: {line}")));
     std::iter::once(deploys).chain(limits).collect()
 }
 
@@ -110,7 +110,7 @@ pub(super) fn deploys(
 
 /// The deploy on a line, and what it does on the next if there is anything to do.
 fn deploy(deploy: &DeployStatus, palette: Palette) -> String {
-    let head = format!("{} #{} of {}: ", deploy.cause, deploy.number, deploy.app);
+    let head = format!("{}, {}: ", deploy.app, words::name(deploy));
     let ago = when::span(deploy.since_seconds as u64);
     let since =
         if words::is_under_way(deploy) { format!(", for {ago}") } else { format!(", {ago} ago") };

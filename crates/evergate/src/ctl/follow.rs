@@ -42,6 +42,18 @@ pub(super) enum Goal {
     GivenUp,
 }
 
+impl Goal {
+    /// What an app is when this is reached.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Ready => "is ready",
+            Self::Stopped => "is stopped",
+            Self::Replaced => "is replaced",
+            Self::GivenUp => "is not being deployed",
+        }
+    }
+}
+
 /// How it ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum End {
@@ -130,6 +142,15 @@ impl Follow {
         }
     }
 
+    /// Whether what is wished for is so without a wish. A replacement never is.
+    pub(super) fn is_so(&self, status: &Status) -> bool {
+        match self.goal {
+            Goal::Ready => self.meant(status).all(|one| one.state == "ready"),
+            Goal::Stopped => self.meant(status).all(|one| one.state == "stopped"),
+            Goal::Replaced | Goal::GivenUp => false,
+        }
+    }
+
     fn meant<'a>(&self, status: &'a Status) -> impl Iterator<Item = &'a InstanceStatus> {
         status.apps.iter().filter(|one| self.name.means(one))
     }
@@ -147,14 +168,8 @@ impl Follow {
         }
         match self.goal {
             Goal::Ready => self.judge_start(status, &took),
-            Goal::Stopped => {
-                match self.meant(status).filter(|one| one.state != "stopped").count() {
-                    0 => {
-                        Verdict::Over(End::Done(format!("{} is stopped, after {took}", self.name)))
-                    }
-                    _ => Verdict::Going,
-                }
-            }
+            Goal::Stopped if self.is_so(status) => self.reached(&took),
+            Goal::Stopped => Verdict::Going,
             Goal::Replaced => match self.deploy(status) {
                 Some(deploy) => self.judge_deploy(deploy, &took),
                 None => Verdict::Unseen,
@@ -162,7 +177,7 @@ impl Follow {
             Goal::GivenUp => match self.deploy(status) {
                 Some(deploy) if words::is_under_way(deploy) => Verdict::Going,
                 Some(deploy) => {
-                    let words = format!("{} #{}: {}", deploy.cause, deploy.number, deploy.message);
+                    let words = format!("{}: {}", words::name(deploy), deploy.message);
                     Verdict::Over(End::Done(words))
                 }
                 None => Verdict::Unseen,
@@ -181,16 +196,17 @@ impl Follow {
             let why = if why.is_empty() { String::new() } else { format!("; {why}") };
             return Verdict::Over(End::Failed(format!("{}/{}: {how}{why}", one.app, one.number)));
         }
-        if self.meant(status).all(|one| one.state == "ready") {
-            return Verdict::Over(End::Done(format!("{} is ready, after {took}", self.name)));
-        }
-        Verdict::Going
+        if self.is_so(status) { self.reached(took) } else { Verdict::Going }
+    }
+
+    fn reached(&self, took: &str) -> Verdict {
+        Verdict::Over(End::Done(format!("{} {}, after {took}", self.name, self.goal.words())))
     }
 
     fn judge_deploy(&self, deploy: &DeployStatus, took: &str) -> Verdict {
         let DeployStatus { done, of, number, message, .. } = deploy;
         if *number > self.deploy + 1 {
-            let why = format!("{} #{number} came after it; see `evergate apps`", deploy.cause);
+            let why = format!("{} came after it; see `evergate apps`", words::name(deploy));
             return Verdict::Over(End::Failed(why));
         }
         match deploy.phase.as_str() {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Node;
 use super::app::{Answer, AppName, Run, Verb, apps, wish};
+use super::client::Failure;
 use super::follow::{End, Follow, Goal};
 use super::screen::{Paint, Palette, show, show_json};
 
@@ -34,7 +35,12 @@ impl Wish {
         let follow = Follow::new(&self.name, self.goal, &before);
         // From here on Ctrl-C only ends watching.
         let signals = Signals::block(&[Signal::Interrupt, Signal::Terminate])?;
-        let answer = wish(&client, &self.name, self.verb, run)?;
+        let answer = match wish(&client, &self.name, self.verb, run) {
+            Ok(answer) => answer,
+            // Whoever says it twice has what they want.
+            Err(Failure::Refused { .. }) if follow.is_so(&before) => return self.is_so(node),
+            Err(failure) => return Err(failure.into()),
+        };
         let palette = Palette::of_stdout();
         if !node.json {
             show(&plan(&answer, palette))?;
@@ -63,6 +69,19 @@ impl Wish {
             show(&self.last_words(&end, palette))?;
         }
         Ok(end.exit_code())
+    }
+
+    fn is_so(&self, node: &Node) -> anyhow::Result<ExitCode> {
+        let words = format!("{} {} already", self.name, self.goal.words());
+        if node.json {
+            let shown = json!({
+                "plan": [], "applied": false, "outcome": "done", "message": words,
+            });
+            show_json(&shown)?;
+        } else {
+            show(&format!("{words}\n"))?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     fn last_words(&self, end: &End, palette: Palette) -> String {
