@@ -73,6 +73,8 @@ pub enum Command {
     Logs {
         /// Name of the app; all of them if none.
         app: Option<String>,
+        /// Number of the instance; all of them if none.
+        instance: Option<u16>,
         /// Most lines of the past.
         lines: usize,
         /// Whether lines that come later are wanted too.

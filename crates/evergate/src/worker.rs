@@ -28,6 +28,7 @@ mod files;
 mod instances;
 mod link;
 mod log_dir;
+mod output;
 mod probes;
 mod sockets;
 mod users;

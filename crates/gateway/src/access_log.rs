@@ -75,6 +75,8 @@ pub struct LogWriter {
 #[derive(Debug)]
 enum Piece {
     Lines(Vec<u8>),
+    /// Whole lines of somebody else; the sender is dropped when they are printed.
+    Others(Vec<u8>, oneshot::Sender<()>),
     /// To be dropped when its turn comes.
     Mark(oneshot::Sender<()>),
 }
@@ -99,6 +101,14 @@ impl LogWriter {
         Ok(Self { queue, counts: Arc::default() })
     }
 
+    /// Prints `lines` of somebody else between ours, whole ones with their line feeds. The result
+    /// closes when that is done; none if the writer is behind, and then they are dropped.
+    pub fn print(&self, lines: Vec<u8>) -> Option<oneshot::Receiver<()>> {
+        let (done, printed) = oneshot::channel();
+        self.queue.try_send(Piece::Others(lines, done)).ok()?;
+        Some(printed)
+    }
+
     /// Waits until everything that was handed over has been printed.
     pub async fn finish(&self) {
         let (mark, passed) = oneshot::channel();
@@ -119,8 +129,9 @@ impl LogWriter {
 
 fn print(pieces: Receiver<Piece>, mut to: impl Write) {
     for piece in pieces {
-        let buffer = match piece {
-            Piece::Lines(buffer) => buffer,
+        let (buffer, _done) = match piece {
+            Piece::Lines(buffer) => (buffer, None),
+            Piece::Others(buffer, done) => (buffer, Some(done)),
             Piece::Mark(mark) => {
                 drop(mark);
                 continue;

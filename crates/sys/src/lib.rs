@@ -18,6 +18,7 @@ pub mod listen;
 pub mod listening;
 pub mod memfd;
 pub mod notify_socket;
+pub mod peek;
 pub mod pipe;
 pub mod privilege;
 pub mod process;

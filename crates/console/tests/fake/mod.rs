@@ -178,8 +178,8 @@ fn answer(command: Command, state: &mut State) {
             state.is_wished = true;
             drop(reply.send(state.plan.clone()));
         }
-        Command::Logs { app, lines, follow, reply } => {
-            state.done.push(format!("logs {app:?} {lines} {follow}"));
+        Command::Logs { app, instance, lines, follow, reply } => {
+            state.done.push(format!("logs {app:?} {instance:?} {lines} {follow}"));
             drop(reply.send(Ok(Logs { lines: Vec::new(), follow: None })));
         }
         Command::Kill { app, instance, reply } => {

@@ -9,7 +9,7 @@ use evergate_gateway::ending_soon;
 use evergate_sys::{clock, process};
 
 use super::control_plane::ControlPlane;
-use super::instances;
+use super::{instances, output};
 
 impl ControlPlane {
     /// Does what `command` wants. An answer that nobody waits for any more is dropped.
@@ -35,8 +35,9 @@ impl ControlPlane {
                 drop(reply.send(evergate_config::to_toml(self.gateway.config())));
             }
             Command::App { app, instance, verb, reply } => self.wish(app, instance, verb, reply),
-            Command::Logs { reply, .. } => {
-                drop(reply.send(Err("not in this version".to_owned())));
+            Command::Logs { app, instance, lines, follow, reply } => {
+                let wanted = output::Wanted { app: app.as_deref(), instance, lines, follow };
+                self.answer_logs(wanted, reply);
             }
             Command::Kill { app, instance, reply } => drop(reply.send(self.kill(app, instance))),
         }
@@ -113,6 +114,11 @@ impl ControlPlane {
         if !troubles.is_empty() {
             health = health.max(Health::Degraded);
             reasons.extend(troubles);
+        }
+        let lost = self.output.troubles();
+        if !lost.is_empty() {
+            health = health.max(Health::Degraded);
+            reasons.extend(lost);
         }
         let ending = ending_soon(clock::unix_seconds(), &self.certificates());
         if !ending.is_empty() {

@@ -28,6 +28,7 @@ use super::admin::AdminServers;
 use super::certificates;
 use super::files::{self, Helped};
 use super::link::{Link, LinkEvents, Packet};
+use super::output::Output;
 use super::probes::Probes;
 use super::sockets::{self, ADMIN, Bound, Key};
 use super::users::Users;
@@ -55,6 +56,7 @@ pub(super) struct ControlPlane {
     pub(super) observed_at: Instant,
     pub(super) wishes: Wishes,
     probes: Probes,
+    pub(super) output: Output,
     pub(super) file: PathBuf,
     /// In seconds of Unix time.
     pub(super) started_at: u64,
@@ -114,6 +116,7 @@ impl ControlPlane {
         let control = Control { commands: sender, events: events.clone() };
         let addresses = Addresses::default().resolve(config);
         let log = LogWriter::start(io::stdout())?;
+        let output = Output::new(config, log.clone());
         let gateway = Gateway::start(config.clone(), addresses, threads, log, events, tickets)?;
         let agents = certificates::agents(gateway.issuance());
         let desired = sockets::desired(config, u16::try_from(threads).unwrap_or(u16::MAX));
@@ -125,6 +128,7 @@ impl ControlPlane {
             observed_at: clock::now(),
             wishes: Wishes::default(),
             probes: Probes::new(),
+            output,
             file,
             started_at: clock::unix_seconds(),
             link_events: Some(link.events()?),
@@ -188,6 +192,9 @@ impl ControlPlane {
                 Some(command) = self.commands.recv() => self.answer(command).await,
                 news = self.agents.next() => self.tell_certificate(&news),
                 probed = self.probes.next() => self.tell_keeper(&probed),
+                (level, kind, subject, reason) = self.output.next() => {
+                    self.event(level, kind, &subject, &reason);
+                }
                 _ = look.tick() => {
                     self.tell_samples();
                     self.look_at_calendar();
@@ -361,6 +368,7 @@ impl ControlPlane {
         self.reloads.failure = None;
         self.admin.set_access(&loaded.config.admin);
         self.probes.follow(&self.observed.instances, &loaded.config);
+        self.output.follow(&loaded.config);
         for warning in &loaded.warnings {
             let text = render(std::slice::from_ref(warning), false);
             self.event(Level::Warn, "config_warning", &warning.path, &text);
@@ -455,7 +463,7 @@ impl ControlPlane {
 
     /// Handles every message of the keeper that is here.
     async fn hear_keeper(&mut self) -> Next {
-        while let Some((message, _)) = self.next_message() {
+        while let Some((message, fds)) = self.next_message() {
             match message {
                 ToWorker::Observed(observed) => {
                     self.gateway.set_instances(&observed).await;
@@ -465,6 +473,7 @@ impl ControlPlane {
                     self.observed_at = clock::now();
                     self.probes.follow(&self.observed.instances, self.gateway.config());
                 }
+                ToWorker::Output { run } => self.take_output(run, fds),
                 ToWorker::Happened(happening) => self.tell_happening(&happening),
                 ToWorker::Heard { request, error, plan } => {
                     self.wishes.answer(request, error.map_or(Ok(plan), Err));
@@ -478,7 +487,6 @@ impl ControlPlane {
                 | ToWorker::Listening { .. }
                 | ToWorker::Settled
                 | ToWorker::Opened { .. }
-                | ToWorker::Output { .. }
                 | ToWorker::Noted => {}
             }
         }
@@ -545,6 +553,7 @@ impl ControlPlane {
         if timeout(grace, self.gateway.drain()).await.is_err() {
             self.event(Level::Warn, "drain_cut", "worker", "the grace is over; the rest is cut");
         }
+        self.output.finish().await;
         if timeout(LOG_GRACE, self.gateway.finish_log()).await.is_err() {
             self.event(Level::Warn, "log_cut", "worker", "nobody reads standard output");
         }

@@ -58,6 +58,7 @@ impl ControlPlane {
             let app = self.gateway.config().apps.get(&shown.app);
             shown.memory_limit_bytes = app.and_then(|app| app.limits.memory);
             shown.in_flight = self.gateway.in_flight(&observed.run);
+            shown.output = self.output.counts(&shown.app, shown.number);
             shown
         };
         self.observed.instances.iter().map(shown).collect()

@@ -309,4 +309,4 @@ fn words(aim: &Aim, failure: &ProbeFailure) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

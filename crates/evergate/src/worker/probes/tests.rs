@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use super::*;
 
 /// A configuration with an app `shop`.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     const TEXT: &str = "
         [app.shop]
         run = [\"/bin/true\"]
