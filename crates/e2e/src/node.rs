@@ -236,11 +236,7 @@ impl Node {
 
     /// The server `name` of `pool`, as the status shows it.
     pub fn server(&self, pool: &str, name: &str) -> Value {
-        let status = self.status();
-        let pools = status["pools"].as_array().expect("a list");
-        let servers = pools.iter().find(|one| one["name"] == pool).expect("the pool is there");
-        let mut servers = servers["servers"].as_array().expect("a list").iter();
-        servers.find(|one| one["name"] == name).expect("the server is there").clone()
+        server(&self.status(), pool, name).expect("the server is there").clone()
     }
 
     /// Metrics by the text before their value.
@@ -298,10 +294,11 @@ impl Node {
         }
     }
 
-    /// Waits until the server `name` of `pool` is in `state`.
+    /// Waits until the server `name` of `pool` is in `state`. Instances of apps are servers only
+    /// while they are ready.
     pub fn wait_for_state(&self, pool: &str, name: &str, state: &str) {
-        self.wait_for(&format!("{pool}/{name} is {state}"), |_| {
-            self.server(pool, name)["state"] == state
+        self.wait_for(&format!("{pool}/{name} is {state}"), |status| {
+            server(status, pool, name).is_some_and(|server| server["state"] == state)
         });
     }
 
@@ -394,6 +391,13 @@ impl Node {
         }
         let _ = self.keeper.wait();
     }
+}
+
+fn server<'s>(status: &'s Value, pool: &str, name: &str) -> Option<&'s Value> {
+    let mut pools = status["pools"].as_array().expect("a list").iter();
+    let pool = pools.find(|one| one["name"] == pool).expect("the pool is there");
+    let mut servers = pool["servers"].as_array().expect("a list").iter();
+    servers.find(|one| one["name"] == name)
 }
 
 impl Drop for Node {

@@ -33,7 +33,6 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
         config_dir,
         worker_user: None,
         worker_policy: Default::default(),
-        app_policy: Default::default(),
     })?;
     Ok(match outcome {
         Outcome::Stopped => ExitCode::SUCCESS,

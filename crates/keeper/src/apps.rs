@@ -1,327 +1,490 @@
-//! The app instances: processes, their ports, and what is told about them.
+//! The app instances: what the loop tells of them and does about them.
+//!
+//! What is decided is decided by [`Fleet`]. Here is what it does not know: processes and all that
+//! belongs to one, what a revision stands for, and whom to tell.
+//!
+//! Whoever calls this tells first and acts then: [`Apps::take_messages`], [`Apps::act`],
+//! [`Apps::take_messages`] again. So the worker hears of a crash before anything else is done about
+//! it.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use evergate_control::link::{self, App, Observed};
-use evergate_core::reconcile::{Step, reconcile};
+use evergate_control::link::{
+    App, Desired, InstanceState, Observed, Severity, StopRule, ToKeeper, ToWorker,
+};
 use evergate_core::rng::Rng;
-use evergate_core::supervise::instance::{Input, Instance, Output, Policy, State};
+use evergate_core::supervise::fleet::{self, Event, Fleet, Input, Output, Revision as Number, Run};
 use evergate_core::time::Instant;
-use evergate_sys::child::{self, Spec};
 use evergate_sys::exit::Exit;
-use evergate_sys::listen;
-use evergate_sys::privilege::User;
-use evergate_sys::signal::{self, Signal};
 
+mod folder;
+mod message;
+mod news;
+mod notices;
+mod output;
+mod policy;
+mod process;
+mod revision;
+mod spawn;
+mod users;
+mod watch;
+mod wish;
+
+use self::news::News;
+use self::notices::Ears;
+use self::output::Pipe;
+use self::process::{End, Process};
+use self::revision::{Revision, runs_alike};
+use self::spawn::{Fault, Supplies};
+use self::users::Users;
+use self::watch::Clocks;
 use crate::ports::Ports;
-use crate::{LINK_VARIABLE, notify, report};
+use crate::report;
 
 /// Most instances in all; more are refused, so that what is said about all of them fits in one
 /// message.
 pub(crate) const INSTANCES_MAX: usize = 256;
+/// Most apps; more are refused for the same reason.
+const APPS_MAX: usize = 128;
 /// Longest name of an app, in bytes; one with a longer name is refused for the same reason.
-pub(crate) const NAME_BYTES_MAX: usize = 128;
-/// Longest text about an exit, in bytes.
-const EXIT_TEXT_MAX: usize = 200;
+const NAME_BYTES_MAX: usize = 64;
+/// Most revisions of an app that are remembered beside those that run.
+const REVISIONS_KEPT: u32 = 16;
+/// Most runs that ended while there was no worker and of which the output is kept for the next.
+const LEFTOVERS_MAX: usize = 64;
+
+/// A message and the descriptors beside it.
+pub(crate) type Message = (ToWorker, Vec<Rc<OwnedFd>>);
 
 /// Every instance of every app.
 #[derive(Debug)]
 pub(crate) struct Apps {
-    policy: Policy,
-    instances: BTreeMap<Id, Slot>,
-    ports: Ports,
-    rng: Rng,
-    files_max: u64,
-    /// Who instances are; whoever the keeper is if none.
-    user: Option<User>,
-    changed: bool,
+    fleet: Fleet,
+    known: BTreeMap<String, Known>,
+    processes: BTreeMap<Run, Process>,
+    supplies: Supplies,
+    audience: Audience,
+    news: News,
+    outbox: Vec<Message>,
+    /// Output of runs that ended while there was no worker.
+    leftovers: VecDeque<(Run, Rc<OwnedFd>)>,
+    /// What was told last.
+    told: Observed,
+    /// That may no longer be so.
+    is_dirty: bool,
+    /// It is to be told in any case.
+    is_owed: bool,
+    is_ending: bool,
+    clocks: Clocks,
 }
 
-/// App and number.
-type Id = (String, u16);
-
+/// An app, for as long as anything of it is there.
 #[derive(Debug)]
-struct Slot {
-    machine: Instance,
-    app: Rc<App>,
-    process: Option<Process>,
-    last_exit: Option<String>,
+struct Known {
+    /// As it is desired, or was last.
+    app: App,
+    is_desired: bool,
+    /// The number of the newest revision.
+    newest: u32,
+    revisions: BTreeMap<u32, Rc<Revision>>,
+    /// How its limits are kept, a line for each.
+    limits: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Process {
-    pid: u32,
-    port: u16,
+impl Known {
+    fn new(app: App) -> Self {
+        let first = Rc::new(Revision::new(app.clone()));
+        let mut known = Self {
+            app,
+            is_desired: true,
+            newest: 0,
+            revisions: BTreeMap::new(),
+            limits: Vec::new(),
+        };
+        known.add(first);
+        known
+    }
+
+    fn add(&mut self, revision: Rc<Revision>) {
+        self.newest = self.newest.saturating_add(1);
+        self.revisions.insert(self.newest, revision);
+    }
+
+    /// Goes by what is desired now.
+    fn desire(&mut self, app: App) {
+        let is_same = runs_alike(&self.app, &app);
+        self.app = app;
+        self.is_desired = true;
+        if !is_same {
+            self.add(Rc::new(Revision::new(self.app.clone())));
+        }
+    }
+
+    /// Forgets revisions that nothing can be of any more.
+    fn prune(&mut self, used: &[Number]) {
+        let newest = self.newest;
+        self.revisions.retain(|&number, _| {
+            newest - number < REVISIONS_KEPT || used.contains(&Number(number))
+        });
+    }
+}
+
+/// Who listens to what is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Audience {
+    /// There is no worker.
+    Nobody,
+    /// There is one, which gets to know.
+    Greeted,
+    /// It serves, probes, and reads what runs print.
+    Serving,
 }
 
 impl Apps {
     /// No app yet. Children get `files_max` as their limit on open files.
-    pub(crate) fn new(policy: Policy, mut rng: Rng, files_max: u64) -> Self {
+    pub(crate) fn new(mut rng: Rng, files_max: u64) -> io::Result<Self> {
         let ports = Ports::new(Rng::seeded(rng.next_u64()));
-        Self {
-            policy,
-            instances: BTreeMap::new(),
-            ports,
-            rng,
-            files_max,
-            user: None,
-            changed: false,
-        }
+        let (users, ears) = (Users::default(), Ears::new()?);
+        Ok(Self {
+            fleet: Fleet::new(rng),
+            known: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            supplies: Supplies { ports, users, ears, files_max, run_dir: None },
+            audience: Audience::Nobody,
+            news: News::default(),
+            outbox: Vec::new(),
+            leftovers: VecDeque::new(),
+            told: Observed::default(),
+            is_dirty: false,
+            is_owed: false,
+            is_ending: false,
+            clocks: Clocks::default(),
+        })
     }
 
-    /// Runs what is desired and nothing else. Instances whose app did not change stay untouched;
-    /// the others are ended and started anew, all at once.
-    pub(crate) fn apply(&mut self, now: Instant, desired: &[App]) {
-        let mut wanted: BTreeMap<Id, Rc<App>> = BTreeMap::new();
-        for app in desired {
-            if app.name.len() > NAME_BYTES_MAX {
-                report(format_args!("an app's name is longer than {NAME_BYTES_MAX} bytes"));
-                continue;
+    /// Runs what is desired and nothing else. What is run as it was stays untouched.
+    pub(crate) fn apply(&mut self, now: Instant, desired: Desired) {
+        self.supplies.run_dir = desired.run_dir;
+        for known in self.known.values_mut() {
+            known.is_desired = false;
+        }
+        let mut wanted = Vec::with_capacity(desired.apps.len());
+        for app in admit(desired.apps) {
+            let (name, policy) = (app.name.clone(), policy::policy(&app));
+            match self.known.get_mut(&name) {
+                Some(known) => known.desire(app),
+                None => drop(self.known.insert(name.clone(), Known::new(app))),
             }
-            let shared = Rc::new(app.clone());
-            wanted.extend((0..app.instances).map(|i| ((app.name.clone(), i), Rc::clone(&shared))));
+            let known = self.known.get_mut(&name).expect("known by now");
+            known.prune(&self.fleet.revisions_in_use(&name));
+            wanted.push(fleet::App { name, policy, revision: Number(known.newest) });
         }
-        if wanted.len() > INSTANCES_MAX {
-            report(format_args!("{} instances are too many; {INSTANCES_MAX} run", wanted.len()));
-            wanted = wanted.into_iter().take(INSTANCES_MAX).collect();
-        }
-        let mut inputs: Vec<(Id, Option<Rc<App>>, Input)> = Vec::new();
-        for step in reconcile(&wanted, &self.instances) {
-            inputs.push(match step {
-                Step::Open { key, desired } => {
-                    (key.clone(), Some(Rc::clone(desired)), Input::Start)
-                }
-                Step::Keep { key, desired, actual } => {
-                    let same = runs_alike(desired, &actual.app);
-                    let input = if same { Input::Start } else { Input::Restart };
-                    (key.clone(), Some(Rc::clone(desired)), input)
-                }
-                Step::Close { key, actual: _ } => (key.clone(), None, Input::Stop),
-            });
-        }
-        for (id, app, input) in inputs {
-            if let Some(app) = app {
-                let rng = Rng::seeded(self.rng.next_u64());
-                let slot = self.instances.entry(id.clone()).or_insert_with(|| Slot {
-                    machine: Instance::new(self.policy, rng),
-                    app: Rc::clone(&app),
-                    process: None,
-                    last_exit: None,
-                });
-                slot.app = app;
-            }
-            self.feed(now, &id, input);
-        }
+        self.feed(now, Input::Desired(wanted));
         // Whoever said this wants to know, changed or not.
-        self.changed = true;
+        self.is_owed = true;
     }
 
-    /// Has instances started from now on be `user`.
-    pub(crate) fn set_user(&mut self, user: Option<User>) {
-        self.user = user;
+    /// Takes in what the worker says about apps.
+    pub(crate) fn hear(&mut self, now: Instant, message: ToKeeper) {
+        match message {
+            ToKeeper::Desired(desired) => self.apply(now, desired),
+            ToKeeper::Probed { run, probe, failure } => {
+                let (run, probe) = (policy::run(run), policy::probe(probe));
+                self.feed(now, Input::Probed { run, probe, failure });
+            }
+            ToKeeper::Idle { run } => self.feed(now, Input::Idle(policy::run(run))),
+            ToKeeper::Sampled { app, canary, others } => {
+                let (canary, others) = (policy::sample(canary), policy::sample(others));
+                self.feed(now, Input::Sampled { app, canary, others });
+            }
+            ToKeeper::Wish { request, app, instance, verb } => {
+                let heard = self.wish(now, request, (&app, instance), verb);
+                self.outbox.push((heard, Vec::new()));
+            }
+            ToKeeper::Kill { app, instance } => self.kill(&app, instance),
+            ToKeeper::Hello { .. }
+            | ToKeeper::Ready
+            | ToKeeper::Keep { .. }
+            | ToKeeper::Open { .. }
+            | ToKeeper::Hopeless { .. }
+            | ToKeeper::Drained
+            | ToKeeper::Named { .. } => debug_assert!(false, "not about apps"),
+        }
     }
 
-    /// Takes in that a child exited; whether it was one of these. What is left of its group dies.
-    pub(crate) fn exited(&mut self, now: Instant, pid: u32, exit: Exit) -> bool {
-        let Some((id, process)) = self.find(pid) else {
-            return false;
-        };
-        // The child is not reaped yet, so the group is still its own.
-        let _ = signal::send_group(pid, Signal::Kill);
-        self.ports.release(process.port, now);
-        let slot = self.instances.get_mut(&id).expect("found above");
-        slot.process = None;
-        slot.last_exit = Some(exit.to_string());
-        match slot.machine.state() {
-            State::Stopping { .. } => {}
-            State::Running { .. } | State::Backoff { .. } | State::Stopped => {
-                let (app, number) = &id;
-                report(format_args!("{app}/{number} (process {pid}) ended: {exit}"));
+    /// Whom apps may run as.
+    pub(crate) fn users(&mut self) -> &mut Users {
+        &mut self.supplies.users
+    }
+
+    /// There is a worker that wants to know everything.
+    pub(crate) fn greet(&mut self) {
+        self.audience = Audience::Greeted;
+        self.is_owed = self.told != Observed::default();
+        self.outbox.clear();
+        self.outbox.extend(self.leftovers.drain(..).map(|(run, end)| output(&run, end)));
+        let pipes = self.processes.iter().filter_map(|(run, one)| Some((run, one.pipe.as_ref()?)));
+        self.outbox.extend(pipes.map(|(run, pipe)| output(run, pipe.reader())));
+    }
+
+    /// The worker serves.
+    pub(crate) fn serve(&mut self, now: Instant) {
+        self.audience = Audience::Serving;
+        for (run, process) in &mut self.processes {
+            let dropped = process.pipe.as_mut().map_or(0, Pipe::resume);
+            if dropped > 0 {
+                let reason = format!("{dropped} bytes were dropped while nobody read them");
+                self.news.push(Severity::Warn, "output_lost", subject(run), &reason);
             }
         }
-        self.feed(now, &id, Input::Exited);
-        true
+        self.feed(now, Input::Gateway(true));
     }
 
-    /// Kills an instance, which then counts as crashed.
-    pub(crate) fn kill(&self, app: &str, number: u16) {
-        let slot = self.instances.get(&(app.to_owned(), number));
-        if let Some(Process { pid, .. }) = slot.and_then(|slot| slot.process) {
-            let _ = signal::send_group(pid, Signal::Kill);
+    /// There is no worker any more.
+    pub(crate) fn leave(&mut self, now: Instant) {
+        self.audience = Audience::Nobody;
+        self.outbox.clear();
+        self.feed(now, Input::Gateway(false));
+    }
+
+    /// Takes in that a child exited, which is not reaped yet. It may be none of these.
+    pub(crate) fn exited(&mut self, now: Instant, pid: u32, exit: Exit) {
+        let Some(run) = self.run_of(pid) else {
+            return;
+        };
+        let is_starting = self.is_starting(&run);
+        let rule = self.known.get(&run.app).map(|known| known.app.stop).unwrap_or_default();
+        let process = self.processes.get_mut(&run).expect("just found");
+        let End { exit, how, has_rest } = process.end(exit, rule, is_starting);
+        if !has_rest {
+            self.bury(now, &run);
+        }
+        self.feed(now, Input::Exited { run, exit, how, has_rest });
+    }
+
+    /// Looks which runs of which only a rest was there are gone.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        let is_gone = |process: &Process| process.pid().is_none() && !process.has_rest();
+        let gone = self.processes.iter().filter(|(_, process)| is_gone(process));
+        let gone: Vec<Run> = gone.map(|(run, _)| run.clone()).collect();
+        for run in gone {
+            self.bury(now, &run);
+            self.feed(now, Input::Emptied(run));
         }
     }
 
     /// Does what is due.
     pub(crate) fn tick(&mut self, now: Instant) {
-        let due = |slot: &Slot| slot.machine.deadline().is_some_and(|at| at <= now);
-        let ids: Vec<Id> =
-            self.instances.iter().filter(|(_, slot)| due(slot)).map(|(id, _)| id.clone()).collect();
-        for id in ids {
-            self.feed(now, &id, Input::Tick);
+        if self.fleet.deadline().is_some_and(|at| at <= now) {
+            self.feed(now, Input::Tick);
         }
+        self.watch(now);
     }
 
     /// When to tick next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.instances.values().filter_map(|slot| slot.machine.deadline()).min()
+        [self.fleet.deadline(), self.clocks.next()].into_iter().flatten().min()
     }
 
-    /// Asks every instance to end.
-    pub(crate) fn stop_all(&mut self, now: Instant) {
-        self.feed_all(now, Input::Stop);
+    /// Nothing new begins, and every instance ends, in order.
+    pub(crate) fn end(&mut self, now: Instant) {
+        self.is_ending = true;
+        self.feed(now, Input::End);
+    }
+
+    /// The operator asked for an end: no more wishes.
+    pub(crate) fn refuse_wishes(&mut self) {
+        self.is_ending = true;
     }
 
     /// Ends at once whatever is to end.
     pub(crate) fn hurry(&mut self, now: Instant) {
-        self.feed_all(now, Input::Hurry);
+        self.feed(now, Input::Hurry);
     }
 
-    /// Whether no instance is left.
+    /// Whether all has ended that was told to.
     pub(crate) fn is_empty(&self) -> bool {
-        self.instances.is_empty()
+        self.fleet.is_empty()
     }
 
-    /// What all instances do, if that changed since the last call.
-    pub(crate) fn take_observed(&mut self, now: Instant) -> Option<Observed> {
-        if !std::mem::take(&mut self.changed) {
-            return None;
-        }
-        let instances = self.instances.iter().filter_map(|(id, slot)| describe(now, id, slot));
-        Some(Observed { instances: instances.collect(), ..Observed::default() })
-    }
-
-    fn find(&self, pid: u32) -> Option<(Id, Process)> {
-        self.instances.iter().find_map(|(id, slot)| {
-            slot.process.filter(|process| process.pid == pid).map(|process| (id.clone(), process))
-        })
-    }
-
-    fn feed_all(&mut self, now: Instant, input: Input) {
-        let ids: Vec<Id> = self.instances.keys().cloned().collect();
-        for id in ids {
-            self.feed(now, &id, input);
-        }
-    }
-
-    /// Tells one instance what happened and does what follows.
-    fn feed(&mut self, now: Instant, id: &Id, input: Input) {
-        let Some(slot) = self.instances.get_mut(id) else {
-            return;
-        };
-        let before = slot.machine.state();
-        let mut output = slot.machine.handle(now, input);
-        while let Some(todo) = output.take() {
-            match (todo, slot.process) {
-                (Output::Spawn, _) => {
-                    match spawn(now, id, slot, &mut self.ports, self.files_max, self.user.as_ref())
-                    {
-                        Ok(process) => slot.process = Some(process),
-                        Err(sentence) => {
-                            report(format_args!("{}/{}: {sentence}", id.0, id.1));
-                            slot.last_exit = Some(sentence);
-                            output = slot.machine.handle(now, Input::Exited);
-                        }
-                    }
+    /// Does what was decided.
+    pub(crate) fn act(&mut self, now: Instant) {
+        while let Some(output) = self.fleet.next_output() {
+            match output {
+                Output::Spawn { run, revision } => self.spawn(now, run, revision),
+                Output::Ask(run) => self.with_process(&run, |process, rule| process.ask(rule)),
+                Output::AskTree(run) => {
+                    self.with_process(&run, |process, rule| process.ask_all(rule));
                 }
-                // Gone already is as good.
-                (Output::Terminate, Some(Process { pid, .. })) => {
-                    let _ = signal::send_group(pid, Signal::Terminate);
-                }
-                (Output::Kill, Some(Process { pid, .. })) => {
-                    let _ = signal::send_group(pid, Signal::Kill);
-                }
-                (Output::Terminate | Output::Kill, None) => {
-                    debug_assert!(false, "only an instance with a process is ended");
-                }
+                Output::Kill(run) => self.with_process(&run, |process, rule| process.kill(rule)),
+                Output::Tell(event) => self.tell(event),
             }
         }
-        let after = slot.machine.state();
-        self.changed |= before != after;
-        if after == State::Stopped {
-            self.instances.remove(id);
+        self.set_clocks(now);
+    }
+
+    /// What is to be told: what apps do, if that changed, then what was asked, then what happened.
+    /// Nothing while nobody listens; then all that matters is kept.
+    pub(crate) fn take_messages(&mut self, now: Instant) -> Vec<Message> {
+        let mut messages = Vec::new();
+        if std::mem::take(&mut self.is_dirty) {
+            let views = self.fleet.views(now);
+            self.known.retain(|name, known| {
+                known.is_desired || views.iter().any(|view| view.run.app == *name)
+            });
+            let deploys = self.fleet.deploys(now);
+            let observed = message::observed(views, deploys, &self.known, &self.processes);
+            self.is_owed |= !message::is_same(&observed, &self.told);
+            self.told = observed;
         }
+        if self.audience == Audience::Nobody {
+            return messages;
+        }
+        if std::mem::take(&mut self.is_owed) {
+            messages.push((ToWorker::Observed(self.told.clone()), Vec::new()));
+        }
+        messages.append(&mut self.outbox);
+        let news = self.news.take();
+        messages.extend(news.map(|happening| (ToWorker::Happened(happening), Vec::new())));
+        messages
+    }
+
+    /// Tells the machine.
+    fn feed(&mut self, now: Instant, input: Input) {
+        self.fleet.handle(now, input);
+        self.is_dirty = true;
+    }
+
+    fn spawn(&mut self, now: Instant, run: Run, revision: Number) {
+        let known = self.known.get(&run.app);
+        let revision = known.and_then(|known| Some((known, known.revisions.get(&revision.0)?)));
+        let started = match revision {
+            Some((known, revision)) => {
+                spawn::start(now, &run, revision, &known.app, &mut self.supplies)
+            }
+            None => Err(Fault::lasting("what it would run is forgotten".to_owned())),
+        };
+        match started {
+            Ok(process) => {
+                if let (Some(pipe), true) = (&process.pipe, self.audience != Audience::Nobody) {
+                    self.outbox.push(output(&run, pipe.reader()));
+                }
+                self.processes.insert(run, process);
+                self.is_dirty = true;
+            }
+            Err(Fault { kind: fault, why }) => {
+                self.feed(now, Input::SpawnFailed { run, fault, why });
+            }
+        }
+    }
+
+    /// Does something to a process, if it is still there.
+    fn with_process(&mut self, run: &Run, act: impl FnOnce(&mut Process, StopRule)) {
+        let known = self.known.get(&run.app);
+        if let (Some(process), Some(known)) = (self.processes.get_mut(run), known) {
+            act(process, known.app.stop);
+        }
+    }
+
+    /// Lets go of what belonged to a run of which nothing is left.
+    fn bury(&mut self, now: Instant, run: &Run) {
+        let Some(process) = self.processes.remove(run) else {
+            return;
+        };
+        let (place, pipe) = process.dissolve();
+        place.leave(now, &mut self.supplies.ports);
+        // Whoever has its end reads the rest from that.
+        if let (Some(pipe), Audience::Nobody) = (pipe, self.audience) {
+            if self.leftovers.len() == LEFTOVERS_MAX {
+                self.leftovers.pop_front();
+            }
+            self.leftovers.push_back((run.clone(), pipe.reader()));
+        }
+    }
+
+    /// Kills an instance, which then counts as crashed.
+    fn kill(&mut self, app: &str, number: u16) {
+        let meant = |run: &Run| run.app == app && run.number == number;
+        for (_, process) in self.processes.iter().filter(|(run, _)| meant(run)) {
+            process.kill_main();
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let severity = match event.severity {
+            fleet::Severity::Info => Severity::Info,
+            fleet::Severity::Warn => Severity::Warn,
+            fleet::Severity::Error => Severity::Error,
+        };
+        let subject = match event.number {
+            Some(number) => format!("app.{}/{number}", event.app),
+            None => format!("app.{}", event.app),
+        };
+        self.news.push(severity, event.kind, subject, &event.reason);
+    }
+
+    fn run_of(&self, pid: u32) -> Option<Run> {
+        let mut processes = self.processes.iter();
+        processes.find(|(_, process)| process.pid() == Some(pid)).map(|(run, _)| run.clone())
+    }
+
+    /// Whether a run was starting when that was last told.
+    fn is_starting(&self, run: &Run) -> bool {
+        let run = message::run(run);
+        let told = self.told.instances.iter().find(|one| one.run == run);
+        told.is_none_or(|one| one.state == InstanceState::Starting)
     }
 }
 
-/// Whether a process of the one app does for the other: how many there are, and which ports they
-/// may have next, is no reason to start anew.
-fn runs_alike(one: &App, other: &App) -> bool {
-    (&one.run, &one.env, &one.cwd) == (&other.run, &other.env, &other.cwd)
-}
-
-fn spawn(
-    now: Instant,
-    (name, number): &Id,
-    slot: &Slot,
-    ports: &mut Ports,
-    files_max: u64,
-    user: Option<&User>,
-) -> Result<Process, String> {
-    let app = &slot.app;
-    let Some((program, args)) = app.run.split_first() else {
-        return Err("cannot run: no program is given".to_owned());
-    };
-    let is_free = |port| listen::probe(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok();
-    let Some(port) = ports.take(app.ports, now, is_free) else {
-        return Err(format!("no port is free from {} to {}", app.ports.0, app.ports.1));
-    };
-    let own = [
-        ("PORT", port.to_string()),
-        ("HOST", Ipv4Addr::LOCALHOST.to_string()),
-        ("APP", name.clone()),
-        ("INSTANCE", number.to_string()),
-        ("GENERATION", slot.machine.generation().to_string()),
-    ];
-    let given = app.env.iter().map(|(name, value)| (name.into(), Some(value.into())));
-    let own = own.into_iter().map(|(name, value)| (name.into(), Some(value.into())));
-    let withheld = [LINK_VARIABLE, notify::VARIABLE].map(|name| (name.into(), None));
-    let spec = Spec {
-        program: program.into(),
-        args: args.iter().map(Into::into).collect(),
-        env: given.chain(own).chain(withheld).collect(),
-        cwd: app.cwd.as_ref().map(Into::into),
-        files_max: Some(files_max),
-        user: user.cloned(),
-        no_new_privileges: true,
-        ..Spec::default()
-    };
-    match child::spawn(&spec) {
-        Ok(pid) => Ok(Process { pid, port }),
-        Err(error) => {
-            ports.release(port, now);
-            Err(error.to_string())
-        }
+impl AsFd for Apps {
+    /// Can be read when [`Apps::hear_notices`] has something to hear.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.supplies.ears.as_fd()
     }
 }
 
-fn describe(now: Instant, (app, number): &Id, slot: &Slot) -> Option<link::Instance> {
-    let state = match (slot.machine.state(), slot.process) {
-        (State::Running { .. }, Some(_)) => link::InstanceState::Ready,
-        (State::Stopping { .. }, Some(_)) => link::InstanceState::Stopping,
-        (State::Backoff { until }, _) => {
-            let millis = (until - now).as_millis();
-            link::InstanceState::Backoff { for_ms: u32::try_from(millis).unwrap_or(u32::MAX) }
+/// The apps that can be run of those that are desired; each with as many instances as there is
+/// room for.
+fn admit(desired: Vec<App>) -> Vec<App> {
+    let mut room = INSTANCES_MAX;
+    let mut admitted: Vec<App> = Vec::with_capacity(desired.len());
+    for mut app in desired {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let is_name = !app.name.is_empty() && app.name.bytes().all(is_plain);
+        if !is_name || app.name.starts_with('.') || app.name.len() > NAME_BYTES_MAX {
+            report(format_args!("an app has a name that is none, or is too long; it does not run"));
+            continue;
         }
-        (State::Running { .. } | State::Stopping { .. }, None) | (State::Stopped, _) => {
-            return None;
+        if admitted.len() == APPS_MAX {
+            report(format_args!("more than {APPS_MAX} apps; {} does not run", app.name));
+            continue;
         }
-    };
-    let mut last_exit = slot.last_exit.clone();
-    if let Some(text) = &mut last_exit {
-        text.truncate(text.floor_char_boundary(EXIT_TEXT_MAX));
+        if usize::from(app.instances) > room {
+            report(format_args!(
+                "more than {INSTANCES_MAX} instances; of {} only {room} run",
+                app.name
+            ));
+            app.instances = room as u16;
+        }
+        room -= usize::from(app.instances);
+        admitted.push(app);
     }
-    Some(link::Instance {
-        run: link::Run { app: app.clone(), number: *number, generation: slot.machine.generation() },
-        state,
-        since_ms: 0,
-        pid: slot.process.map(|process| process.pid),
-        place: slot.process.map(|process| link::Place::Port(process.port)),
-        revision: 1,
-        budget: (0, 0),
-        reason: None,
-        exits: slot.machine.exits(),
-        last_exit,
-    })
+    admitted
+}
+
+fn output(run: &Run, end: Rc<OwnedFd>) -> Message {
+    (ToWorker::Output { run: message::run(run) }, vec![end])
+}
+
+fn subject(run: &Run) -> String {
+    format!("app.{}/{}", run.app, run.number)
+}
+
+/// `text`, no longer than so many bytes.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
 }

@@ -1,6 +1,6 @@
 //! The loop: wait, hear, do, tell.
 //!
-//! It waits for two descriptors only, the link and the signals. SIGCHLD tells of every child, the
+//! It waits for three descriptors: the link, the signals, and all that apps say. SIGCHLD tells of every child, the
 //! adopted orphans too, as fast as a descriptor for each would, and on kernels that have none
 //! (before 5.3).
 
@@ -9,7 +9,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use evergate_control::link::{Desired, KEPT_MAX, Outcome as Bind, PROTOCOL, ToKeeper, ToWorker};
+use evergate_control::link::{
+    Desired, KEPT_MAX, Listener, Outcome as Bind, PROTOCOL, ToKeeper, ToWorker,
+};
 use evergate_core::rng::Rng;
 use evergate_core::supervise::worker::{End, Fate, Input, Output};
 use evergate_core::time::Instant;
@@ -33,6 +35,7 @@ const MESSAGES_PER_TURN: usize = 64;
 /// Names of what is waited for.
 const SIGNALS: EventData = EventData::new_u64(0);
 const LINK: EventData = EventData::new_u64(1);
+const APPS: EventData = EventData::new_u64(2);
 
 /// Everything that outlives a worker.
 #[derive(Debug)]
@@ -77,13 +80,16 @@ impl Keeper {
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Error::Events(e.into()))?;
         epoll::add(&events, &signals, SIGNALS, EventFlags::IN)
             .map_err(|error| Error::Events(error.into()))?;
+        let apps = Apps::new(Rng::seeded(random::seed()), files_before).map_err(Error::Events)?;
+        epoll::add(&events, &apps, APPS, EventFlags::IN)
+            .map_err(|error| Error::Events(error.into()))?;
         Ok(Self {
             events,
             signals,
             notify: Notify::from_env(),
             is_settled: false,
             sockets: Sockets::default(),
-            apps: Apps::new(options.app_policy, Rng::seeded(random::seed()), files_before),
+            apps,
             worker: Worker::new(options.worker_policy, clock::unix_seconds()),
             kept: BTreeMap::new(),
             stopping: Stopping::No,
@@ -105,16 +111,21 @@ impl Keeper {
                     End::Hopeless => Outcome::Hopeless,
                 });
             }
-            self.wait()?;
+            let has_notices = self.wait()?;
             let now = clock::now();
             self.read_link(now, MESSAGES_PER_TURN);
+            if has_notices {
+                self.apps.hear_notices(now);
+            }
             self.handle_signals(now)?;
             self.tick(now);
-            self.tell(now);
+            self.act(now);
         }
     }
 
-    fn wait(&self) -> Result<(), Error> {
+    /// Waits for something to do; whether runs have said something. The others are looked at in
+    /// every turn.
+    fn wait(&self) -> Result<bool, Error> {
         let failed = |error: rustix::io::Errno| Error::Events(io::Error::from(error));
         if let Some(link) = &self.worker.link {
             let mut interest = EventFlags::IN;
@@ -126,14 +137,14 @@ impl Keeper {
             let left = at - clock::now();
             left.try_into().expect("deadlines are less than a lifetime away")
         });
-        // Which of the two it was does not matter: both are looked at in every turn.
-        let mut fired = Vec::with_capacity(2);
+        let mut fired: Vec<epoll::Event> = Vec::with_capacity(3);
         match epoll::wait(
             &self.events,
             rustix::buffer::spare_capacity(&mut fired),
             timeout.as_ref(),
         ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) => Ok(fired.iter().any(|event| ({ event.data }) == APPS)),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(failed(error)),
         }
     }
@@ -155,16 +166,17 @@ impl Keeper {
 
     fn hear(&mut self, now: Instant, message: ToKeeper, mut fds: Vec<OwnedFd>) {
         match message {
-            ToKeeper::Hello { protocol: PROTOCOL, version: _ } => {}
+            ToKeeper::Hello { protocol: PROTOCOL, version: _ } => self.apps.greet(),
             ToKeeper::Hello { protocol, version } => {
                 report(format_args!(
                     "the worker (version {version}) speaks protocol {protocol}, not {PROTOCOL}"
                 ));
                 self.break_link(now, Broken::Nonsense);
             }
-            ToKeeper::Desired(desired) => self.make(now, &desired),
+            ToKeeper::Desired(desired) => self.make(now, desired),
             ToKeeper::Ready => {
                 self.feed(now, Input::Ready);
+                self.apps.serve(now);
                 self.notify.send("READY=1");
                 if !std::mem::replace(&mut self.is_settled, true) {
                     // The start is over; where it cannot be given back it is only memory.
@@ -184,9 +196,10 @@ impl Keeper {
                 };
                 self.send(now, &ToWorker::Opened { request, error }, fds);
             }
-            ToKeeper::Named { paths, users: _ } => {
+            ToKeeper::Named { paths, users } => {
                 if self.worker_has_our_rights() {
                     self.readable.name(paths);
+                    self.apps.users().name(users);
                 }
                 self.send(now, &ToWorker::Noted, vec![]);
             }
@@ -198,26 +211,24 @@ impl Keeper {
             }
             // It exits next, and that is what counts.
             ToKeeper::Drained => {}
-            ToKeeper::Kill { app, instance } => self.apps.kill(&app, instance),
-            // Nothing is asked that is answered by these yet.
-            ToKeeper::Probed { .. } | ToKeeper::Idle { .. } | ToKeeper::Sampled { .. } => {}
-            ToKeeper::Wish { request, .. } => {
-                let error = Some("this keeper does not know the wish".to_owned());
-                let plan = Vec::new();
-                self.send(now, &ToWorker::Heard { request, error, plan }, vec![]);
-            }
+            ToKeeper::Probed { .. }
+            | ToKeeper::Idle { .. }
+            | ToKeeper::Sampled { .. }
+            | ToKeeper::Wish { .. }
+            | ToKeeper::Kill { .. } => self.apps.hear(now, message),
         }
     }
 
-    fn make(&mut self, now: Instant, desired: &Desired) {
+    fn make(&mut self, now: Instant, desired: Desired) {
+        let wanted = desired.listeners.clone();
         // Once all is to end, a worker that does not know yet must not begin anything.
         let answers = if self.stopping == Stopping::No {
             // Listeners first, or an app might get the port of one.
             let answers = self.sockets.apply(&desired.listeners);
             match self.user_of_apps() {
                 Ok(user) => {
-                    self.apps.set_user(user);
-                    self.apps.apply(now, &desired.apps);
+                    self.apps.users().set_worker(user);
+                    self.apps.apply(now, desired);
                 }
                 // Then it has ended, and the next one says the same.
                 Err(error) => report(format_args!("cannot tell who the worker is: {error}")),
@@ -227,11 +238,12 @@ impl Keeper {
             let refused = || (Bind::Failed("the node is stopping".to_owned()), vec![]);
             desired.listeners.iter().map(|_| refused()).collect()
         };
-        for (listener, (outcome, fds)) in desired.listeners.iter().zip(answers) {
-            let (listener, address) = (listener.name.clone(), listener.address.clone());
+        for (Listener { name: listener, address, .. }, (outcome, fds)) in
+            wanted.into_iter().zip(answers)
+        {
             self.send(now, &ToWorker::Listening { listener, address, outcome }, fds);
         }
-        self.tell(now);
+        self.act(now);
         self.send(now, &ToWorker::Settled, vec![]);
     }
 
@@ -273,6 +285,7 @@ impl Keeper {
 
     /// Takes in every exit. Each child keeps its number until all that depends on it is done.
     fn handle_exits(&mut self, now: Instant) -> Result<(), Error> {
+        let mut has_exited = false;
         while let Some((pid, exit)) = exit::next().map_err(Error::Children)? {
             if self.worker.pid == Some(pid) {
                 // What it said last explains its exit.
@@ -284,13 +297,18 @@ impl Keeper {
                 // One of the apps, or an orphan that was adopted only to be reaped.
                 self.apps.exited(now, pid, exit);
                 exit::reap(pid).map_err(Error::Children)?;
+                has_exited = true;
             }
+        }
+        if has_exited {
+            self.apps.sweep(now);
         }
         Ok(())
     }
 
     fn handle_worker_exit(&mut self, now: Instant, pid: u32, exit: Exit) {
         self.close_link();
+        self.apps.leave(now);
         self.worker.pid = None;
         let fate = match exit {
             Exit::Status(HOPELESS_STATUS) => Fate::Hopeless,
@@ -310,6 +328,7 @@ impl Keeper {
             Stopping::Asked | Stopping::InAHurry => (Stopping::InAHurry, Input::Hurry),
         };
         self.stopping = next;
+        self.apps.refuse_wishes();
         self.feed(now, input);
         if next == Stopping::InAHurry && self.end.is_some() {
             self.apps.hurry(now);
@@ -323,10 +342,17 @@ impl Keeper {
         self.apps.tick(now);
     }
 
-    /// Tells the worker what changed.
+    /// Tells the worker what happened to apps, does what is to be done about it, and tells what
+    /// came of that. In this order: a crash must be known before its replacement is started.
+    fn act(&mut self, now: Instant) {
+        self.tell(now);
+        self.apps.act(now);
+        self.tell(now);
+    }
+
     fn tell(&mut self, now: Instant) {
-        if let Some(observed) = self.apps.take_observed(now) {
-            self.send(now, &ToWorker::Observed(observed), vec![]);
+        for (message, fds) in self.apps.take_messages(now) {
+            self.send(now, &message, fds);
         }
     }
 
@@ -340,6 +366,7 @@ impl Keeper {
 
     fn break_link(&mut self, now: Instant, broken: Broken) {
         self.close_link();
+        self.apps.leave(now);
         let input = match broken {
             Broken::Closed => Input::Deaf,
             Broken::Full | Broken::Nonsense => Input::Hung,
@@ -380,7 +407,7 @@ impl Keeper {
                 }
                 Output::End(end) => {
                     self.end = Some(end);
-                    self.apps.stop_all(now);
+                    self.apps.end(now);
                     if self.stopping == Stopping::InAHurry {
                         self.apps.hurry(now);
                     }
@@ -392,6 +419,7 @@ impl Keeper {
     fn spawn_worker(&mut self) -> Result<(), String> {
         // Each worker names for itself.
         self.readable.forget_named();
+        self.apps.users().expect_names();
         self.worker.spawn(&self.options, &self.kept)?;
         let link = self.worker.link.as_ref().expect("a new worker has a link");
         epoll::add(&self.events, link, LINK, EventFlags::IN).map_err(|error| error.to_string())

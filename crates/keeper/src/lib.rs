@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use evergate_core::supervise::{instance, worker};
+use evergate_core::supervise::worker;
 use evergate_sys::privilege::User;
 use evergate_sys::stderr;
 
@@ -46,8 +46,6 @@ pub struct Options {
     pub worker_user: Option<User>,
     /// When to replace it; the default outside tests.
     pub worker_policy: worker::Policy,
-    /// When to start app instances again; the default outside tests.
-    pub app_policy: instance::Policy,
 }
 
 /// How it ended.

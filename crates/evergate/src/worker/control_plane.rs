@@ -468,7 +468,6 @@ impl ControlPlane {
                 ToWorker::Observed(observed) => {
                     self.gateway.set_instances(&observed).await;
                     self.tell_idle();
-                    self.tell_exits(&observed.instances);
                     self.observed = observed;
                     self.observed_at = clock::now();
                     self.probes.follow(&self.observed.instances, self.gateway.config());

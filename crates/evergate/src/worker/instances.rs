@@ -26,20 +26,6 @@ impl ControlPlane {
         }
     }
 
-    /// An event for each instance that exited since the last observation.
-    pub(super) fn tell_exits(&mut self, observed: &[Instance]) {
-        for instance in observed {
-            let before = self.observed.instances.iter().find(|old| {
-                (&old.run.app, old.run.number) == (&instance.run.app, instance.run.number)
-            });
-            if before.is_some_and(|before| before.exits < instance.exits) {
-                let subject = format!("app.{}/{}", instance.run.app, instance.run.number);
-                let how = instance.last_exit.clone().unwrap_or_default();
-                self.gateway.events().push(Level::Warn, "app_exited", &subject, &how);
-            }
-        }
-    }
-
     /// An event of what the keeper says has happened to an app.
     pub(super) fn tell_happening(&mut self, happening: &Happening) {
         let level = match happening.severity {

@@ -4,14 +4,17 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use evergate_control::link::{Address, Desired, Listener, Outcome, ToKeeper, ToWorker};
+use evergate_control::link::{
+    Address, Desired, Instance, InstanceState, Listener, Outcome, ToKeeper, ToWorker, Verb,
+};
 use evergate_sys::signal::{self, Signal};
 
-use crate::stage::{Pace, Stage, app, listener, lives};
+use crate::stage::{Pace, Stage, all_ready, app, listener, lives};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("the_worker_drains_before_the_apps_end", the_worker_drains_before_the_apps_end),
     ("a_second_signal_hurries", a_second_signal_hurries),
+    ("apps_end_before_those_they_come_after", apps_end_before_those_they_come_after),
     (
         "a_worker_that_crashes_at_the_end_is_not_replaced",
         a_worker_that_crashes_at_the_end_is_not_replaced,
@@ -32,7 +35,7 @@ fn everything(stage: &Stage, run: &[&str]) -> Desired {
     }
 }
 
-fn pids(instances: &[evergate_control::link::Instance]) -> Vec<u32> {
+fn pids(instances: &[Instance]) -> Vec<u32> {
     instances.iter().filter_map(|instance| instance.pid).collect()
 }
 
@@ -42,20 +45,22 @@ fn the_worker_drains_before_the_apps_end() {
         let worker = stage.worker();
         let settled = stage.desire(&worker, &everything(&stage, &["sleep", "1000"]));
         worker.say(&ToKeeper::Ready);
-        let apps = pids(&settled.instances);
+        let apps = pids(&stage.observe(&worker, all_ready));
         stage.signal(signal);
-        assert!(matches!(stage.hear(&worker), (ToWorker::Stop { grace_ms: 30_000 }, _)));
+        assert!(matches!(stage.next(&worker), (ToWorker::Stop { grace_ms: 30_000 }, _)));
         // It drains: nobody new comes, and an app that dies comes back.
         assert!(TcpStream::connect(settled.address(0)).is_err(), "the keeper let go of the port");
         signal::send(apps[0], Signal::Kill).unwrap();
-        let healed = stage.observe(&worker, |instances| instances[0].run.generation == 2);
-        let apps = pids(&healed);
+        let healed = |all: &[Instance]| all[0].run.generation == 2 && all_ready(all);
+        let apps = pids(&stage.observe(&worker, healed));
         assert!(apps.iter().all(|&pid| lives(pid)));
         // But nothing new begins.
         let mut more = everything(&stage, &["sleep", "1000"]);
         more.apps.push(app("late", &["sleep", "1000"], 1));
         let late = stage.desire(&worker, &more);
         assert_eq!(late.instances, [], "no change to hear of");
+        let restart = stage.wish(&worker, ("shop", None), Verb::Restart);
+        assert_eq!(restart, Err("the node is stopping".to_owned()));
         let refused = Outcome::Failed("the node is stopping".into());
         assert!(late.listening.iter().all(|(outcome, _)| *outcome == refused), "{late:?}");
         worker.say(&ToKeeper::Drained);
@@ -72,17 +77,47 @@ fn a_second_signal_hurries() {
     let stage = Stage::new(Pace::Production);
     let worker = stage.worker();
     let stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 1000; done"];
-    let settled = stage.desire(&worker, &everything(&stage, &stubborn));
+    stage.desire(&worker, &everything(&stage, &stubborn));
     worker.say(&ToKeeper::Ready);
+    let instances = stage.observe(&worker, all_ready);
     stage.signal(Signal::Terminate);
-    assert!(matches!(stage.hear(&worker), (ToWorker::Stop { .. }, _)));
+    assert!(matches!(stage.next(&worker), (ToWorker::Stop { .. }, _)));
     // Neither the worker nor the apps do what they were asked; all is over well before they must.
     stage.signal(Signal::Terminate);
     let begun = evergate_sys::clock::now();
     let (status, stderr) = stage.end();
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert!(evergate_sys::clock::now() - begun < std::time::Duration::from_secs(5));
-    assert!(!pids(&settled.instances).iter().any(|&pid| lives(pid)) && !lives(worker.pid));
+    assert!(!pids(&instances).iter().any(|&pid| lives(pid)) && !lives(worker.pid));
+}
+
+fn apps_end_before_those_they_come_after() {
+    let stage = Stage::new(Pace::Production);
+    let worker = stage.worker();
+    let log = stage.path("log");
+    let script = format!("trap 'echo $APP >>{log}; exit 0' TERM; sleep 1000 & wait");
+    let run = ["sh", "-c", script.as_str()];
+    let (mut shop, mut page) = (app("shop", &run, 1), app("page", &run, 1));
+    shop.after = vec!["db".into()];
+    page.after = vec!["shop".into()];
+    let wanted = [app("db", &run, 1), page, shop];
+    let first = stage.desire(&worker, &crate::stage::apps(&wanted)).instances;
+    let states: Vec<_> = first.iter().map(|one| (one.run.app.as_str(), one.state)).collect();
+    let expected = [
+        ("db", InstanceState::Starting),
+        ("page", InstanceState::Waiting),
+        ("shop", InstanceState::Waiting),
+    ];
+    assert_eq!(states, expected);
+    assert_eq!(first[1].reason.as_deref(), Some("waits for app shop"));
+    stage.observe(&worker, |all| all.len() == 3 && all_ready(all));
+    worker.say(&ToKeeper::Ready);
+    stage.signal(Signal::Terminate);
+    assert!(matches!(stage.next(&worker), (ToWorker::Stop { .. }, _)));
+    worker.exit(0);
+    let mut stage = stage;
+    stage.await_end();
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "page\nshop\ndb\n");
 }
 
 fn a_worker_that_crashes_at_the_end_is_not_replaced() {

@@ -12,9 +12,13 @@ use std::process::ExitCode;
 use evergate_sys::clock;
 
 mod apps;
+mod deploys;
 mod ending;
+mod outputs;
+mod places;
 mod puppet;
 mod stage;
+mod stand_in;
 mod workers;
 
 type Test = (&'static str, fn());
@@ -24,13 +28,16 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("run-keeper") => stage::run_keeper(&arguments[1..]),
         Some("run-puppet") => puppet::run(&arguments[1]),
+        Some("run-app") => stand_in::run(&arguments[1..]),
         _ => run_tests(&arguments),
     }
 }
 
 /// Runs the tests whose names contain the first argument that is no option, one after the other.
 fn run_tests(arguments: &[String]) -> ExitCode {
-    let tests: Vec<Test> = [workers::TESTS, apps::TESTS, ending::TESTS].concat();
+    let tests: Vec<Test> =
+        [workers::TESTS, apps::TESTS, places::TESTS, outputs::TESTS, deploys::TESTS, ending::TESTS]
+            .concat();
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let mut failed = 0;
     for (name, test) in tests {

@@ -1,16 +1,19 @@
 //! A keeper in a process of its own, and a test in the place of its worker.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use evergate_control::link::{self, Address, App, Desired, Instance, Listener, Outcome};
-use evergate_control::link::{Observed, PROTOCOL, ToKeeper, ToWorker};
-use evergate_core::supervise::{instance, worker};
+use evergate_control::link::{
+    self, Address, App, Deploy, DeployRule, Desired, Happening, Instance, InstanceState, Listener,
+    Observed, Outcome, PROTOCOL, Probe, Run, StopRule, ToKeeper, ToWorker, Verb,
+};
+use evergate_core::supervise::worker;
 use evergate_core::time::Instant;
 use evergate_keeper::{Options, Outcome as End, run};
 use evergate_sys::clock;
@@ -38,8 +41,7 @@ pub(crate) enum Pace {
 /// The part of the test binary that is the keeper.
 pub(crate) fn run_keeper(arguments: &[String]) -> ExitCode {
     let [pace, program, directory] = arguments else { panic!("{arguments:?}") };
-    let (mut worker_policy, mut app_policy) =
-        (worker::Policy::default(), instance::Policy::default());
+    let mut worker_policy = worker::Policy::default();
     if pace == "impatient" {
         worker_policy.ready_within = Duration::from_millis(300);
     }
@@ -47,7 +49,6 @@ pub(crate) fn run_keeper(arguments: &[String]) -> ExitCode {
         worker_policy.stable_after = Duration::ZERO;
         worker_policy.margin = Duration::from_millis(100);
         worker_policy.cap = Duration::from_millis(50);
-        app_policy.stop_timeout = Duration::from_millis(200);
     }
     let options = Options {
         program: program.into(),
@@ -55,7 +56,6 @@ pub(crate) fn run_keeper(arguments: &[String]) -> ExitCode {
         config_dir: directory.into(),
         worker_user: None,
         worker_policy,
-        app_policy,
     };
     match run(options) {
         Ok(End::Stopped) => ExitCode::SUCCESS,
@@ -124,7 +124,15 @@ impl Stage {
         self.await_event(&self.entrance);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::accept_with(&self.entrance, flags).unwrap();
-        let mut worker = Worker { socket, pid: 0, generation: 0, kept: BTreeMap::new() };
+        let mut worker = Worker {
+            socket,
+            pid: 0,
+            generation: 0,
+            kept: BTreeMap::new(),
+            probes: true,
+            news: RefCell::default(),
+            outputs: RefCell::default(),
+        };
         let (pid, _) = self.packet(&worker);
         worker.pid = String::from_utf8(pid).unwrap().parse().unwrap();
         let (welcome, fds) = self.hear(&worker);
@@ -150,7 +158,7 @@ impl Stage {
         worker.say(&ToKeeper::Desired(desired.clone()));
         let mut settled = Settled::default();
         loop {
-            match self.hear(worker) {
+            match self.next(worker) {
                 (ToWorker::Listening { listener, address, outcome }, fds) => {
                     let wish = &desired.listeners[settled.listening.len()];
                     assert_eq!((&listener, &address), (&wish.name, &wish.address));
@@ -158,13 +166,22 @@ impl Stage {
                     let inodes = fds.iter().map(inode).collect();
                     settled.listening.push((outcome, inodes));
                 }
-                (ToWorker::Observed(Observed { instances, .. }), _) => {
-                    settled.instances = instances
+                (ToWorker::Observed(observed), _) => {
+                    settled.instances = observed.instances;
+                    settled.deploys = observed.deploys;
                 }
                 (ToWorker::Settled, _) => return settled,
                 (other, _) => panic!("{other:?}"),
             }
         }
+    }
+
+    /// Runs these apps and no others, until every instance is ready.
+    pub(crate) fn run(&self, worker: &Worker, wanted: &[App]) -> Vec<Instance> {
+        let settled = self.desire(worker, &apps(wanted)).instances;
+        let count: usize = wanted.iter().map(|app| usize::from(app.instances)).sum();
+        let is_right = |all: &[Instance]| all.len() == count && all_ready(all);
+        if is_right(&settled) { settled } else { self.observe(worker, is_right) }
     }
 
     /// Waits until the instances are as `is_right` says.
@@ -174,20 +191,98 @@ impl Stage {
         is_right: impl Fn(&[Instance]) -> bool,
     ) -> Vec<Instance> {
         loop {
-            match self.hear(worker) {
-                (ToWorker::Observed(Observed { instances, .. }), _) if is_right(&instances) => {
-                    return instances;
-                }
-                (ToWorker::Observed(_), _) => {}
-                (other, _) => panic!("{other:?}"),
+            if let (ToWorker::Observed(Observed { instances, .. }), _) = self.next(worker)
+                && is_right(&instances)
+            {
+                return instances;
             }
         }
     }
 
+    /// Waits until a deploy of the only app is as `is_right` says.
+    pub(crate) fn observe_deploy(
+        &self,
+        worker: &Worker,
+        is_right: impl Fn(&Deploy) -> bool,
+    ) -> (Deploy, Vec<Instance>) {
+        loop {
+            if let (ToWorker::Observed(mut observed), _) = self.next(worker)
+                && observed.deploys.first().is_some_and(&is_right)
+            {
+                return (observed.deploys.remove(0), observed.instances);
+            }
+        }
+    }
+
+    /// What the keeper answers to a wish.
+    pub(crate) fn wish(
+        &self,
+        worker: &Worker,
+        (app, instance): (&str, Option<u16>),
+        verb: Verb,
+    ) -> Result<Vec<String>, String> {
+        worker.say(&ToKeeper::Wish { request: 7, app: app.into(), instance, verb });
+        loop {
+            if let (ToWorker::Heard { request: 7, error, plan }, _) = self.next(worker) {
+                return error.map_or(Ok(plan), Err);
+            }
+        }
+    }
+
+    /// Waits for an event of this kind.
+    pub(crate) fn await_event_of(&self, worker: &Worker, kind: &str) -> Happening {
+        loop {
+            let found = worker.news.borrow().iter().position(|news| news.kind == kind);
+            if let Some(found) = found {
+                return worker.news.borrow_mut().remove(found);
+            }
+            self.sort(worker);
+        }
+    }
+
+    /// The next message of the keeper but for what is put aside.
+    pub(crate) fn next(&self, worker: &Worker) -> (ToWorker, Vec<OwnedFd>) {
+        loop {
+            if let Some(message) = self.sort(worker) {
+                return message;
+            }
+        }
+    }
+
+    /// The next message of the keeper. What runs print and what happens is put aside; whatever
+    /// starts passes its probe, unless the worker does not probe.
+    fn sort(&self, worker: &Worker) -> Option<(ToWorker, Vec<OwnedFd>)> {
+        match self.hear(worker) {
+            (ToWorker::Happened(news), _) => worker.news.borrow_mut().push(news),
+            (ToWorker::Output { run }, mut fds) => {
+                let end = fds.pop().expect("the end of a pipe");
+                worker.outputs.borrow_mut().insert(run, end);
+            }
+            (ToWorker::Observed(observed), fds) => {
+                if worker.probes {
+                    worker.pass(&observed.instances);
+                }
+                return Some((ToWorker::Observed(observed), fds));
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
     /// Waits for the keeper to end.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        let status = self.await_true(|stage| stage.keeper.try_wait().unwrap());
-        (status, self.stderr())
+        (self.await_end(), self.stderr())
+    }
+
+    /// The same, but what it left behind stays.
+    pub(crate) fn await_end(&mut self) -> ExitStatus {
+        self.await_true(|stage| stage.keeper.try_wait().unwrap())
+    }
+
+    /// Waits until the keeper has let go of a child.
+    pub(crate) fn await_reaped(&mut self, pid: u32) {
+        let path = format!("/proc/{pid}");
+        self.await_true(|_| (!Path::new(&path).exists()).then_some(()));
     }
 
     /// Waits until `look` finds something. For what has no event to wait for.
@@ -237,9 +332,28 @@ pub(crate) struct Worker {
     pub(crate) pid: u32,
     pub(crate) generation: u32,
     pub(crate) kept: BTreeMap<String, OwnedFd>,
+    /// Whether what starts passes its probe at once, and what drains is idle at once.
+    pub(crate) probes: bool,
+    /// What has happened and was not waited for.
+    pub(crate) news: RefCell<Vec<Happening>>,
+    /// What runs print.
+    pub(crate) outputs: RefCell<BTreeMap<Run, OwnedFd>>,
 }
 
 impl Worker {
+    /// Says that what is starting is ready, and that nothing is in flight to what drains.
+    pub(crate) fn pass(&self, instances: &[Instance]) {
+        let drains = |one: &&Instance| matches!(one.state, InstanceState::Draining { .. });
+        for one in instances.iter().filter(drains) {
+            self.say(&ToKeeper::Idle { run: one.run.clone() });
+        }
+        let starts = |one: &&Instance| one.state == InstanceState::Starting && one.pid.is_some();
+        for one in instances.iter().filter(starts) {
+            let run = one.run.clone();
+            self.say(&ToKeeper::Probed { run, probe: Probe::Ready, failure: None });
+        }
+    }
+
     pub(crate) fn say(&self, message: &ToKeeper) {
         self.say_with(message, &[]);
     }
@@ -270,6 +384,7 @@ impl Worker {
 pub(crate) struct Settled {
     pub(crate) listening: Vec<(Outcome, Vec<u64>)>,
     pub(crate) instances: Vec<Instance>,
+    pub(crate) deploys: Vec<Deploy>,
 }
 
 impl Settled {
@@ -291,8 +406,15 @@ pub(crate) fn app(name: &str, run: &[&str], instances: u16) -> App {
         run: run.iter().map(|&word| word.to_owned()).collect(),
         instances,
         ports: (31_000, 31_999),
+        stop: StopRule { timeout_ms: 500, ..StopRule::default() },
+        deploy: DeployRule { canary_for_ms: 0, ..DeployRule::default() },
         ..App::default()
     }
+}
+
+/// Whether every instance is ready.
+pub(crate) fn all_ready(instances: &[Instance]) -> bool {
+    instances.iter().all(|instance| instance.state == InstanceState::Ready)
 }
 
 pub(crate) fn apps(apps: &[App]) -> Desired {

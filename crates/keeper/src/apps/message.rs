@@ -1,0 +1,198 @@
+//! What is told of the apps: the machine's views in the words of the link, small enough for one
+//! message.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use evergate_control::link::{
+    self, AppLimits, Deploy, DeployPhase, Instance, InstanceState, MESSAGE_BYTES_MAX, Observed,
+};
+use evergate_core::supervise::fleet::{self, DeployView, Phase, State, View};
+
+use super::process::Process;
+use super::{Known, cut};
+
+/// Most runs that are shown: each instance, and as many that are being replaced or do not go.
+pub(super) const SHOWN_MAX: usize = 2 * super::INSTANCES_MAX;
+/// What texts are cut to, in bytes; the next smaller one if all together is too long otherwise.
+const TEXT_BYTES: [usize; 4] = [300, 100, 30, 0];
+/// More than the encoding of an instance, a deploy or the limits of an app needs beside its texts.
+const FIXED_BYTES: usize = 80;
+/// Most lines about the limits of one app.
+const LIMIT_LINES_MAX: usize = 6;
+
+/// What all apps do.
+pub(super) fn observed(
+    mut views: Vec<View>,
+    deploys: Vec<DeployView>,
+    known: &BTreeMap<String, Known>,
+    processes: &BTreeMap<fleet::Run, Process>,
+) -> Observed {
+    shorten(&mut views);
+    let instances = views.into_iter().map(|view| {
+        let (known, process) = (known.get(&view.run.app), processes.get(&view.run));
+        instance(view, known, process)
+    });
+    let limits = known.iter().filter(|(_, known)| !known.limits.is_empty());
+    let limits = limits.map(|(app, known)| {
+        let kept = known.limits.iter().take(LIMIT_LINES_MAX).cloned().collect();
+        AppLimits { app: app.clone(), kept }
+    });
+    let mut observed = Observed {
+        instances: instances.collect(),
+        deploys: deploys.into_iter().map(deploy).collect(),
+        limits: limits.collect(),
+    };
+    fit(&mut observed);
+    observed
+}
+
+/// Whether both say the same but for how long things have lasted and will.
+pub(super) fn is_same(one: &Observed, other: &Observed) -> bool {
+    let same_instance = |(one, other): (&Instance, &Instance)| {
+        timeless(one.state) == timeless(other.state)
+            && Instance { state: other.state, since_ms: other.since_ms, ..one.clone() } == *other
+    };
+    let same_deploy = |(one, other): (&Deploy, &Deploy)| {
+        Deploy { since_ms: other.since_ms, ..one.clone() } == *other
+    };
+    one.instances.len() == other.instances.len()
+        && one.deploys.len() == other.deploys.len()
+        && one.limits == other.limits
+        && one.instances.iter().zip(&other.instances).all(same_instance)
+        && one.deploys.iter().zip(&other.deploys).all(same_deploy)
+}
+
+fn timeless(state: InstanceState) -> InstanceState {
+    match state {
+        InstanceState::Draining { for_ms: _ } => InstanceState::Draining { for_ms: 0 },
+        InstanceState::Backoff { for_ms: _ } => InstanceState::Backoff { for_ms: 0 },
+        InstanceState::Fatal { for_ms } => InstanceState::Fatal { for_ms: for_ms.map(|_| 0) },
+        InstanceState::Waiting
+        | InstanceState::Starting
+        | InstanceState::Ready
+        | InstanceState::Unhealthy
+        | InstanceState::Stopping
+        | InstanceState::Stuck
+        | InstanceState::Stopped => state,
+    }
+}
+
+/// A run in the words of the link.
+pub(super) fn run(run: &fleet::Run) -> link::Run {
+    link::Run { app: run.app.clone(), number: run.number, generation: run.generation }
+}
+
+fn instance(view: View, known: Option<&Known>, process: Option<&Process>) -> Instance {
+    let failures_max = known.map_or(0, |known| known.app.backoff.failures);
+    let pid = process.and_then(Process::pid);
+    Instance {
+        run: run(&view.run),
+        state: state(view.state),
+        since_ms: millis(view.since),
+        pid,
+        place: pid.and(process).map(Process::place),
+        revision: view.revision.0,
+        exits: view.exits,
+        budget: (view.failures, failures_max),
+        last_exit: view.last_exit,
+        reason: view.reason,
+    }
+}
+
+fn state(state: State) -> InstanceState {
+    match state {
+        State::Waiting => InstanceState::Waiting,
+        State::Starting => InstanceState::Starting,
+        State::Ready => InstanceState::Ready,
+        State::Unhealthy => InstanceState::Unhealthy,
+        State::Draining { left } => InstanceState::Draining { for_ms: short_millis(left) },
+        State::Stopping => InstanceState::Stopping,
+        State::Stuck => InstanceState::Stuck,
+        State::Backoff { left } => InstanceState::Backoff { for_ms: short_millis(left) },
+        State::Fatal { left } => InstanceState::Fatal { for_ms: left.map(short_millis) },
+        State::Stopped => InstanceState::Stopped,
+    }
+}
+
+fn deploy(view: DeployView) -> Deploy {
+    Deploy {
+        app: view.app,
+        number: view.number,
+        revision: view.revision.0,
+        phase: match view.phase {
+            Phase::Rolling => DeployPhase::Rolling,
+            Phase::Soaking => DeployPhase::Soaking,
+            Phase::Paused => DeployPhase::Paused,
+            Phase::Reverting => DeployPhase::Reverting,
+            Phase::Done => DeployPhase::Done,
+            Phase::Failed => DeployPhase::Failed,
+        },
+        done: view.done,
+        of: view.of,
+        cause: view.cause.to_owned(),
+        message: view.message,
+        since_ms: millis(view.since),
+    }
+}
+
+/// Leaves out what is ending already where more is to be shown than may be.
+fn shorten(views: &mut Vec<View>) {
+    let mut surplus = views.len().saturating_sub(SHOWN_MAX);
+    views.retain(|view| {
+        let is_ending = matches!(view.state, State::Stuck | State::Stopping);
+        let stays = surplus == 0 || !is_ending;
+        surplus -= usize::from(!stays);
+        stays
+    });
+    views.truncate(SHOWN_MAX);
+}
+
+/// Cuts texts until all of it fits in one message.
+fn fit(observed: &mut Observed) {
+    for bytes_max in TEXT_BYTES {
+        for instance in &mut observed.instances {
+            for text in [&mut instance.last_exit, &mut instance.reason] {
+                *text = text.take().map(|text| cut(text, bytes_max));
+            }
+        }
+        for deploy in &mut observed.deploys {
+            deploy.message = cut(std::mem::take(&mut deploy.message), bytes_max);
+        }
+        for line in observed.limits.iter_mut().flat_map(|limits| &mut limits.kept) {
+            *line = cut(std::mem::take(line), bytes_max);
+        }
+        if bytes_at_most(observed) <= MESSAGE_BYTES_MAX {
+            return;
+        }
+    }
+    debug_assert!(false, "without texts everything fits");
+}
+
+/// No fewer than the bytes of `observed` in a message.
+fn bytes_at_most(observed: &Observed) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let instances = observed.instances.iter().map(|one| {
+        let place = match &one.place {
+            Some(link::Place::Unix(path)) => path.len(),
+            Some(link::Place::Port(_)) | None => 0,
+        };
+        FIXED_BYTES + one.run.app.len() + place + text(&one.last_exit) + text(&one.reason)
+    });
+    let deploys = observed
+        .deploys
+        .iter()
+        .map(|one| FIXED_BYTES + one.app.len() + one.cause.len() + one.message.len());
+    let limits = observed.limits.iter().map(|one| {
+        FIXED_BYTES + one.app.len() + one.kept.iter().map(|line| 3 + line.len()).sum::<usize>()
+    });
+    instances.chain(deploys).chain(limits).sum::<usize>() + FIXED_BYTES
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn short_millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,230 @@
+//! Starting a run: where it is to listen, as whom it runs, what it is told, and where what it
+//! prints goes.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use evergate_control::link::{App, ReadyBy, Socket};
+use evergate_core::supervise::fleet::{Run, SpawnFault};
+use evergate_core::time::Instant;
+use evergate_sys::child::{self, SpawnError, Spec};
+use evergate_sys::listen::{self, BACKLOG, Sharing};
+use evergate_sys::notify_socket::NotifySocket;
+use evergate_sys::privilege::User;
+
+use super::folder::Folder;
+use super::notices::Ears;
+use super::output::Pipe;
+use super::process::{Place, Process};
+use super::revision::Revision;
+use super::users::Users;
+use crate::LINK_VARIABLE;
+use crate::notify::VARIABLE as NOTIFY_VARIABLE;
+use crate::ports::Ports;
+
+/// The number under which a run inherits its listening socket: the first after standard error.
+const LISTEN_FD: i32 = 3;
+/// Variables of ours, or of whoever started us, that mean nothing or something else to an app.
+const WITHHELD: [&str; 8] = [
+    LINK_VARIABLE,
+    NOTIFY_VARIABLE,
+    "PORT",
+    "HOST",
+    "SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
+
+/// What runs are made of that they share.
+#[derive(Debug)]
+pub(super) struct Supplies {
+    pub(super) ports: Ports,
+    pub(super) users: Users,
+    pub(super) ears: Ears,
+    /// Limit on open files of a run that has none of its own.
+    pub(super) files_max: u64,
+    /// Where Unix sockets may be.
+    pub(super) run_dir: Option<String>,
+}
+
+/// Why there is no process.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) kind: SpawnFault,
+    /// What, why, and how to mend it.
+    pub(super) why: String,
+}
+
+impl Fault {
+    pub(super) fn lasting(why: String) -> Self {
+        Self { kind: SpawnFault::Lasting, why }
+    }
+
+    pub(super) fn passing(why: String) -> Self {
+        Self { kind: SpawnFault::Passing, why }
+    }
+
+    fn of_spawn(app: &str, error: &SpawnError) -> Self {
+        let key = match error {
+            SpawnError::Malformed(_)
+            | SpawnError::NotInPath(_)
+            | SpawnError::Interpreter(_)
+            | SpawnError::Program(..)
+            | SpawnError::Slow(_) => Some("run"),
+            SpawnError::Cwd(..) => Some("cwd"),
+            SpawnError::User(..) => Some("user"),
+            SpawnError::Fork(_) | SpawnError::Setup(..) | SpawnError::Cgroup(_) => None,
+        };
+        match key {
+            Some(key) if error.is_lasting() => {
+                Self::lasting(format!("{error}; mend app.{app}.{key}"))
+            }
+            Some(_) | None if error.is_lasting() => Self::lasting(error.to_string()),
+            Some(_) | None => Self::passing(error.to_string()),
+        }
+    }
+}
+
+/// Starts a process of `revision`; `app` is what the app goes by now.
+pub(super) fn start(
+    now: Instant,
+    run: &Run,
+    revision: &Rc<Revision>,
+    app: &App,
+    supplies: &mut Supplies,
+) -> Result<Process, Fault> {
+    let user = supplies.users.find(revision.app.user.as_deref());
+    let user = user.map_err(|why| Fault::lasting(format!("{why}; see app.{}.user", run.app)))?;
+    let place = match revision.app.socket {
+        Socket::Port | Socket::Inherit => Place::Port(port(now, app, &mut supplies.ports)?),
+        Socket::Unix => Place::Unix(folder(run, user.as_ref(), supplies)?),
+    };
+    let launched = notify(run, app, user.as_ref(), supplies).and_then(|notify| {
+        let (pid, pipe) = launch(run, revision, user, (&place, notify.as_ref()), supplies)?;
+        Ok((pid, pipe, notify))
+    });
+    match launched {
+        Ok((pid, pipe, notify)) => Ok(Process::new(pid, Rc::clone(revision), place, pipe, notify)),
+        Err(fault) => {
+            place.leave(now, &mut supplies.ports);
+            Err(fault)
+        }
+    }
+}
+
+fn port(now: Instant, app: &App, ports: &mut Ports) -> Result<u16, Fault> {
+    let is_free = |port| listen::probe(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok();
+    ports.take(app.ports, now, is_free).ok_or_else(|| {
+        let (first, last) = app.ports;
+        Fault::passing(format!("no port is free from {first} to {last}"))
+    })
+}
+
+fn folder(run: &Run, user: Option<&User>, supplies: &Supplies) -> Result<Folder, Fault> {
+    Folder::new(run_dir(supplies)?, run, user, supplies.users.worker()).map_err(Fault::lasting)
+}
+
+fn notify(
+    run: &Run,
+    app: &App,
+    user: Option<&User>,
+    supplies: &Supplies,
+) -> Result<Option<NotifySocket>, Fault> {
+    match app.ready.by {
+        ReadyBy::Notify => {
+            let socket = supplies.ears.open(run_dir(supplies)?, run, user);
+            socket.map(Some).map_err(Fault::lasting)
+        }
+        ReadyBy::Probe | ReadyBy::Nothing => Ok(None),
+    }
+}
+
+fn run_dir(supplies: &Supplies) -> Result<&str, Fault> {
+    let unknown = || Fault::lasting("no directory is known for its socket".to_owned());
+    supplies.run_dir.as_deref().ok_or_else(unknown)
+}
+
+fn launch(
+    run: &Run,
+    revision: &Revision,
+    user: Option<User>,
+    (place, notify): (&Place, Option<&NotifySocket>),
+    supplies: &Supplies,
+) -> Result<(u32, Option<Pipe>), Fault> {
+    let passing = |error: io::Error| Fault::passing(format!("cannot prepare its start: {error}"));
+    let Some((written, args)) = revision.app.run.split_first() else {
+        let why = format!("cannot run: no program is given; mend app.{}.run", run.app);
+        return Err(Fault::lasting(why));
+    };
+    let pipe = revision.app.keeps_output.then(Pipe::new).transpose().map_err(passing)?;
+    let nowhere = File::options().write(true).open("/dev/null").map_err(passing)?;
+    let listener = match (revision.app.socket, place) {
+        (Socket::Inherit, Place::Port(port)) => Some(listener(*port).map_err(passing)?),
+        (Socket::Inherit | Socket::Port | Socket::Unix, _) => None,
+    };
+    let pinned = revision.pinned();
+    let program = pinned.map_or(written.into(), |pinned| pinned.program.clone().into());
+    let cwd = revision.app.cwd.as_ref().map(PathBuf::from);
+    let spec = Spec {
+        program,
+        argv0: Some(written.into()),
+        args: args.iter().map(Into::into).collect(),
+        env: environment(run, revision, place, notify),
+        listen_pid: listener.is_some(),
+        cwd: pinned.map_or(cwd, |pinned| pinned.cwd.clone()),
+        stdout: Some(pipe.as_ref().map_or(nowhere.as_fd(), Pipe::writer)),
+        fds: listener.iter().map(|listener| (listener.as_fd(), LISTEN_FD)).collect(),
+        user,
+        no_new_privileges: true,
+        umask: revision.app.umask,
+        files_max: Some(revision.app.limits.files.unwrap_or(supplies.files_max)),
+        ..Spec::default()
+    };
+    let pid = child::spawn(&spec).map_err(|error| Fault::of_spawn(&run.app, &error))?;
+    Ok((pid, pipe))
+}
+
+/// A socket as sd_listen_fds(3) has it: it blocks.
+fn listener(port: u16) -> io::Result<TcpListener> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = listen::tcp(address, Sharing::Alone, BACKLOG)?;
+    listener.set_nonblocking(false)?;
+    Ok(listener)
+}
+
+/// Every variable that is not as the keeper has it.
+fn environment(
+    run: &Run,
+    revision: &Revision,
+    place: &Place,
+    notify: Option<&NotifySocket>,
+) -> Vec<(OsString, Option<OsString>)> {
+    let withheld = WITHHELD.map(|name| (OsString::from(name), None));
+    let set = |name: &str, value: String| (OsString::from(name), Some(OsString::from(value)));
+    let given = revision.app.env.iter().map(|(name, value)| set(name, value.clone()));
+    let mut variables: Vec<_> = withheld.into_iter().chain(given).collect();
+    variables.extend([
+        set("APP", run.app.clone()),
+        set("INSTANCE", run.number.to_string()),
+        set("GENERATION", run.generation.to_string()),
+    ]);
+    match place {
+        Place::Port(port) => variables
+            .extend([set("PORT", port.to_string()), set("HOST", Ipv4Addr::LOCALHOST.to_string())]),
+        Place::Unix(folder) => variables.push(set("SOCKET", folder.socket().to_owned())),
+    }
+    let notify = notify.map(|socket| Some(socket.path().into()));
+    variables.extend(notify.map(|path| (NOTIFY_VARIABLE.into(), path)));
+    match revision.app.socket {
+        Socket::Inherit => variables
+            .extend([set("LISTEN_FDS", "1".to_owned()), set("LISTEN_FDNAMES", "http".to_owned())]),
+        Socket::Port | Socket::Unix => {}
+    }
+    variables
+}

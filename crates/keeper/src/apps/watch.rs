@@ -1,0 +1,78 @@
+//! What no event tells of, looked at again and again while there is something to look at.
+
+use std::time::Duration;
+
+use evergate_core::supervise::fleet::{Input, Run};
+use evergate_core::time::Instant;
+
+use super::{Apps, Audience};
+
+/// How often it is looked whether what ends is gone. A signal tells of all but what never was our
+/// child.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// How often pipes are looked at that nobody reads.
+const RELIEVE_EVERY: Duration = Duration::from_millis(250);
+/// How often memory is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
+
+/// When to look next.
+#[derive(Debug, Default)]
+pub(super) struct Clocks {
+    sweep_at: Option<Instant>,
+    relieve_at: Option<Instant>,
+    measure_at: Option<Instant>,
+}
+
+impl Clocks {
+    /// The next of all.
+    pub(super) fn next(&self) -> Option<Instant> {
+        [self.sweep_at, self.relieve_at, self.measure_at].into_iter().flatten().min()
+    }
+}
+
+impl Apps {
+    /// Looks at what is due.
+    pub(super) fn watch(&mut self, now: Instant) {
+        let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        if is_due(&mut self.clocks.sweep_at) {
+            self.sweep(now);
+        }
+        if is_due(&mut self.clocks.relieve_at) {
+            let pipes = self.processes.values_mut().filter_map(|process| process.pipe.as_mut());
+            pipes.for_each(|pipe| pipe.relieve(now));
+        }
+        if is_due(&mut self.clocks.measure_at) {
+            self.measure(now);
+        }
+    }
+
+    /// Winds the clocks of what there is to look at, and stops the others.
+    pub(super) fn set_clocks(&mut self, now: Instant) {
+        let processes = || self.processes.iter();
+        let has_rest = processes().any(|(_, process)| process.pid().is_none());
+        let is_unread = self.audience != Audience::Serving
+            && processes().any(|(_, process)| process.pipe.is_some());
+        let is_watched = processes().any(|(run, _)| self.is_watched(run));
+        let clocks = &mut self.clocks;
+        for (clock, runs, every) in [
+            (&mut clocks.sweep_at, has_rest, SWEEP_EVERY),
+            (&mut clocks.relieve_at, is_unread, RELIEVE_EVERY),
+            (&mut clocks.measure_at, is_watched, MEASURE_EVERY),
+        ] {
+            *clock = runs.then(|| clock.unwrap_or(now + every));
+        }
+    }
+
+    fn measure(&mut self, now: Instant) {
+        let watched = self.processes.iter().filter(|(run, _)| self.is_watched(run));
+        let measured = watched.filter_map(|(run, process)| Some((run.clone(), process.rss()?)));
+        let measured: Vec<(Run, u64)> = measured.collect();
+        for (run, rss) in measured {
+            self.feed(now, Input::Measured { run, rss });
+        }
+    }
+
+    fn is_watched(&self, run: &Run) -> bool {
+        self.known.get(&run.app).is_some_and(|known| known.app.memory_watch.is_some())
+    }
+}
