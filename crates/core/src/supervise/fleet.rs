@@ -250,19 +250,26 @@ impl Fleet {
 
     /// Ends the apps that are to end and wait for none that comes after them.
     fn end_in_turn(&mut self, now: Instant) {
-        let is_leaving = |crew: &Crew| crew.is_going() && !crew.is_over();
-        if !self.crews.values().any(is_leaving) {
-            return;
-        }
-        let order = self.order();
-        let has_turn =
-            |name: &str| order.behind(name).iter().all(|other| !is_leaving(&self.crews[*other]));
-        let leaving = self.crews.iter().filter(|(_, crew)| crew.is_going());
-        let in_turn = leaving.filter(|(name, _)| has_turn(name)).map(|(name, _)| name.clone());
-        for name in in_turn.collect::<Vec<_>>() {
+        // The end of one that has nothing left makes it the turn of the next.
+        while let Some(name) = self.next_to_end() {
             let (crew, mut desk) = self.crew(now, &name).expect("it was just found");
             crew.end(&mut desk);
         }
+    }
+
+    fn next_to_end(&self) -> Option<String> {
+        let is_to_end = |crew: &Crew| crew.is_going() && !crew.was_ended();
+        if !self.crews.values().any(is_to_end) {
+            return None;
+        }
+        let order = self.order();
+        let is_in_the_way = |name: &&str| {
+            let crew = &self.crews[*name];
+            crew.is_going() && !crew.is_over()
+        };
+        let has_turn = |name: &str| !order.behind(name).iter().any(is_in_the_way);
+        let mut crews = self.crews.iter().filter(|(_, crew)| is_to_end(crew));
+        crews.find(|(name, _)| has_turn(name)).map(|(name, _)| name.clone())
     }
 
     /// Starts what waits, the longest waiting first, as far as order and limit allow; says when the

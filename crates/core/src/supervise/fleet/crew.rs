@@ -91,7 +91,7 @@ impl Crew {
         self.each(desk, |instance, ctx| instance.leave(ctx));
     }
 
-    /// Ends all its instances, if that was not done yet.
+    /// Ends all its instances.
     pub(super) fn end(&mut self, desk: &mut Desk) {
         self.each(desk, |instance, ctx| {
             if instance.wanted() != Wanted::Gone {
@@ -251,6 +251,11 @@ impl Crew {
     pub(super) fn may_abort(&self) -> bool {
         let rollout = self.rollout.as_ref();
         rollout.is_some_and(|rollout| rollout.is_under_way() && !rollout.is_reverting())
+    }
+
+    /// Whether all its instances were ended.
+    pub(super) fn was_ended(&self) -> bool {
+        self.instances.values().all(|instance| instance.wanted() == Wanted::Gone)
     }
 
     /// Whether nothing of it can still end.

@@ -344,10 +344,15 @@ impl Instance {
             .filter_map(|(at, berth)| Some((at, berth?)))
     }
 
-    /// Whether the last run of a berth keeps the next one from starting.
+    /// Whether a run keeps the next one of a berth from starting: its last one, or one that is of
+    /// no berth and that no deploy waits for.
     fn is_blocked(&self, berth: &Berth) -> bool {
-        let mut last = self.runs.iter().filter(|life| life.generation == berth.generation);
-        last.any(Life::is_in_the_way)
+        self.runs.iter().filter(|life| life.is_in_the_way()).any(|life| {
+            let generation = life.generation;
+            let is_other = self.berths().any(|(_, other)| other.generation == generation);
+            let is_waited_for = self.part.as_ref().is_some_and(|part| part.waits_for(generation));
+            berth.generation == generation || !(is_other || is_waited_for)
+        })
     }
 
     /// The berth that a run fills.

@@ -11,6 +11,7 @@ use crate::supervise::policy::{Backoff, Policy, Ready, ReadyBy, Restart, Stop};
 
 mod life;
 mod rolling;
+mod simulation;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -129,21 +130,24 @@ impl Hand {
         self.fleet.wish(self.now, &wish(target, verb)).map(|_| self.done())
     }
 
-    /// Such as "shop/0.1 Ready, shop/1.3 Backoff"; times left out.
     fn shown(&self) -> String {
-        let views = self.fleet.views(self.now);
-        let words = views.iter().map(|View { run, state, .. }| {
-            let state = format!("{state:?}");
-            let state = state.split(' ').next().expect("a word");
-            format!("{}/{}.{} {state}", run.app, run.number, run.generation)
-        });
-        words.collect::<Vec<_>>().join(", ")
+        listed(&self.fleet.views(self.now))
     }
 
     fn view(&self, which: &str) -> View {
         let views = self.fleet.views(self.now);
         views.into_iter().find(|view| view.run == run(which)).expect("it is shown")
     }
+}
+
+/// Such as "shop/0.1 Ready, shop/1.3 Backoff"; times left out.
+fn listed(views: &[View]) -> String {
+    let words = views.iter().map(|View { run, state, .. }| {
+        let state = format!("{state:?}");
+        let state = state.split(' ').next().expect("a word");
+        format!("{}/{}.{} {state}", run.app, run.number, run.generation)
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn exit(which: &str, exit: Exit, has_rest: bool) -> Input {

@@ -9,7 +9,7 @@ use super::{At, Context, Instance};
 use crate::deploy::{self, Side};
 use crate::supervise::fleet::Revision;
 use crate::supervise::fleet::failures::Charge;
-use crate::supervise::fleet::life;
+use crate::supervise::fleet::life::{self, Life};
 use crate::time::Instant;
 
 /// What an instance keeps while a deploy is under way.
@@ -39,6 +39,11 @@ impl Part {
     /// What its runs are of, or may be.
     pub(super) fn revisions(&self) -> [Revision; 2] {
         [self.old, self.new]
+    }
+
+    /// Whether the deploy waits for the end of this run.
+    pub(super) fn waits_for(&self, generation: u32) -> bool {
+        self.ending.iter().any(|(ending, _)| *ending == generation)
     }
 
     fn revision(&self, side: Side) -> Revision {
@@ -98,15 +103,28 @@ impl Instance {
         let Some(part) = &mut self.part else {
             return;
         };
-        let running = match part.home == side {
-            true => self.home.vacate(ctx.now, Slot::Vacant),
-            false => part.guest.take().and_then(|mut guest| guest.vacate(ctx.now, Slot::Vacant)),
-        };
-        if let Some(generation) = running {
-            part.ending.push((generation, side));
-            self.handle(ctx, generation, life::Input::End);
+        let mut guest;
+        let berth = if part.home == side {
+            Some(&mut self.home)
         } else {
+            guest = part.guest.take();
+            guest.as_mut()
+        };
+        let Some(berth) = berth else {
             part.reports.push(deploy::Input::Gone { number, side });
+            return;
+        };
+        let is_running = berth.vacate(ctx.now, Slot::Vacant).is_some();
+        let generation = berth.generation;
+        // A run that failed may still be on its way out.
+        let mut last = self.runs.iter().filter(|life| life.generation == generation);
+        if last.all(Life::is_stuck) {
+            part.reports.push(deploy::Input::Gone { number, side });
+            return;
+        }
+        part.ending.push((generation, side));
+        if is_running {
+            self.handle(ctx, generation, life::Input::End);
         }
     }
 
@@ -143,8 +161,9 @@ impl Instance {
         match (loss.charge, sequel) {
             // It did what it was to do.
             (_, Sequel::Nothing) if loss.is_clean => self.report_ready(number, at),
-            (Charge::Blameless, _) => {}
-            (Charge::Counted | Charge::Lasting, _) => {
+            // It is simply tried again.
+            (Charge::Blameless, Sequel::Start(_)) => {}
+            (Charge::Counted | Charge::Blameless | Charge::Lasting, _) => {
                 self.report_failed(number, at, format!("failed: {}", loss.how));
             }
         }

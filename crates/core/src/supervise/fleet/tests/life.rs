@@ -112,3 +112,16 @@ fn an_exit_tells_how_and_what_follows() {
     );
     assert!(told[0].ends_with("ms; 1 of 10 failures"), "{told:?}");
 }
+
+#[test]
+fn what_has_nothing_left_keeps_nobody_from_ending() {
+    let behind = |before: &str| Policy { after: vec![before.to_owned()], ..policy(1) };
+    let apps = [app("db", policy(1)), app("api", behind("db")), app("web", behind("api"))];
+    let mut hand = Hand::new(&apps);
+    hand.wish("db", Verb::Stop).expect("it starts");
+    hand.exits("db/0.1", 0);
+    assert_eq!(hand.shown(), "api/0.0 Waiting, db/0.1 Stopped, web/0.0 Waiting");
+    hand.say(Input::End);
+    assert_eq!(hand.shown(), "");
+    assert!(hand.fleet.is_empty());
+}
