@@ -29,4 +29,5 @@ pub mod seqpacket;
 pub mod signal;
 pub mod splice;
 pub mod stderr;
+pub mod tree;
 pub mod wait;

@@ -91,11 +91,20 @@ pub fn kin(pid: u32) -> io::Result<Kin> {
 
 /// Every process that is in sight, at most `count_max`, in any order. Takes some 10 µs for each.
 pub fn all(count_max: usize) -> io::Result<Vec<Kin>> {
+    let mut found = Vec::new();
+    visit(count_max, |kin| found.push(kin))?;
+    Ok(found)
+}
+
+/// Shows `visitor` the same one by one, each right after it was found: a moment later it may be
+/// gone. Begins with the highest number, which is the youngest as a rule and may not live long.
+pub fn visit(count_max: usize, visitor: impl FnMut(Kin)) -> io::Result<()> {
     let names =
         fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let numbers: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
     // Those that end meanwhile are left out.
-    let kin = names.filter_map(|name| kin(name.parse().ok()?).ok());
-    Ok(kin.take(count_max).collect())
+    numbers.into_iter().rev().filter_map(|pid| kin(pid).ok()).take(count_max).for_each(visitor);
+    Ok(())
 }
 
 /// What the variable `name` was when the process `pid` was started, if it was in the first
