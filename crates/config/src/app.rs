@@ -2,7 +2,7 @@
 
 use crate::address;
 use crate::keys::{Absent, Key, Kind, Noun, key, words};
-use crate::model::App;
+use crate::model::{App, Hidden};
 use crate::node;
 use crate::reader::Section;
 
@@ -11,6 +11,7 @@ mod identity;
 mod limits;
 mod order;
 mod output;
+mod presence;
 mod probes;
 mod program;
 mod restart;
@@ -148,10 +149,11 @@ pub(crate) static KEYS: &[Key] = &[
 /// Decodes one app.
 pub(crate) fn decode(section: &Section<'_>) -> App {
     let limits = limits::limits(&section.section_or_empty("limits"));
+    let mut hidden = Hidden::default();
     let app = App {
-        run: program::run(section),
+        run: program::run(section, &mut hidden.run),
         instances: section.number("instances"),
-        env: program::env(section),
+        env: program::env(section, &mut hidden.env),
         cwd: section.parsed("cwd", node::directory),
         ports: section.parsed_or_default("ports", address::ports),
         user: identity::user(section),
@@ -167,8 +169,10 @@ pub(crate) fn decode(section: &Section<'_>) -> App {
         limits,
         output: output::decode(&section.section_or_empty("output")),
         deploy: deploy::decode(&section.section_or_empty("deploy")),
+        hidden,
     };
     program::check_ports(section, &app);
+    presence::warn(section, &app);
     deploy::warn_if_alone(section, &app);
     app
 }

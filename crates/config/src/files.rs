@@ -31,6 +31,12 @@ pub trait Files {
         None
     }
 
+    /// Of a script, what its first line says to run it by (behind `#!`); `None` for others, and if
+    /// that cannot be told.
+    fn interpreter(&self, _path: &Path) -> Option<String> {
+        None
+    }
+
     /// Whether the machine has a user of that name; `None` if that cannot be told.
     fn is_user(&self, _name: &str) -> Option<bool> {
         None
@@ -84,6 +90,16 @@ impl Files for Disk {
         }
     }
 
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        /// As much as Linux reads.
+        const LINE_BYTES_MAX: u64 = 256;
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).ok()?;
+        file.take(LINE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+        Some(String::from_utf8_lossy(line).into_owned())
+    }
+
     /// Looks into `/etc/passwd` alone, as everything in Evergate does; a number is a user too.
     fn is_user(&self, name: &str) -> Option<bool> {
         if name.parse::<u32>().is_ok() {
@@ -119,6 +135,10 @@ impl Files for DiskAt {
         Disk.is_directory(path)
     }
 
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        Disk.interpreter(path)
+    }
+
     fn is_user(&self, name: &str) -> Option<bool> {
         Disk.is_user(name)
     }
@@ -145,6 +165,8 @@ pub(crate) struct Record {
     pub(crate) modes: BTreeMap<PathBuf, u32>,
     /// Answers of [`Files::is_directory`].
     pub(crate) folders: BTreeMap<PathBuf, bool>,
+    /// Answers of [`Files::interpreter`].
+    pub(crate) interpreters: BTreeMap<PathBuf, String>,
     /// Answers of [`Files::is_user`].
     pub(crate) users: BTreeMap<String, bool>,
     /// Answer of [`Files::now`].
@@ -170,6 +192,10 @@ impl Files for Record {
 
     fn is_directory(&self, path: &Path) -> Option<bool> {
         self.folders.get(path).copied()
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        self.interpreters.get(path).cloned()
     }
 
     fn is_user(&self, name: &str) -> Option<bool> {
@@ -236,6 +262,12 @@ impl Files for Recorder<'_> {
         let is_directory = self.files.is_directory(path)?;
         self.record.borrow_mut().folders.insert(path.to_owned(), is_directory);
         Some(is_directory)
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        let line = self.files.interpreter(path)?;
+        self.record.borrow_mut().interpreters.insert(path.to_owned(), line.clone());
+        Some(line)
     }
 
     fn is_user(&self, name: &str) -> Option<bool> {

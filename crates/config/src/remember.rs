@@ -47,6 +47,7 @@ enum Tag {
     Folder = 7,
     Now = 8,
     User = 9,
+    Interpreter = 10,
 }
 
 /// Everything the configuration was made of. The blob holds secrets.
@@ -71,6 +72,9 @@ pub fn remember(loaded: &Loaded) -> Vec<u8> {
     }
     for (path, is_directory) in &record.folders {
         put(&mut blob, Tag::Folder, path_bytes(path), &[u8::from(*is_directory)]);
+    }
+    for (path, line) in &record.interpreters {
+        put(&mut blob, Tag::Interpreter, path_bytes(path), line.as_bytes());
     }
     for (name, is_user) in &record.users {
         put(&mut blob, Tag::User, name.as_bytes(), &[u8::from(*is_user)]);
@@ -121,6 +125,9 @@ fn decode(blob: &[u8]) -> Option<Record> {
             }
             _ if tag == Tag::Folder as u8 => {
                 record.folders.insert(path_of(name), value == [1]);
+            }
+            _ if tag == Tag::Interpreter as u8 => {
+                record.interpreters.insert(path_of(name), text_of(value)?);
             }
             _ if tag == Tag::User as u8 => {
                 record.users.insert(text_of(name)?, value == [1]);

@@ -149,6 +149,12 @@ impl<'r> Value<'r> {
         }
     }
 
+    /// Whether the text is `${…}`, so that what it stands for is never shown.
+    pub(crate) fn is_from_elsewhere(&self) -> bool {
+        let written = self.value.get_ref().as_str();
+        written.is_some_and(|written| matches!(stands_for(written), Ok(Some(_))))
+    }
+
     /// Text as `parse` understands it.
     pub(crate) fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
         let words = self.words()?;

@@ -203,7 +203,13 @@ fn values_come_from_the_environment_and_from_files() {
     let keys: Vec<_> = keys.keys.iter().map(|key| key.expose()).collect();
     assert_eq!(keys, ["key-one", "key-two", "key-three"]);
     assert_eq!(loaded.config.files.len(), 2, "the file of keys is watched too");
-    assert!(!format!("{loaded:?}").contains("key-"), "{loaded:?}");
+    let shop = &loaded.config.apps["shop"];
+    assert!(shop.run[2].starts_with("site-a") && shop.env["KEYS"].contains("key-"));
+    for shown in [format!("{loaded:?}"), to_toml(&loaded.config)] {
+        assert!(!shown.contains("key-") && shown.contains("shown"), "{shown}");
+    }
+    let shown: Vec<_> = shop.shown_run().collect();
+    assert_eq!(shown, [Some("/bin/shop"), Some("--site"), None]);
 }
 
 #[test]

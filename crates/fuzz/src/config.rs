@@ -27,6 +27,13 @@ pub(crate) const WORDS: &[&str] = &[
     "[app.shop]\n",
     "[acme.le]\n",
     "tls = { certs = [{ cert = \"a.pem\", key = \"a.key\", ocsp = \"a.ocsp\" }], acme = \"le\" }\n",
+    "run = [\"/bin/app\"]\n",
+    "after = [\"shop\"]\n",
+    "user = \"${env:TOKEN}\"\n",
+    "ready = { http = \"/\" }\n",
+    "limits.cpu = ",
+    "deploy = { surge = 0 }\n",
+    "socket = \"unix\"\n",
     "domains = [\"a.example\"]\n",
     "static = { root = \"/srv\", spa = \"a\" }\n",
     "-----BEGIN PRIVATE KEY-----",
@@ -143,6 +150,22 @@ impl Files for Memory<'_> {
 
     fn env(&self, name: &str) -> Option<String> {
         (name != "MISSING").then(|| VARIABLE.to_owned())
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        (!path.ends_with("gone")).then_some(if path.ends_with("inert") { 0o644 } else { 0o755 })
+    }
+
+    fn is_directory(&self, path: &Path) -> Option<bool> {
+        (!path.ends_with("hidden")).then_some(path.ends_with("srv"))
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        path.ends_with("script").then(|| "/usr/bin/env gone".to_owned())
+    }
+
+    fn is_user(&self, name: &str) -> Option<bool> {
+        (name != "hidden").then_some(name.len() < 8)
     }
 
     fn host_name(&self) -> String {

@@ -1,6 +1,6 @@
 //! What is run: program, arguments, environment, and where it listens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::keys::Noun;
@@ -29,8 +29,15 @@ pub(crate) const SOCKETS: [(&str, Socket); 3] =
     [("port", Socket::Port), ("inherit", Socket::Inherit), ("unix", Socket::Unix)];
 
 /// Decodes `run`.
-pub(super) fn run(section: &Section<'_>) -> Vec<String> {
-    let run = section.list("run", argument);
+pub(super) fn run(section: &Section<'_>, hidden: &mut BTreeSet<usize>) -> Vec<String> {
+    let mut run = Vec::new();
+    for item in section.items("run") {
+        let Some(word) = item.parsed(argument) else { continue };
+        if item.is_from_elsewhere() {
+            hidden.insert(run.len());
+        }
+        run.push(word);
+    }
     let Some(value) = section.get("run") else { return run };
     if value.is_empty_list() {
         value.report(
@@ -41,12 +48,16 @@ pub(super) fn run(section: &Section<'_>) -> Vec<String> {
     let Some(program) = run.first() else { return run };
     if run.len() == 1 && program.contains(' ') {
         let words: Vec<_> = program.split_whitespace().map(|word| format!("{word:?}")).collect();
+        let help = match hidden.is_empty() {
+            true => format!("write `run = [{}]`", words.join(", ")),
+            false => "write the program and each argument as an item of its own".to_owned(),
+        };
         value.report(
             Diagnostic::error(
                 "bad-command",
                 format!("`{}` is one word with spaces: there is no shell to split it", value.path),
             )
-            .help(format!("write `run = [{}]`", words.join(", "))),
+            .help(help),
         );
     } else if program.contains('/') && !program.starts_with('/') {
         value.report(
@@ -61,11 +72,17 @@ pub(super) fn run(section: &Section<'_>) -> Vec<String> {
 }
 
 /// Decodes `env`.
-pub(super) fn env(section: &Section<'_>) -> BTreeMap<String, String> {
+pub(super) fn env(
+    section: &Section<'_>,
+    hidden: &mut BTreeSet<String>,
+) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     for (written, value) in section.entries("env") {
         let name = value.check_key(&written, variable);
         let text = value.parsed(argument);
+        if value.is_from_elsewhere() {
+            hidden.extend(name.clone());
+        }
         env.extend(name.zip(text));
     }
     env

@@ -2,7 +2,6 @@
 
 use super::{HIDDEN, Line, list, named, path, table, text, time};
 use crate::app::{KILLS, ON_FAILURE, PLACES, RESTARTS, SIGNALS, SOCKETS};
-use crate::mask::is_suspect;
 use crate::model::{
     Alive, AliveBy, App, AppLimits, Backoff, Deploy, MemoryWatch, Output, OutputTo, Ready, ReadyBy,
     Socket, Stop,
@@ -12,9 +11,9 @@ use crate::size;
 /// `[app.NAME]`
 pub(super) fn keys(app: &App) -> Vec<Line> {
     let App {
-        run,
+        run: _,
         instances,
-        env,
+        env: _,
         cwd,
         ports,
         user,
@@ -30,12 +29,12 @@ pub(super) fn keys(app: &App) -> Vec<Line> {
         memory_watch,
         output,
         deploy,
+        hidden: _,
     } = app;
-    let env = env.iter().map(|(name, value)| {
-        (name.clone(), if is_suspect(name) { HIDDEN.to_owned() } else { text(value) })
-    });
+    let shown = |word: Option<&str>| word.map_or_else(|| HIDDEN.to_owned(), text);
+    let env = app.shown_env().map(|(name, value)| (name.to_owned(), shown(value)));
     let mut lines = vec![
-        ("run", list(run.iter().map(|word| text(word)))),
+        ("run", list(app.shown_run().map(shown))),
         ("instances", instances.to_string()),
         ("env", named(env)),
     ];

@@ -1,12 +1,15 @@
 //! `[app.NAME]`: processes that the keeper runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::mask::is_suspect;
+
 /// `[app.NAME]`
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct App {
     /// Program and arguments; the program is an absolute path or found in `PATH`.
     pub run: Vec<String>,
@@ -44,6 +47,58 @@ pub struct App {
     pub output: Output,
     /// How runs are replaced in turn.
     pub deploy: Deploy,
+    /// What of it is never shown.
+    pub hidden: Hidden,
+}
+
+/// What of an app came from the environment or from another file, and so may be a secret.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Hidden {
+    /// Places in [`App::run`].
+    pub run: BTreeSet<usize>,
+    /// Names in [`App::env`].
+    pub env: BTreeSet<String>,
+}
+
+impl App {
+    /// Program and arguments as they may be shown; `None` in place of one that may not.
+    pub fn shown_run(&self) -> impl Iterator<Item = Option<&str>> {
+        let words = self.run.iter().enumerate();
+        words.map(|(at, word)| (!self.hidden.run.contains(&at)).then_some(word.as_str()))
+    }
+
+    /// The environment as it may be shown; `None` in place of a value that may not.
+    pub fn shown_env(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.env.iter().map(|(name, value)| {
+            let is_hidden = self.hidden.env.contains(name) || is_suspect(name);
+            (name.as_str(), (!is_hidden).then_some(value.as_str()))
+        })
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("run", &self.shown_run().collect::<Vec<_>>())
+            .field("instances", &self.instances)
+            .field("env", &self.shown_env().collect::<BTreeMap<_, _>>())
+            .field("cwd", &self.cwd)
+            .field("ports", &self.ports)
+            .field("user", &self.user)
+            .field("umask", &self.umask)
+            .field("socket", &self.socket)
+            .field("after", &self.after)
+            .field("ready", &self.ready)
+            .field("alive", &self.alive)
+            .field("restart", &self.restart)
+            .field("backoff", &self.backoff)
+            .field("stop", &self.stop)
+            .field("limits", &self.limits)
+            .field("memory_watch", &self.memory_watch)
+            .field("output", &self.output)
+            .field("deploy", &self.deploy)
+            .finish()
+    }
 }
 
 /// `socket`

@@ -63,12 +63,19 @@ impl Files for Fixture {
     fn env(&self, name: &str) -> Option<String> {
         match name {
             "TIMEOUT" => Some("soon".to_owned()),
+            "COMMAND" => Some("/bin/hush not to be shown".to_owned()),
+            "PROGRAM" => Some("/opt/shop/absent-hush".to_owned()),
             "SITE" => Some("site-a.example.org/*".to_owned()),
             _ => None,
         }
     }
 
     fn mode(&self, path: &Path) -> Option<u32> {
+        if is_program(path) {
+            let name = path.file_name()?.to_string_lossy();
+            let mode = if name.contains("inert") { 0o644 } else { 0o755 };
+            return (!name.contains("absent")).then_some(mode);
+        }
         let path = path.to_string_lossy();
         Some(match path.rsplit('/').next().unwrap_or_default() {
             name if name.contains("public") => 0o644,
@@ -80,7 +87,17 @@ impl Files for Fixture {
     }
 
     fn is_directory(&self, path: &Path) -> Option<bool> {
-        Some(!path.ends_with("missing"))
+        Some(!path.ends_with("missing") && !is_program(path))
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        Some(match path.file_name()?.to_str()? {
+            "by-path" => "/usr/bin/python3 -u".to_owned(),
+            "by-lost-path" => " /usr/local/absent/perl-absent -w".to_owned(),
+            "by-name" => "/usr/bin/env node".to_owned(),
+            "by-lost-name" => "/usr/bin/env node-absent".to_owned(),
+            _ => return None,
+        })
     }
 
     fn is_user(&self, name: &str) -> Option<bool> {
@@ -98,4 +115,10 @@ impl Files for Fixture {
     fn host_name(&self) -> String {
         "edge-a".to_owned()
     }
+}
+
+/// Programs are files, and everything else that apps name is a directory.
+fn is_program(path: &Path) -> bool {
+    let is_below = |directory| path.starts_with(directory) && path != Path::new(directory);
+    ["/bin", "/usr", "/opt/shop"].into_iter().any(is_below) && !path.ends_with("current")
 }

@@ -37,6 +37,7 @@ fn desired_app(name: &str, app: &config::App) -> App {
         memory_watch,
         output,
         deploy,
+        hidden: _,
     } = app;
     App {
         name: name.to_owned(),

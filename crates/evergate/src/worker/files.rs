@@ -78,6 +78,10 @@ impl Files for Helped<'_> {
         }
     }
 
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        Disk.interpreter(path)
+    }
+
     fn is_user(&self, name: &str) -> Option<bool> {
         Disk.is_user(name)
     }

@@ -76,6 +76,7 @@ fn changed_keys(one: &config::App, other: &config::App) -> Vec<&'static str> {
         memory_watch,
         output,
         deploy,
+        hidden: _,
     } = one;
     let keys = [
         ("run", *run != other.run),
