@@ -1,14 +1,13 @@
 //! The life of the processes that the keeper runs.
 //!
-//! [`instance`] is one process of an app, [`worker`] the process that serves. Both are told what
-//! happened and answer with the one thing to do about it. They share how long to wait before the
-//! next start: every unplanned exit counts, also one long after the start, because a program that
-//! dies every ten seconds is as broken as one that dies at once.
+//! [`fleet`] is all apps with their instances, which go by a [`policy`]; [`worker`] is the process
+//! that serves. Both are told what happened and answer with what to do about it. They share how
+//! long to wait before the next start: every unplanned exit counts, also one long after the start,
+//! because a program that dies every ten seconds is as broken as one that dies at once.
 
 use core::time::Duration;
 
 pub mod fleet;
-pub mod instance;
 pub mod policy;
 pub mod worker;
 

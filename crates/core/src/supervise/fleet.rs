@@ -151,7 +151,12 @@ impl Fleet {
             Verb::Roll(_) if crew.is_rolling() => {
                 Err(format!("a deploy of app {app} is under way; wait for its end, or give it up"))
             }
-            Verb::Roll(_) if numbers.is_empty() => Err(format!("app {app} is stopped; start it")),
+            Verb::Roll(revision) if numbers.is_empty() => match wish.number {
+                None if crew.revision() != revision => Ok(Vec::from([format!(
+                    "app {app} is stopped: its next start will be of what is deployed"
+                )])),
+                Some(_) | None => Err(format!("app {app} is stopped: start it instead")),
+            },
             Verb::Roll(revision) => Ok(deploy::plan(&crew.order(asked(wish, revision)))),
             Verb::Abort if !crew.may_abort() => {
                 Err(format!("no deploy of app {app} is under way that could be given up"))
@@ -296,6 +301,9 @@ impl Fleet {
         let waits = |crew: &Crew| {
             !crew.is_going() && crew.instances().values().any(|i| i.waiting().next().is_some())
         };
+        if !self.crews.values().any(waits) {
+            return Vec::new();
+        }
         let order = self.order();
         let stands_in_way = |name: &&str| {
             let crew = &self.crews[*name];

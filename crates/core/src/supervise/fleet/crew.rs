@@ -238,6 +238,11 @@ impl Crew {
         self.instances.get_mut(&number)
     }
 
+    /// What instances run that no deploy concerns.
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
     pub(super) fn is_going(&self) -> bool {
         self.is_going
     }

@@ -185,3 +185,13 @@ fn an_app_that_goes_takes_its_deploy_with_it() {
     }
     assert_eq!((hand.shown().as_str(), hand.fleet.deadline()), ("", None));
 }
+
+#[test]
+fn a_deploy_of_a_stopped_app_counts_at_its_next_start() {
+    let mut hand = Hand::new(&[app("shop", policy(1))]);
+    hand.wish("shop", Verb::Stop).expect("it starts");
+    hand.exits("shop/0.1", 0);
+    assert!(hand.wish("shop", Verb::Roll(Revision(1))).is_err(), "there is nothing to restart");
+    assert_eq!(hand.wish("shop", Verb::Roll(Revision(2))), Ok(vec![]));
+    assert_eq!(hand.wish("shop", Verb::Start), Ok(vec!["spawn shop/0.2 of 2".to_string()]));
+}
