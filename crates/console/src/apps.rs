@@ -133,7 +133,7 @@ fn planned(verb: Verb) -> Result<Verb, Problem> {
 }
 
 /// An error that says what there is, unless the app is there, and that instance of it.
-fn find(status: &Status, app: &str, instance: Option<u16>) -> Result<(), Problem> {
+pub(crate) fn find(status: &Status, app: &str, instance: Option<u16>) -> Result<(), Problem> {
     let numbers = || status.apps.iter().filter(|one| one.app == app).map(|one| one.number);
     if numbers().next().is_none() {
         let mut names: Vec<&str> = status.apps.iter().map(|one| one.app.as_str()).collect();

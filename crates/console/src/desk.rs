@@ -17,17 +17,23 @@ pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Most readers of the event stream at once; more are answered 503.
 pub(crate) const EVENT_STREAMS_MAX: usize = 8;
 
+/// Most readers that follow the output of apps at once; more are answered 503.
+pub(crate) const LOG_STREAMS_MAX: usize = 8;
+
 /// What every handler shares.
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) control: Control,
     pub(crate) access: watch::Receiver<Access>,
     pub(crate) event_streams: Arc<Semaphore>,
+    pub(crate) log_streams: Arc<Semaphore>,
 }
 
 impl Desk {
     pub(crate) fn new(control: Control, access: watch::Receiver<Access>) -> Self {
-        Self { control, access, event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)) }
+        let event_streams = Arc::new(Semaphore::new(EVENT_STREAMS_MAX));
+        let log_streams = Arc::new(Semaphore::new(LOG_STREAMS_MAX));
+        Self { control, access, event_streams, log_streams }
     }
 
     /// Sends the command that `command` makes around the place for its answer, and waits for that.

@@ -12,11 +12,13 @@ mod change;
 mod desk;
 mod events;
 mod health;
+mod logs;
 mod metrics;
 mod page;
 mod problem;
 mod router;
 mod serve;
+mod stream;
 pub mod when;
 pub mod words;
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::access::{Access, Peer};
 use crate::desk::Desk;
 use crate::problem::Problem;
-use crate::{api, apps, change, events, health, metrics, page};
+use crate::{api, apps, change, events, health, logs, metrics, page};
 
 /// Largest request body, in bytes; a larger one is answered 413.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -31,6 +31,8 @@ pub(crate) const PATHS: &[(&str, &str)] = &[
     ("GET", "/api/v1/routes"),
     ("GET", "/api/v1/pools"),
     ("GET", "/api/v1/apps"),
+    ("GET", "/api/v1/apps/{app}/logs"),
+    ("GET", "/api/v1/logs"),
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/config"),
     ("GET", "/api/v1/explain"),
@@ -73,6 +75,8 @@ pub fn router(control: Control, access: watch::Receiver<Access>) -> Router {
         .route("/api/v1/routes", get(api::routes))
         .route("/api/v1/pools", get(api::pools))
         .route("/api/v1/apps", get(apps::list))
+        .route("/api/v1/apps/{app}/logs", get(logs::of_app))
+        .route("/api/v1/logs", get(logs::of_all))
         .route("/api/v1/events", get(api::events))
         .route("/api/v1/config", get(api::config))
         .route("/api/v1/explain", get(api::explain))

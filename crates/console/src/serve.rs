@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::access::Peer;
-use crate::events::Stopping;
+use crate::stream::Stopping;
 
 /// Most connections of one listener at once; others wait in the accept queue.
 pub const CONNECTIONS_MAX: usize = 64;

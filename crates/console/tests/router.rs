@@ -5,7 +5,7 @@
 mod fake;
 
 use evergate_console::Peer;
-use evergate_control::snapshot::{Health, Status};
+use evergate_control::snapshot::{Health, LogLine, Status};
 use fake::Fake;
 
 const LOCAL: Peer = Peer::Tcp(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
@@ -257,6 +257,32 @@ async fn the_page_is_whole_without_scripts() {
 }
 
 #[tokio::test]
+async fn what_apps_printed_is_json_a_line() {
+    let fake = Fake::start();
+    fake.state.lock().unwrap().lines = vec![fake::line(0, "one"), fake::line(1, "two\u{1f600}")];
+    let answer = fake.get("/api/v1/apps/shop/logs?instance=1&lines=7").await;
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    let lines: Vec<LogLine> =
+        answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, fake.state.lock().unwrap().lines);
+    assert_eq!(fake.get("/api/v1/logs?lines=0").await.body, "");
+    let asked = ["logs Some(\"shop\") Some(1) 7 false", "logs None None 0 false"];
+    assert_eq!(fake.done(), asked);
+    for (target, status, at) in [
+        ("/api/v1/apps/shp/logs", 404, "/api/v1/apps/shp/logs"),
+        ("/api/v1/apps/shop/logs?instance=9", 404, "/api/v1/apps/shop/logs"),
+        ("/api/v1/apps/shop/logs?instance=x", 400, "instance"),
+        ("/api/v1/logs?instance=0", 400, "instance"),
+        ("/api/v1/logs?lines=-1", 400, "lines"),
+        ("/api/v1/logs?follow=1", 400, "follow"),
+    ] {
+        let answer = fake.get(target).await;
+        let told = answer.json()["error"]["path"].as_str().unwrap().to_owned();
+        assert_eq!((answer.status, told.as_str()), (status, at), "{target}");
+    }
+}
+
+#[tokio::test]
 async fn the_api_description_is_honest() {
     let fake = Fake::start();
     let document = fake.get("/api/v1/openapi.json").await.json();
@@ -299,6 +325,7 @@ async fn the_api_description_is_honest() {
         ("OutputCounts", &status["apps"][0]["output"]),
         ("AppPlan", &fake.send(Peer::Unix, "POST /api/v1/apps/shop/start", "").await.json()),
         ("Event", &serde_json::to_value(fake::event(1)).unwrap()),
+        ("LogLine", &serde_json::to_value(fake::line(0, "")).unwrap()),
         ("Explanation", &fake.get("/api/v1/explain?url=http://a/").await.json()),
         ("PlanChange", &fake.send(Peer::Unix, "POST /api/v1/reload", "").await.json()["change"]),
     ] {

@@ -7,7 +7,7 @@ mod fake;
 use std::time::Duration;
 
 use evergate_console::{CONNECTIONS_MAX, Listening, serve};
-use fake::{Fake, event};
+use fake::{Fake, event, line};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
@@ -141,6 +141,31 @@ async fn a_ninth_reader_of_events_is_refused_until_one_leaves() {
         }
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn lines_are_followed_after_the_past_and_a_slow_reader_is_told_what_it_missed() {
+    let fake = Fake::start();
+    fake.state.lock().unwrap().lines = vec![line(0, "past")];
+    let printed = fake.state.lock().unwrap().printed.clone();
+    let server = start(&fake).await;
+    let mut stream = BufReader::new(TcpStream::connect(server.address).await.unwrap());
+    let request = "GET /api/v1/apps/shop/logs?instance=0&follow=true HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let past = lines_until(&mut stream, "{").await;
+    assert!(past.last().unwrap().contains("\"text\":\"past\""), "{past:?}");
+    printed.send(line(1, "another's")).unwrap();
+    printed.send(line(0, "now")).unwrap();
+    let now = lines_until(&mut stream, "{").await;
+    assert!(now.last().unwrap().contains("\"text\":\"now\""), "{now:?}");
+    // More at once than a reader may fall behind.
+    for number in 0..9 {
+        printed.send(line(0, &number.to_string())).unwrap();
+    }
+    let lost = lines_until(&mut stream, "{\"lost\":").await;
+    assert_eq!(lost.last().unwrap().trim(), "{\"lost\":5}");
+    server.stop.send(()).unwrap();
+    tokio::time::timeout(SOON, server.task).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fmt;
 pub(crate) mod follow;
+pub(crate) mod logs;
 pub(crate) mod reference;
 pub(crate) mod reload;
 pub(crate) mod restart;

@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use evergate_console::{Listening, serve};
 use evergate_control::snapshot::{DeployStatus, InstanceStatus, Status};
-use fake::{Fake, deploy, instance};
+use fake::{Fake, deploy, instance, line};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::process::Command;
@@ -288,4 +288,35 @@ async fn ctrl_c_ends_watching_and_not_the_deploy() {
     assert_eq!(rest, ["", expected]);
     assert_eq!(child.wait().await.unwrap().code(), Some(130));
     assert_eq!(node.fake.done(), ["Deploy shop None"]);
+}
+
+#[tokio::test]
+async fn logs_shows_whose_lines_they_are_and_follows() {
+    let node = Node::start();
+    node.fake.state.lock().unwrap().lines = vec![line(0, "one"), line(1, "two")];
+    let out = "shop/0.3 | one\nshop/1.3 | two\n".to_owned();
+    assert_eq!(node.run("logs").await, (0, out, String::new()));
+    let timed = "2026-11-21 03:05:00.123 shop/1.3 | two\n".to_owned();
+    assert_eq!(node.run("logs shop -n 1 --time").await, (0, timed, String::new()));
+    let (_, json, _) = node.run("logs shop/1 -n 1 --json").await;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["text"], "two");
+    let told = "evergate: there is no app `shp`\n  help: there is: shop, sync\n".to_owned();
+    assert_eq!(node.run("logs shp").await, (1, String::new(), told));
+
+    let printed = node.fake.state.lock().unwrap().printed.clone();
+    let mut command = node.command("logs shop -f");
+    let mut running = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    for expected in ["shop/0.3 | one", "shop/1.3 | two"] {
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), expected);
+    }
+    printed.send(line(0, "three")).unwrap();
+    assert_eq!(lines.next_line().await.unwrap().unwrap(), "shop/0.3 | three");
+    // Nobody reads any more: it ends, and says nothing.
+    drop(lines);
+    while running.try_wait().unwrap().is_none() {
+        let _ = printed.send(line(0, "four"));
+        tokio::task::yield_now().await;
+    }
+    assert!(running.wait().await.unwrap().success());
 }

@@ -11,7 +11,7 @@ use evergate_control::command::{
 };
 use evergate_control::snapshot::{
     AppLimitsStatus, CertificateStatus, ConfigStatus, DeployStatus, Event, Explanation, Health,
-    InstanceStatus, ListenerStatus, OutputCounts, PlanChange, PoolStatus, RouteStatus,
+    InstanceStatus, ListenerStatus, LogLine, OutputCounts, PlanChange, PoolStatus, RouteStatus,
     ServerStatus, Stats, Status,
 };
 use hyper_util::service::TowerToHyperService;
@@ -38,6 +38,10 @@ pub(crate) struct State {
     pub(crate) after_wish: VecDeque<Status>,
     /// Whether there was a wish.
     pub(crate) is_wished: bool,
+    /// What apps printed.
+    pub(crate) lines: Vec<LogLine>,
+    /// What they print.
+    pub(crate) printed: broadcast::Sender<LogLine>,
     /// What it was asked to change, in words.
     pub(crate) done: Vec<String>,
 }
@@ -74,6 +78,8 @@ impl Fake {
             plan: Ok(vec!["replace shop/0".into(), "replace shop/1".into()]),
             after_wish: VecDeque::new(),
             is_wished: false,
+            lines: Vec::new(),
+            printed: broadcast::Sender::new(4),
             done: Vec::new(),
         }));
         tokio::spawn(answer_all(inbox, Arc::clone(&state)));
@@ -180,12 +186,24 @@ fn answer(command: Command, state: &mut State) {
         }
         Command::Logs { app, instance, lines, follow, reply } => {
             state.done.push(format!("logs {app:?} {instance:?} {lines} {follow}"));
-            drop(reply.send(Ok(Logs { lines: Vec::new(), follow: None })));
+            let past = state.lines[state.lines.len().saturating_sub(lines)..].to_vec();
+            let follow = follow.then(|| state.printed.subscribe());
+            drop(reply.send(Ok(Logs { lines: past, follow })));
         }
         Command::Kill { app, instance, reply } => {
             state.done.push(format!("kill {app}/{instance}"));
             drop(reply.send(Ok(())));
         }
+    }
+}
+
+pub(crate) fn line(instance: u16, text: &str) -> LogLine {
+    LogLine {
+        at_ms: 1_795_230_300_123,
+        app: "shop".into(),
+        instance,
+        generation: 3,
+        text: text.into(),
     }
 }
 

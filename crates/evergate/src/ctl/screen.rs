@@ -53,11 +53,53 @@ impl Palette {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
+    /// `text` in one of a few colours that mean nothing but tell things apart.
+    pub(crate) fn tint(self, seed: usize, text: &str) -> String {
+        const CODES: [&str; 6] = ["36", "33", "32", "35", "34", "96"];
+        let text = Self::Plain.paint(Paint::Normal, text);
+        match self {
+            Self::Plain => text,
+            Self::Colour => format!("\x1b[{}m{text}\x1b[0m", CODES[seed % CODES.len()]),
+        }
+    }
+
+    /// A line of somebody who may have meant it for a terminal: tabs stay, and where we paint its
+    /// own colours too; all other control characters are replaced.
+    pub(crate) fn foreign(self, line: &str) -> String {
+        let mut text = String::with_capacity(line.len());
+        let mut left = line;
+        let mut is_painted = false;
+        while let Some(letter) = left.chars().next() {
+            if let Some(length) = colour_length(left) {
+                if self == Self::Colour {
+                    text.push_str(&left[..length]);
+                    is_painted = true;
+                }
+                left = &left[length..];
+                continue;
+            }
+            let is_shown = !letter.is_control() || letter == '\t';
+            text.push(if is_shown { letter } else { '\u{fffd}' });
+            left = &left[letter.len_utf8()..];
+        }
+        if is_painted {
+            text.push_str("\x1b[0m");
+        }
+        text
+    }
+
     /// `text`, line by line, so that only its line feeds stay.
     pub(crate) fn lines(self, paint: Paint, indent: &str, text: &str) -> String {
         let lines = text.lines().map(|line| format!("{indent}{}", self.paint(paint, line)));
         lines.map(|line| format!("{}\n", line.trim_end())).collect()
     }
+}
+
+/// How long the change of colours (ECMA-48, 8.3.117) is that `text` begins with, if it does.
+fn colour_length(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let length = parameters.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
+    parameters[length..].starts_with('m').then_some("\x1b[".len() + length + 1)
 }
 
 /// Whether views may be drawn over each other.
@@ -127,6 +169,16 @@ mod tests {
         assert_eq!(block.frame("a\nb\n"), "\x1b[?7l\ra\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
         assert_eq!(block.frame("c\n"), "\x1b[?7l\x1b[2A\rc\x1b[K\n\x1b[J\x1b[?7h");
         assert_eq!(block.frame(""), "\x1b[?7l\x1b[1A\r\x1b[J\x1b[?7h");
+    }
+
+    #[test]
+    fn an_app_may_paint_its_own_lines_and_do_nothing_else() {
+        let line = "\x1b[1;31mno\x1b[0m\t\x1b[2Jyes\x1b[";
+        assert_eq!(Palette::Plain.foreign(line), "no\t\u{fffd}[2Jyes\u{fffd}[");
+        assert_eq!(
+            Palette::Colour.foreign(line),
+            "\x1b[1;31mno\x1b[0m\t\u{fffd}[2Jyes\u{fffd}[\x1b[0m"
+        );
     }
 
     #[test]
