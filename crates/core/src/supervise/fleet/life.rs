@@ -21,6 +21,10 @@ use super::{Probe, Revision, State};
 use crate::supervise::policy::{Policy, ReadyBy, Stop};
 use crate::time::{Instant, Spoken};
 
+mod clock;
+
+use clock::Clock;
+
 /// What happens to a run, or is wanted of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Input<'a> {
@@ -481,27 +485,5 @@ impl Life {
     }
 }
 
-/// Counts the time in which something may happen.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Clock {
-    spent: Duration,
-    since: Option<Instant>,
-}
-
-impl Clock {
-    fn run(&mut self, now: Instant, runs: bool) {
-        match (self.since, runs) {
-            (None, true) => self.since = Some(now),
-            (Some(since), false) => {
-                self.spent += now - since;
-                self.since = None;
-            }
-            (None, false) | (Some(_), true) => {}
-        }
-    }
-
-    /// When it has counted `length`, if it goes on.
-    fn reaches(self, length: Duration) -> Option<Instant> {
-        self.since.map(|since| since + length.saturating_sub(self.spent))
-    }
-}
+#[cfg(test)]
+mod tests;

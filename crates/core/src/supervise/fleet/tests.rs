@@ -11,6 +11,7 @@ use crate::supervise::policy::{Backoff, Policy, Ready, ReadyBy, Restart, Stop};
 
 mod life;
 mod rolling;
+mod rules;
 mod simulation;
 
 const MS: Duration = Duration::from_millis(1);

@@ -23,18 +23,12 @@ fn is_filling(view: &View) -> bool {
     matches!(view.state, State::Starting | State::Ready | State::Unhealthy)
 }
 
-pub(super) fn is_rolling(world: &World, app: &str) -> bool {
-    let deploys = world.fleet.deploys(world.now);
-    let over = [Phase::Done, Phase::Failed];
-    deploys.iter().any(|deploy| deploy.app == app && !over.contains(&deploy.phase))
-}
-
 fn one_run_fills_an_instance_or_two_in_a_deploy(world: &World) {
     for view in world.shown.iter().filter(|view| is_filling(view)) {
         let is_same =
             |other: &&View| (&other.run.app, other.run.number) == (&view.run.app, view.run.number);
         let filling = world.shown.iter().filter(is_same).filter(|other| is_filling(other)).count();
-        let most = 1 + usize::from(is_rolling(world, &view.run.app));
+        let most = 1 + usize::from(world.rolling.contains(&view.run.app));
         assert!(filling <= most, "{filling} runs: {}", listed(&world.shown));
         let is_main = |run: &&Run| world.children.get(run).is_some_and(|child| child.has_main);
         let is_stuck = |view: &View| view.state == State::Stuck;

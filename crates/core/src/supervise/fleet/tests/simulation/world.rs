@@ -35,6 +35,8 @@ pub(super) struct World {
     /// What was shown before the last input.
     pub(super) before: Vec<View>,
     pub(super) shown: Vec<View>,
+    /// Apps of which a deploy is under way.
+    pub(super) rolling: Vec<String>,
     pub(super) spawned: Vec<Instant>,
     /// Nothing leaves yet when everything is to end, and nobody is in a hurry.
     pub(super) ends_in_order: bool,
@@ -58,6 +60,7 @@ impl World {
             desired: vec![],
             before: vec![],
             shown: vec![],
+            rolling: vec![],
             spawned: vec![],
             ends_in_order: false,
             events: BTreeMap::new(),
@@ -135,10 +138,9 @@ impl World {
                 is_it && (view.state == State::Ready || view.state == State::Stopped)
             })
         };
-        let is_over = |deploy: &DeployView| matches!(deploy.phase, Phase::Done | Phase::Failed);
         let mut apps = self.desired.iter();
-        apps.all(|app| (0..app.policy.instances).all(|number| is_ready(app, number)))
-            && self.fleet.deploys(self.now).iter().all(is_over)
+        self.rolling.is_empty()
+            && apps.all(|app| (0..app.policy.instances).all(|number| is_ready(app, number)))
     }
 
     /// Does what comes next, if that comes before `end`.
@@ -307,9 +309,7 @@ impl World {
 
     fn say(&mut self, input: Input) {
         let exited = match &input {
-            Input::Exited { run, .. } => {
-                Some((run.clone(), invariants::is_rolling(self, &run.app)))
-            }
+            Input::Exited { run, .. } => Some((run.clone(), self.rolling.contains(&run.app))),
             _ => None,
         };
         self.fleet.handle(self.now, input);
@@ -341,6 +341,9 @@ impl World {
             }
         }
         self.shown = self.fleet.views(self.now);
+        let deploys = self.fleet.deploys(self.now).into_iter();
+        let is_over = |deploy: &DeployView| matches!(deploy.phase, Phase::Done | Phase::Failed);
+        self.rolling = deploys.filter(|deploy| !is_over(deploy)).map(|deploy| deploy.app).collect();
         self.finish();
         invariants::all(self);
     }
