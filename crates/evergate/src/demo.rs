@@ -1,4 +1,5 @@
-//! `evergate demo`: a node of its own, load on it, and an app instance killed every few seconds.
+//! `evergate demo`: a node of its own, load on it, an app instance killed every few seconds, and at
+//! last another release of the app rolled out.
 //!
 //! Load is open-loop: requests are sent when their time comes, whether or not earlier ones were
 //! answered, and latency counts from that time. So a gap shows, instead of slowing the load down.
@@ -6,6 +7,7 @@
 pub(crate) mod app;
 mod load;
 mod node;
+mod rollout;
 mod tally;
 mod view;
 
@@ -22,6 +24,7 @@ use evergate_sys::signal::{Signal, Signals};
 use crate::ctl::screen::{Palette, is_terminal, redraw, show, show_json};
 use load::Load;
 use node::{APP, INSTANCES, Node};
+use rollout::Rollout;
 use tally::Tally;
 use view::{Verdict, View};
 
@@ -35,14 +38,17 @@ const UP_MIN: usize = 2;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Time between two lines where nothing can be drawn over.
 const LINE_EVERY: Duration = Duration::from_secs(1);
+/// Load that there is at least from a look at a deploy that goes on.
+const LOAD_AHEAD: Duration = Duration::from_secs(1);
 /// Most requests a second.
 const RATE_MAX: i64 = 20_000;
 /// Longest demo.
 const FOR_MAX: Duration = Duration::from_secs(3600);
 
-/// Shows what Evergate does: three instances of a small app under load, one killed every 2.5 s.
+/// Shows what Evergate does: three instances of a small app under load, one killed every 2.5 s, then
+/// all of them replaced by the next release.
 ///
-/// Everything is temporary and on loopback. Exits with 0 when no request failed.
+/// Everything is temporary and on loopback. Exits with 0 when no request and no deploy failed.
 #[derive(clap::Args)]
 pub(crate) struct Demo {
     /// How long, such as 20s or 2m.
@@ -59,7 +65,7 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut node = Node::start()?;
+        let mut node = Node::start(Rollout::canary_for(self.time))?;
         // After the child, which would inherit what is blocked, and before any other thread.
         let signals = Signals::block(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])?;
         let Some(ready) = node.wait_until_ready(|| interrupted(&signals))? else {
@@ -72,23 +78,30 @@ impl Demo {
         let load = Load::start(ready.web, self.rate, self.time, Arc::clone(&tally))?;
         let mut show_run = self.watch(&tally);
         let began = clock::now();
-        let mut killer = Killer::new(began, self.time);
+        let mut rollout = Rollout::of(began, self.time);
+        let mut killer = Killer::new(began, rollout.due().unwrap_or(began + self.time));
+        let mut goes_on = true;
         while !load.is_finished() {
             if interrupted(&signals) {
+                goes_on = false;
                 load.stop();
             }
             node.ensure_running()?;
             let status = node.status();
             let now = clock::now();
-            if let Some(status) = &status {
+            if let Some(status) = status.as_ref().filter(|_| goes_on) {
                 killer.act(now, &node, status);
+                rollout.act(now, &node, status);
+                if rollout.is_pending() {
+                    load.extend(now - began + LOAD_AHEAD);
+                }
             }
-            show_run(now - began, status.as_ref(), &killer)?;
+            show_run(now - began, status.as_ref(), &killer, &rollout)?;
             sleep(LOOK_EVERY);
         }
         let tally = tally.lock().expect("no holder panics");
         let exits = node.status().map(|status| status.apps.iter().map(|one| one.exits).sum());
-        let verdict = Verdict::of(&tally, killer.kills, exits);
+        let verdict = Verdict::of(&tally, killer.kills, exits, &rollout);
         if self.json {
             show_json(&verdict.json())?;
         } else {
@@ -102,18 +115,19 @@ impl Demo {
     fn watch(
         &self,
         tally: &Arc<Mutex<Tally>>,
-    ) -> impl FnMut(Duration, Option<&Status>, &Killer) -> std::io::Result<()> + use<> {
+    ) -> impl FnMut(Duration, Option<&Status>, &Killer, &Rollout) -> std::io::Result<()> + use<>
+    {
         let (tally, whole, json) = (Arc::clone(tally), self.time, self.json);
         let in_place = is_terminal();
         let palette = Palette::of_stdout();
         let mut next_line = LINE_EVERY;
         let mut first = true;
-        move |elapsed, status, killer| {
+        move |elapsed, status, killer, rollout| {
             if json || (!in_place && elapsed < next_line) {
                 return Ok(());
             }
             let tally = tally.lock().expect("no holder panics");
-            let view = View { elapsed, whole, status, tally: &tally, killer };
+            let view = View { elapsed, whole, status, tally: &tally, killer, rollout };
             if !in_place {
                 next_line += LINE_EVERY;
                 return show(&view.line());
@@ -137,7 +151,9 @@ struct Killer {
 }
 
 impl Killer {
-    fn new(began: Instant, time: Duration) -> Self {
+    /// From a while after `began` until a while before `end`.
+    fn new(began: Instant, end: Instant) -> Self {
+        let time = end - began;
         let last = began + time.saturating_sub(KILL_MARGIN);
         Self { next: began + KILL_MARGIN, last, instance: 0, kills: 0, latest: None }
     }

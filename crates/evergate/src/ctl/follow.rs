@@ -15,7 +15,7 @@ use evergate_sys::signal::Signals;
 
 use super::app::{AppName, apps};
 use super::client::{Client, Failure};
-use super::screen::{Block, Paint, Palette, is_terminal, paint_of, show};
+use super::screen::{Block, Paint, Palette, bar, is_terminal, paint_of, show};
 use super::table::{Table, plain};
 
 /// Time between two looks.
@@ -24,8 +24,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// How long what was wished for may not show. A wish that changes nothing never does.
 const SHOW_MAX: Duration = Duration::from_secs(2);
-/// Cells of the bar that shows how far a deploy is.
-const BAR_CELLS: u16 = 24;
 /// Exit code of a command that Ctrl-C ended, as of a shell.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -224,9 +222,7 @@ impl Follow {
     fn view(&self, status: &Status, palette: Palette) -> String {
         let mut text = String::new();
         if let Some(deploy) = self.deploy(status) {
-            let filled = deploy.done * BAR_CELLS / deploy.of.max(1);
-            let bar: String =
-                (0..BAR_CELLS).map(|cell| if cell < filled { '█' } else { '░' }).collect();
+            let bar = bar(deploy.done, deploy.of);
             let line = format!("{bar}  {} of {}  ", deploy.done, deploy.of);
             text.push_str(&palette.paint(Paint::Normal, &line));
             text.push_str(&palette.paint(paint_of(&deploy.phase), &deploy.phase));

@@ -149,6 +149,15 @@ pub(crate) fn show_json(value: &impl serde::Serialize) -> io::Result<()> {
     show(&text)
 }
 
+/// Cells of a [`bar`].
+const BAR_CELLS: u16 = 24;
+
+/// A bar that shows `done` of `of`.
+pub(crate) fn bar(done: u16, of: u16) -> String {
+    let filled = u32::from(done) * u32::from(BAR_CELLS) / u32::from(of).max(1);
+    (0..u32::from(BAR_CELLS)).map(|cell| if cell < filled { '█' } else { '░' }).collect()
+}
+
 /// How a state is painted.
 pub(crate) fn paint_of(state: &str) -> Paint {
     match state {

@@ -1,4 +1,7 @@
 //! `evergate demo-app`: a small web server that knows nothing of Evergate but `PORT`.
+//!
+//! Which release it is of, it reads from the file `release` in the folder that it is started in, as
+//! other apps are other code there.
 
 use std::io;
 use std::process::ExitCode;
@@ -25,7 +28,7 @@ const SLOW_MS_MAX: u64 = 60_000;
 /// Rest after a failed accept.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// Answers on 127.0.0.1:$PORT: `/`, `/health`, `/slow?ms=N`.
+/// Answers on 127.0.0.1:$PORT: `/`, `/health`, `/slow?ms=N`, with its release in `x-release`.
 #[derive(clap::Args)]
 pub(crate) struct DemoApp {}
 
@@ -36,6 +39,7 @@ impl DemoApp {
         let app = Arc::new(App {
             name: std::env::var("APP").unwrap_or_else(|_| "app".into()),
             instance: std::env::var("INSTANCE").unwrap_or_else(|_| "0".into()),
+            release: release(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -50,6 +54,13 @@ impl DemoApp {
 struct App {
     name: String,
     instance: String,
+    release: u16,
+}
+
+/// The number in the file `release`; 0 if there is none.
+fn release() -> u16 {
+    let text = std::fs::read_to_string("release").unwrap_or_default();
+    text.trim().parse().unwrap_or_default()
 }
 
 /// Serves until the process is ended; connections are owned by the runtime and end with it.
@@ -87,7 +98,8 @@ async fn connection(mut stream: TcpStream, app: &App, mut rng: Rng) -> io::Resul
         let length = body.len();
         let answer = format!(
             "HTTP/1.1 {status}\r\ncontent-type: text/html; charset=utf-8\r\n\
-             content-length: {length}\r\n\r\n{body}"
+             content-length: {length}\r\nx-release: {}\r\n\r\n{body}",
+            app.release
         );
         stream.write_all(answer.as_bytes()).await?;
     }
@@ -125,10 +137,11 @@ impl App {
     }
 
     fn page(&self) -> String {
-        let (name, instance, pid) = (&self.name, &self.instance, std::process::id());
+        let Self { name, instance, release } = self;
+        let pid = std::process::id();
         format!(
             "<!doctype html><title>{name}/{instance}</title><h1>{name}/{instance}</h1>\
-             <p>Process {pid} answers. Kill it, reload, and another one does.</p>\n"
+             <p>Release {release}. Process {pid} answers. Kill it, reload, and another one does.</p>\n"
         )
     }
 }
@@ -141,7 +154,7 @@ mod tests {
     async fn a_connection_is_answered_again_and_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = Arc::new(App { name: "shop".into(), instance: "2".into() });
+        let app = Arc::new(App { name: "shop".into(), instance: "2".into(), release: 7 });
         tokio::spawn(serve(listener, app));
         let mut stream = TcpStream::connect(address).await.unwrap();
         let requests = "GET / HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\nGET /slow?ms=1 HTTP/1.1\r\n\r\n\
@@ -154,7 +167,13 @@ mod tests {
             assert_ne!(count, 0, "{text}");
             text.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
-        for part in ["<h1>shop/2</h1>", "\r\n\r\nok\n", "slept 1 ms", "HTTP/1.1 404"] {
+        for part in [
+            "<h1>shop/2</h1>",
+            "\r\nx-release: 7\r\n",
+            "\r\n\r\nok\n",
+            "slept 1 ms",
+            "HTTP/1.1 404",
+        ] {
             assert!(text.contains(part), "no {part:?} in {text}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,9 +25,23 @@ const UNDER_WAY_MAX: usize = 4096;
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// How long requests are sent, from the start, in milliseconds; may change meanwhile.
+#[derive(Debug)]
+struct Until(AtomicU64);
+
+impl Until {
+    fn of(time: Duration) -> Self {
+        Self(AtomicU64::new(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// Load that runs on a thread of its own.
 pub(super) struct Load {
-    stopping: Arc<AtomicBool>,
+    until: Arc<Until>,
     thread: JoinHandle<()>,
 }
 
@@ -40,19 +54,24 @@ impl Load {
         tally: Arc<Mutex<Tally>>,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let stopping = Arc::new(AtomicBool::new(false));
+        let until = Arc::new(Until::of(time));
         let sender = Arc::new(Sender { target, idle: Mutex::new(Vec::new()), tally });
-        let schedule = Schedule { began: clock::now(), rate, time };
-        let stop = Arc::clone(&stopping);
+        let schedule = Schedule { began: clock::now(), rate };
+        let end = Arc::clone(&until);
         let thread = std::thread::Builder::new()
             .name("load".into())
-            .spawn(move || runtime.block_on(send_all(sender, schedule, &stop)))?;
-        Ok(Self { stopping, thread })
+            .spawn(move || runtime.block_on(send_all(sender, schedule, &end)))?;
+        Ok(Self { until, thread })
     }
 
     /// Sends no more; what is under way still counts.
     pub(super) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.until.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Goes on until `time` after the start, if it would end before.
+    pub(super) fn extend(&self, time: Duration) {
+        self.until.0.fetch_max(Until::of(time).0.into_inner(), Ordering::Relaxed);
     }
 
     /// Whether every request is over.
@@ -66,24 +85,21 @@ impl Load {
 struct Schedule {
     began: Instant,
     rate: u32,
-    time: Duration,
 }
 
 impl Schedule {
-    /// When request `number` is due, if it still belongs to the run.
-    fn due(self, number: u64) -> Option<Instant> {
+    /// When request `number` is due, if that is before `until`.
+    fn due(self, number: u64, until: Duration) -> Option<Instant> {
         let nanos = u128::from(number) * 1_000_000_000 / u128::from(self.rate);
         let offset = Duration::from_nanos(u64::try_from(nanos).ok()?);
-        (offset < self.time).then(|| self.began + offset)
+        (offset < until).then(|| self.began + offset)
     }
 }
 
-async fn send_all(sender: Arc<Sender>, schedule: Schedule, stopping: &AtomicBool) {
+async fn send_all(sender: Arc<Sender>, schedule: Schedule, until: &Until) {
     let mut requests = JoinSet::new();
     let mut number = 0;
-    while let Some(due) = schedule.due(number)
-        && !stopping.load(Ordering::Relaxed)
-    {
+    while let Some(due) = schedule.due(number, until.time()) {
         let wait = due - clock::now();
         if wait > Duration::ZERO {
             sleep(wait).await;
@@ -119,12 +135,13 @@ impl Sender {
         self.record(due, outcome);
     }
 
-    fn record(&self, due: Instant, outcome: Result<(), Failure>) {
+    fn record(&self, due: Instant, outcome: Result<u16, Failure>) {
         self.tally.lock().expect("no holder panics").record(due, clock::now(), outcome);
     }
 
-    /// One request, without any second try: a client that hides failures would prove nothing.
-    async fn exchange(&self, fresh: bool) -> Result<(), Failure> {
+    /// One request, without any second try: a client that hides failures would prove nothing. Says
+    /// which release answered.
+    async fn exchange(&self, fresh: bool) -> Result<u16, Failure> {
         let kept = if fresh { None } else { self.idle.lock().expect("no holder panics").pop() };
         let mut stream = match kept {
             Some(stream) => stream,
@@ -138,7 +155,7 @@ impl Sender {
         if answer.keep && !fresh {
             self.idle.lock().expect("no holder panics").push(stream);
         }
-        if answer.status == 200 { Ok(()) } else { Err(Failure::Status(answer.status)) }
+        if answer.status == 200 { Ok(answer.release) } else { Err(Failure::Status(answer.status)) }
     }
 }
 
@@ -147,6 +164,8 @@ struct Answer {
     status: u16,
     /// Whether the connection may be used again.
     keep: bool,
+    /// `x-release`, or 0.
+    release: u16,
 }
 
 async fn read_answer(stream: &mut TcpStream) -> Result<Answer, Failure> {
@@ -178,17 +197,19 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, Failure> {
     let mut lines = head.split("\r\n");
     let first = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3));
     let status = first.and_then(|status| status.parse().ok()).ok_or(Failure::Garbled)?;
-    let (mut length, mut keep) = (None, true);
+    let (mut length, mut keep, mut release) = (None, true, 0);
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse::<usize>().ok();
         } else if name.eq_ignore_ascii_case("connection") {
             keep = !value.trim().eq_ignore_ascii_case("close");
+        } else if name.eq_ignore_ascii_case("x-release") {
+            release = value.trim().parse().unwrap_or_default();
         }
     }
     // The app always tells its lengths, and so does the gateway for its own answers.
     let length = length.filter(|length| *length <= ANSWER_BYTES_MAX).ok_or(Failure::Garbled)?;
-    Ok(Some((Answer { status, keep }, end + 4 + length)))
+    Ok(Some((Answer { status, keep, release }, end + 4 + length)))
 }
 
 #[cfg(test)]
@@ -197,10 +218,12 @@ mod tests {
 
     #[test]
     fn answers_end_where_their_length_says() {
-        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-        assert_eq!(parse(text), Ok(Some((Answer { status: 200, keep: true }, text.len()))));
+        let text = b"HTTP/1.1 200 OK\r\nX-Release: 2\r\nContent-Length: 2\r\n\r\nok";
+        let answer = Answer { status: 200, keep: true, release: 2 };
+        assert_eq!(parse(text), Ok(Some((answer, text.len()))));
         let text = b"HTTP/1.1 503 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        assert_eq!(parse(text), Ok(Some((Answer { status: 503, keep: false }, text.len()))));
+        let answer = Answer { status: 503, keep: false, release: 0 };
+        assert_eq!(parse(text), Ok(Some((answer, text.len()))));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\nconten"), Ok(None));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\n"), Err(Failure::Garbled));
         assert_eq!(parse(b"nonsense\r\n\r\n"), Err(Failure::Garbled));
@@ -208,11 +231,12 @@ mod tests {
 
     #[test]
     fn requests_are_due_evenly_until_the_end() {
-        let schedule =
-            Schedule { began: Instant::EPOCH, rate: 1500, time: Duration::from_secs(20) };
-        assert_eq!(schedule.due(1500), Some(Instant::EPOCH + Duration::from_secs(1)));
-        assert!(schedule.due(29_999).is_some());
-        assert_eq!(schedule.due(30_000), None);
+        let schedule = Schedule { began: Instant::EPOCH, rate: 1500 };
+        let until = Until::of(Duration::from_secs(20));
+        let due = |number| schedule.due(number, until.time());
+        assert_eq!(due(1500), Some(Instant::EPOCH + Duration::from_secs(1)));
+        assert!(due(29_999).is_some());
+        assert_eq!(due(30_000), None);
     }
 
     /// A server that answers each connection's requests with what `answer` makes of their number.

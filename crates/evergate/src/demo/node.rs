@@ -2,8 +2,8 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +23,8 @@ use crate::ctl::client::{Client, Failure};
 pub(super) const APP: &str = "shop";
 /// How many instances.
 pub(super) const INSTANCES: u16 = 3;
+/// The link to the release that is to run.
+const CURRENT: &str = "current";
 /// Whom the worker becomes when the demo is run by root.
 const USER: &str = "nobody";
 /// Longest wait until every instance is up.
@@ -52,7 +54,7 @@ pub(super) struct Ready {
 
 impl Node {
     /// Makes the folder and starts the child.
-    pub(super) fn start() -> anyhow::Result<Self> {
+    pub(super) fn start(canary_for: Duration) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the own program")?;
         let folder = tempfile::Builder::new()
             .prefix("evergate-demo-")
@@ -60,9 +62,11 @@ impl Node {
             .context("cannot make a temporary folder")?;
         let (run_dir, state_dir) = (folder.path().join("run"), folder.path().join("state"));
         prepare(folder.path(), &run_dir, &state_dir).context("cannot prepare the folder")?;
+        release(folder.path(), 1).context("cannot lay out the first release")?;
         let file = folder.path().join("evergate.toml");
         let app = program_for_apps(&program, folder.path())?;
-        fs::write(&file, config(&app, &run_dir, &state_dir)?)?;
+        let current = folder.path().join(CURRENT);
+        fs::write(&file, config(&app, [&run_dir, &state_dir, &current], canary_for)?)?;
         fs::set_permissions(&file, Permissions::from_mode(0o644))?;
         let log = File::create(folder.path().join("log"))?;
         let child = Command::new(&program)
@@ -88,8 +92,7 @@ impl Node {
                 return Ok(None);
             }
             self.ensure_running()?;
-            let status = self.status().filter(apps_listen);
-            if let Some(ready) = status.as_ref().and_then(ready) {
+            if let Some(ready) = self.status().as_ref().and_then(ready) {
                 return Ok(Some(ready));
             }
             if clock::now() - began > START_MAX {
@@ -120,6 +123,14 @@ impl Node {
     pub(super) fn kill(&self, instance: u16) -> Result<(), Failure> {
         let target = format!("/api/v1/apps/{APP}/kill?instance={instance}");
         self.client.send::<Value>("POST", &target, &json!({})).map(drop)
+    }
+
+    /// Switches the link to the second release and has that rolled out.
+    pub(super) fn deploy(&self) -> anyhow::Result<()> {
+        release(self.folder.path(), 2).context("cannot lay out the second release")?;
+        let target = format!("/api/v1/apps/{APP}/deploy");
+        self.client.send::<Value>("POST", &target, &json!({}))?;
+        Ok(())
     }
 
     /// Stops the child in order.
@@ -176,6 +187,19 @@ fn prepare(folder: &Path, run_dir: &Path, state_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Lays a release out in a folder of its own and switches the link to it at once, so that nobody
+/// ever finds half of it.
+fn release(folder: &Path, number: u16) -> io::Result<()> {
+    let (name, new) = (format!("release-{number}"), folder.join("new"));
+    let own = folder.join(&name);
+    fs::create_dir(&own)?;
+    fs::set_permissions(&own, Permissions::from_mode(0o755))?;
+    fs::write(own.join("release"), number.to_string())?;
+    fs::set_permissions(own.join("release"), Permissions::from_mode(0o644))?;
+    symlink(name, &new)?;
+    fs::rename(new, folder.join(CURRENT))
+}
+
 /// Where the app instances find the program. Those of a root keeper are another user, to whom the
 /// folder it was built in may be closed.
 fn program_for_apps(program: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
@@ -188,13 +212,19 @@ fn program_for_apps(program: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(copy)
 }
 
-fn config(program: &Path, run_dir: &Path, state_dir: &Path) -> anyhow::Result<String> {
+fn config(
+    program: &Path,
+    [run_dir, state_dir, current]: [&Path; 3],
+    canary_for: Duration,
+) -> anyhow::Result<String> {
     // A JSON string is a TOML basic string too.
     let quote = |path: &Path| -> anyhow::Result<String> {
         let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
         Ok(serde_json::to_string(text)?)
     };
-    let (program, run_dir, state_dir) = (quote(program)?, quote(run_dir)?, quote(state_dir)?);
+    let (program, current) = (quote(program)?, quote(current)?);
+    let (run_dir, state_dir) = (quote(run_dir)?, quote(state_dir)?);
+    let canary_ms = canary_for.as_millis();
     Ok(format!(
         r#"[node]
 name = "demo"
@@ -220,21 +250,21 @@ pool = "{APP}"
 
 [pool.{APP}]
 servers = {{ {APP} = {{ app = "{APP}" }} }}
-check.http = {{ path = "/health", every = "500ms", timeout = "400ms", fall = 2, rise = 1 }}
 
 [app.{APP}]
 run = [{program}, "demo-app"]
 instances = {INSTANCES}
+# A link to a release; a deploy follows it anew.
+cwd = {current}
+ready.http = "/health"
+alive = {{ http = "/health", every = "500ms" }}
+# Crashes are what this is about.
+backoff = {{ base = "50ms", cap = "500ms", failures = 1000, stable_after = "1s" }}
+stop = {{ drain = "5s", timeout = "2s" }}
+output.to = "nowhere"
+deploy = {{ surge = 1, unavailable = 0, canary_for = "{canary_ms}ms" }}
 "#
     ))
-}
-
-/// Whether every instance accepts connections. A server counts as up before its first check, so
-/// its state alone does not say that.
-fn apps_listen(status: &Status) -> bool {
-    status.apps.iter().all(|instance| {
-        instance.port.is_some_and(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
-    })
 }
 
 /// Where it listens, once everything is up.
@@ -261,12 +291,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("evergate.toml");
         let odd = Path::new("/tmp/a \"b\"\\c");
-        fs::write(&file, config(Path::new("/bin/true"), odd, odd).unwrap()).unwrap();
+        let text = config(Path::new("/bin/true"), [odd; 3], Duration::from_secs(2)).unwrap();
+        fs::write(&file, text).unwrap();
         let loaded = evergate_config::load(&file)
             .unwrap_or_else(|found| panic!("{}", evergate_config::render(&found, false)));
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         assert_eq!(loaded.config.node.run_dir, odd);
-        assert_eq!(loaded.config.apps[APP].instances, INSTANCES);
+        let app = &loaded.config.apps[APP];
+        assert_eq!((app.instances, app.cwd.as_deref()), (INSTANCES, Some(odd)));
+        assert_eq!(app.deploy.canary_for, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_release_takes_the_place_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let current = || fs::read_to_string(folder.path().join("current/release")).unwrap();
+        release(folder.path(), 1).unwrap();
+        assert_eq!(current(), "1");
+        release(folder.path(), 2).unwrap();
+        assert_eq!(current(), "2");
+        assert_eq!(fs::read_to_string(folder.path().join("release-1/release")).unwrap(), "1");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use evergate_core::time::Instant;
 
+/// Releases of the app that are told apart: 1 and 2.
+pub(super) const RELEASES: usize = 2;
 /// Buckets for each doubling of the latency, so that a bucket is at most an eighth wide.
 const PER_OCTAVE: u64 = 8;
 /// Buckets; the last holds everything from half an hour on.
@@ -46,6 +48,8 @@ impl fmt::Display for Failure {
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) ok: u64,
+    /// Of these, by the release that answered, from 1.
+    pub(super) releases: [u64; RELEASES],
     pub(super) failed: BTreeMap<Failure, u64>,
     /// Longest time in which no request succeeded.
     pub(super) gap_max: Duration,
@@ -57,6 +61,7 @@ impl Default for Tally {
     fn default() -> Self {
         Self {
             ok: 0,
+            releases: [0; RELEASES],
             failed: BTreeMap::new(),
             gap_max: Duration::ZERO,
             last_ok: None,
@@ -66,13 +71,19 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Records a request that was due at `due` and over at `now`.
-    pub(super) fn record(&mut self, due: Instant, now: Instant, outcome: Result<(), Failure>) {
-        if let Err(failure) = outcome {
-            *self.failed.entry(failure).or_default() += 1;
-            return;
-        }
+    /// Records a request that was due at `due` and over at `now`, and the release that answered it.
+    pub(super) fn record(&mut self, due: Instant, now: Instant, outcome: Result<u16, Failure>) {
+        let release = match outcome {
+            Ok(release) => usize::from(release),
+            Err(failure) => {
+                *self.failed.entry(failure).or_default() += 1;
+                return;
+            }
+        };
         self.ok += 1;
+        if let Some(count) = release.checked_sub(1).and_then(|index| self.releases.get_mut(index)) {
+            *count += 1;
+        }
         self.latencies[bucket(now - due)] += 1;
         if let Some(last) = self.last_ok {
             self.gap_max = self.gap_max.max(now - last);
@@ -151,7 +162,7 @@ mod tests {
         assert_eq!(tally.latency(0.99), Duration::ZERO);
         let due = Instant::from_nanos(1_000_000_000);
         for millis in 1..=100 {
-            tally.record(due, due + Duration::from_millis(millis), Ok(()));
+            tally.record(due, due + Duration::from_millis(millis), Ok(1));
         }
         let (half, most) = (tally.latency(0.5).as_millis(), tally.latency(0.99).as_millis());
         assert!((50..57).contains(&half) && (99..112).contains(&most), "{half} {most}");
@@ -161,12 +172,13 @@ mod tests {
     fn a_gap_is_the_time_between_two_good_requests() {
         let at = |millis: u64| Instant::from_nanos(millis * 1_000_000);
         let mut tally = Tally::default();
-        tally.record(at(0), at(10), Ok(()));
+        tally.record(at(0), at(10), Ok(1));
         tally.record(at(0), at(300), Err(Failure::Broken));
-        tally.record(at(0), at(510), Ok(()));
-        tally.record(at(0), at(505), Ok(()));
-        tally.record(at(0), at(520), Ok(()));
+        tally.record(at(0), at(510), Ok(2));
+        tally.record(at(0), at(505), Ok(0));
+        tally.record(at(0), at(520), Ok(2));
         assert_eq!(tally.gap_max, Duration::from_millis(500));
         assert_eq!((tally.sent(), tally.ok, tally.failures()), (5, 4, 1));
+        assert_eq!(tally.releases, [1, 2]);
     }
 }
