@@ -7,6 +7,8 @@
 mod access_log;
 #[path = "e2e/acme.rs"]
 mod acme;
+#[path = "e2e/app_commands.rs"]
+mod app_commands;
 #[path = "e2e/balance.rs"]
 mod balance;
 #[path = "e2e/bodies.rs"]
