@@ -1,5 +1,7 @@
 //! The subcommands, one file each.
 
+mod app;
+mod apps;
 mod child;
 mod load;
 mod origin;
@@ -13,6 +15,11 @@ use clap::Subcommand;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Serves on PORT and says when it began.
+    #[command(hide = true)]
+    App(app::App),
+    /// Measures how soon a killed process of an app is out of the pool, and replaced.
+    Apps(apps::Apps),
     /// Becomes another program, on one core and no longer than its parent.
     #[command(hide = true)]
     Child(child::Child),
@@ -27,6 +34,8 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::App(app) => app.run(),
+            Self::Apps(apps) => apps.run(),
             Self::Child(child) => child.run(),
             Self::Load(load) => load.run(),
             Self::Origin(origin) => origin.run(),

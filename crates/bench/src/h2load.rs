@@ -58,7 +58,7 @@ impl Run {
     pub(crate) fn start(plan: &Plan<'_>, wrapper: &Path, core: usize) -> anyhow::Result<Self> {
         let (output, log) = (plan.dir.join("h2load.log"), plan.dir.join("h2load.tsv"));
         let argv = arguments(plan, &log);
-        let tree = Tree::start(wrapper, core, &argv, File::create(&output)?)?;
+        let tree = Tree::start(wrapper, Some(core), &argv, File::create(&output)?)?;
         Ok(Self { tree, output, log })
     }
 

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod measure;
 pub mod origin;
 pub mod process;
+pub mod restarts;
 pub mod results;
 pub mod tls;
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use command::Command;
+use evergate_bench::restarts::births;
 
 /// Measures HTTP proxies.
 #[derive(Debug, Parser)]
@@ -19,6 +20,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // First of all: how soon a process gets here is itself measured.
+    births::note_own();
     match Arguments::parse().command.run() {
         Ok(code) => code,
         Err(error) => {

@@ -113,7 +113,7 @@ pub fn measure(
     let argv = contender.prepare(&setup)?;
     let output = dir.path().join("output.log");
     let mut generator = Generator::new(Some(origin))?;
-    let tree = Tree::start(terms.wrapper, terms.core, &argv, File::create(&output)?)?;
+    let tree = Tree::start(terms.wrapper, Some(terms.core), &argv, File::create(&output)?)?;
     let bench = Bench { terms, setup: &setup, tree: &tree };
     let started = bench.await_first_answer(&mut generator);
     started.with_context(|| format!("{contender} said: {}", tail(&output)))?;

@@ -34,11 +34,18 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Starts `argv` on `core`, its output in `log`. `wrapper` is the path of `evergate-bench`.
-    pub fn start(wrapper: &Path, core: usize, argv: &[OsString], log: File) -> io::Result<Self> {
+    /// Starts `argv` on `core`, or on any, its output in `log`. `wrapper` is the path of
+    /// `evergate-bench`.
+    pub fn start(
+        wrapper: &Path,
+        core: Option<usize>,
+        argv: &[OsString],
+        log: File,
+    ) -> io::Result<Self> {
+        let core = core.map(|core| ["--core".to_owned(), core.to_string()]);
         let root = Command::new(wrapper)
             .arg("child")
-            .args(["--core", &core.to_string()])
+            .args(core.iter().flatten())
             .args(["--parent", &getpid().as_raw_nonzero().to_string()])
             .arg("--")
             .args(argv)
@@ -152,13 +159,16 @@ impl Drop for Tree {
     }
 }
 
-/// Becomes `argv` on `core`, to be sent SIGTERM when `parent` ends. Returns only if that failed.
-pub fn become_child(core: usize, parent: u32, argv: &[OsString]) -> anyhow::Result<()> {
+/// Becomes `argv` on `core`, or on any, to be sent SIGTERM when `parent` ends. Returns only if that
+/// failed.
+pub fn become_child(core: Option<usize>, parent: u32, argv: &[OsString]) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     // It may have ended before we asked.
     let is_orphan = getppid().is_none_or(|pid| pid.as_raw_nonzero().get() as u32 != parent);
     ensure!(!is_orphan, "process {parent} is not our parent");
-    pin(core)?;
+    if let Some(core) = core {
+        pin(core)?;
+    }
     let Some((program, arguments)) = argv.split_first() else { bail!("no program is given") };
     let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("cannot start {}", program.display()))

@@ -12,7 +12,7 @@ const WRAPPER: &str = env!("CARGO_BIN_EXE_evergate-bench");
 fn start(dir: &Path, script: &str) -> Tree {
     let argv = ["/bin/sh", "-c", script].map(OsString::from);
     let log = File::create(dir.join("log")).expect("the folder is ours");
-    Tree::start(Path::new(WRAPPER), 0, &argv, log).expect("a shell starts")
+    Tree::start(Path::new(WRAPPER), Some(0), &argv, log).expect("a shell starts")
 }
 
 /// Waits until `path` has a whole line, and yields it.

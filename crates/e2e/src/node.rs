@@ -432,7 +432,12 @@ impl Lines {
 
     /// Waits until `count` lines hold `text`, and returns them.
     pub fn wait_for(&self, count: usize, text: &str) -> Vec<String> {
-        let until = Instant::now() + PATIENCE;
+        self.wait_for_within(PATIENCE, count, text)
+    }
+
+    /// The same with another patience.
+    pub fn wait_for_within(&self, patience: Duration, count: usize, text: &str) -> Vec<String> {
+        let until = Instant::now() + patience;
         let mut lines = self.lock();
         loop {
             let found: Vec<_> = lines.iter().filter(|line| line.contains(text)).cloned().collect();

@@ -54,7 +54,7 @@ fn needs_evergate(arguments: &[&str]) -> bool {
         };
         return list.is_none_or(|list| list.split(',').any(|name| name == "evergate"));
     }
-    arguments.first() == Some(&"proxy")
+    matches!(arguments.first(), Some(&("proxy" | "apps")))
 }
 
 #[cfg(test)]

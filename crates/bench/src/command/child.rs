@@ -8,9 +8,9 @@ use evergate_bench::process;
 
 #[derive(Debug, Args)]
 pub(crate) struct Child {
-    /// Core to run on.
+    /// Core to run on. [default: any]
     #[arg(long)]
-    core: usize,
+    core: Option<usize>,
     /// Process whose end is ours.
     #[arg(long)]
     parent: u32,

@@ -9,8 +9,11 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-/// Requests to the canary without which nothing is judged.
+/// Requests to the canary without which nothing is judged, unless enough of them failed: a canary
+/// that fails is soon left alone by the balancer, so there will never be more.
 pub const REQUESTS_MIN: u64 = 50;
+/// Failed requests that are enough.
+pub const ERRORS_MIN: u64 = 5;
 /// Requests to each side without which times are not compared: the 99th percentile of fewer is
 /// one or two odd requests.
 pub const REQUESTS_FOR_P99: u64 = 200;
@@ -52,7 +55,7 @@ pub enum Verdict {
 
 /// The verdict when the watch is over.
 pub fn judge(canary: &Sample, others: &Sample) -> Verdict {
-    if canary.requests < REQUESTS_MIN {
+    if !suffices(canary) {
         let requests = canary.requests;
         return Verdict::TooFew(format!("too few requests to judge by: {requests}"));
     }
@@ -73,10 +76,14 @@ pub fn judge(canary: &Sample, others: &Sample) -> Verdict {
 /// A verdict that need not wait for the end of the watch. Times are left out: a run that just
 /// started is slow for reasons that pass.
 pub fn judge_early(canary: &Sample, others: &Sample) -> Option<Verdict> {
-    if canary.requests < REQUESTS_MIN {
+    if !suffices(canary) {
         return None;
     }
     more_errors(canary, others, ERRORS_MARGIN_EARLY).map(Verdict::Worse)
+}
+
+fn suffices(canary: &Sample) -> bool {
+    canary.requests >= REQUESTS_MIN || canary.errors >= ERRORS_MIN
 }
 
 /// Says how, if clearly more requests to the canary failed.
@@ -132,7 +139,12 @@ mod tests {
         let table = [
             // Nothing to go by.
             (sample(0, 0, 0), sample(0, 0, 0), TooFew),
-            (sample(49, 49, 9000), sample(5000, 0, 5), TooFew),
+            (sample(49, 4, 9000), sample(5000, 0, 5), TooFew),
+            (sample(4, 4, 5), sample(5000, 0, 5), TooFew),
+            // Few, yet telling.
+            (sample(5, 5, 5), sample(300, 0, 5), Worse),
+            (sample(5, 5, 5), sample(0, 0, 0), Worse),
+            (sample(40, 5, 5), sample(120, 3, 5), Fine),
             // Failures.
             (sample(50, 50, 5), sample(150, 0, 5), Worse),
             (sample(50, 2, 5), sample(150, 0, 5), Fine), // could be chance
@@ -166,7 +178,7 @@ mod tests {
     #[test]
     fn only_what_is_plain_is_judged_early() {
         let others = sample(500, 0, 5);
-        assert_eq!(judge_early(&sample(49, 49, 5), &others), None);
+        assert_eq!(judge_early(&sample(4, 4, 5), &others), None);
         assert_eq!(judge_early(&sample(50, 14, 5), &others), None);
         assert_eq!(judge_early(&sample(500, 0, 60_000), &others), None);
         let said = "100.0 % of its requests failed, of those to the others 0.0 %";

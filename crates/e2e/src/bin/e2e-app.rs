@@ -22,6 +22,10 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, kill_process, setsid}
 
 /// Longest request head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Signals that end a process which does nothing about them.
+const SIGNALS: [i32; 11] = [1, 2, 3, 4, 6, 8, 9, 10, 11, 14, 15];
+/// Opcode of a Close (RFC 6455, 5.2).
+const CLOSE: u8 = 8;
 /// The socket of `LISTEN_FDS`.
 const FIRST_LISTEN_FD: i32 = 3;
 
@@ -36,6 +40,8 @@ struct Conduct {
     notify_after: Option<Duration>,
     /// `exit=STATUS` or `signal=NUMBER`: how it ends by itself.
     end: Option<End>,
+    /// `end-by-turns`: each generation ends in its own way, see [`End::of_turn`].
+    ends_by_turns: bool,
     /// `end-after=MS`: when.
     end_after: Duration,
     /// `deaf`, or `linger=MS`: what SIGTERM does.
@@ -58,6 +64,17 @@ struct Conduct {
 enum End {
     Exit(u8),
     Signal(i32),
+}
+
+impl End {
+    /// A status for an odd generation, a signal for an even one; none that stands for more than
+    /// itself.
+    fn of_turn(generation: usize) -> Self {
+        match generation % 2 {
+            0 => Self::Signal(SIGNALS[generation / 2 % SIGNALS.len()]),
+            _ => Self::Exit(1 + (generation / 2 % 77) as u8),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -127,6 +144,7 @@ impl Conduct {
                 ("notify-after", _, Ok(wait)) => conduct.notify_after = Some(wait),
                 ("exit", Ok(status), _) => conduct.end = Some(End::Exit(status as u8)),
                 ("signal", Ok(number), _) => conduct.end = Some(End::Signal(number as i32)),
+                ("end-by-turns", _, _) => conduct.ends_by_turns = true,
                 ("end-after", _, Ok(wait)) => conduct.end_after = wait,
                 ("deaf", _, _) => conduct.on_terminate = OnTerminate::Ignore,
                 ("linger", _, Ok(wait)) => conduct.on_terminate = OnTerminate::Linger(wait),
@@ -148,7 +166,8 @@ impl Conduct {
 impl App {
     /// Ends as its conduct says, or when it is asked to.
     fn wait_for_end(&self, signals: Option<&Signals>) -> ExitCode {
-        if let Some(end) = self.conduct.end {
+        let turn = of("GENERATION").parse().map(End::of_turn).ok();
+        if let Some(end) = self.conduct.end.or(turn.filter(|_| self.conduct.ends_by_turns)) {
             thread::sleep(self.conduct.end_after);
             match end {
                 End::Exit(status) => return ExitCode::from(status),
@@ -225,7 +244,14 @@ impl App {
         let mut kept = Vec::new();
         while let Some(head) = read_head(&mut stream, &mut kept)? {
             if head.to_ascii_lowercase().contains("\r\nupgrade:") {
-                return echo(&mut stream, &kept);
+                // The head says which run answers, for a frame cannot.
+                let run = format!("{}/{}", of("INSTANCE"), of("GENERATION"));
+                let answer = format!(
+                    "HTTP/1.1 101 Said\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                     x-run: {run}\r\n\r\n"
+                );
+                stream.write_all(answer.as_bytes())?;
+                return echo(&mut stream, &mut kept);
             }
             let target = head.split(' ').nth(1).unwrap_or_default();
             let millis = target.strip_prefix("/slow?ms=").and_then(|ms| ms.parse().ok());
@@ -245,7 +271,6 @@ impl App {
 
     /// Who it is, as JSON.
     fn portrait(&self) -> String {
-        let of = |name: &str| env::var(name).unwrap_or_default();
         serde_json::json!({
             "app": of("APP"),
             "instance": of("INSTANCE"),
@@ -257,6 +282,11 @@ impl App {
         })
         .to_string()
     }
+}
+
+/// A variable of its environment.
+fn of(name: &str) -> String {
+    env::var(name).unwrap_or_default()
 }
 
 /// The socket that was handed to it, or a new one on `PORT`.
@@ -281,27 +311,43 @@ fn read_head(stream: &mut impl Read, kept: &mut Vec<u8>) -> io::Result<Option<St
             let head: Vec<u8> = kept.drain(..end + 4).collect();
             return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
         }
-        let mut more = [0; 4096];
-        let count = stream.read(&mut more)?;
-        if count == 0 || kept.len() > HEAD_BYTES_MAX {
+        if kept.len() > HEAD_BYTES_MAX || !read_more(stream, kept)? {
             return Ok(None);
         }
-        kept.extend_from_slice(&more[..count]);
     }
 }
 
-/// Sends back whatever comes.
-fn echo(stream: &mut (impl Read + Write), early: &[u8]) -> io::Result<()> {
-    stream.write_all(b"HTTP/1.1 101 Said\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")?;
-    stream.write_all(early)?;
-    let mut bytes = [0; 4096];
+/// Sends each short frame of a WebSocket back, to the Close (RFC 6455, 5.2).
+fn echo(stream: &mut (impl Read + Write), kept: &mut Vec<u8>) -> io::Result<()> {
     loop {
-        let count = stream.read(&mut bytes)?;
-        if count == 0 {
+        // A frame of less than 126 bytes, masked as those of clients are.
+        let start = take(stream, kept, 6)?;
+        let (kind, length, mask) = (start[0], start[1] & 0x7F, &start[2..]);
+        let payload = take(stream, kept, usize::from(length))?;
+        let bytes = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        let frame: Vec<u8> = [kind, length].into_iter().chain(bytes).collect();
+        stream.write_all(&frame)?;
+        if kind & 0xF == CLOSE {
             return Ok(());
         }
-        stream.write_all(&bytes[..count])?;
     }
+}
+
+fn take(stream: &mut impl Read, kept: &mut Vec<u8>, count: usize) -> io::Result<Vec<u8>> {
+    while kept.len() < count {
+        if !read_more(stream, kept)? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(kept.drain(..count).collect())
+}
+
+/// Says whether there was more.
+fn read_more(stream: &mut impl Read, kept: &mut Vec<u8>) -> io::Result<bool> {
+    let mut more = [0; 4096];
+    let count = stream.read(&mut more)?;
+    kept.extend_from_slice(&more[..count]);
+    Ok(count > 0)
 }
 
 fn notify(after: Option<Duration>) {
