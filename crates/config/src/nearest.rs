@@ -215,7 +215,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("start_timeout", "ready.within"),
     ("startlimitburst", "backoff.failures"),
     ("startretries", "backoff.failures"),
-    ("startsecs", "backoff.stable_after"),
+    ("startsecs", "ready"),
     ("startsecs", "stable_after"),
     ("status", "expect"),
     ("stderr", "output.to"),

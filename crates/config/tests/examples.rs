@@ -29,7 +29,7 @@ fn of_the_text(warnings: &[Diagnostic]) -> Vec<Diagnostic> {
 
 #[test]
 fn the_examples_load_without_warnings() {
-    for name in ["quickstart", "full-gateway"] {
+    for name in ["quickstart", "full-gateway", "apps"] {
         let warnings = of_the_text(&loaded(name).warnings);
         assert!(warnings.is_empty(), "{name}: {}", render(&warnings, false));
     }
@@ -37,7 +37,7 @@ fn the_examples_load_without_warnings() {
 
 #[test]
 fn the_examples_are_formatted() {
-    for name in ["quickstart", "full-gateway", "https"] {
+    for name in ["quickstart", "full-gateway", "https", "apps"] {
         let text = fs::read_to_string(example(name)).expect("the example is there");
         assert_eq!(format(&text).expect("it is TOML"), text, "{name}");
     }

@@ -9,6 +9,8 @@ mod access_log;
 mod acme;
 #[path = "e2e/app_commands.rs"]
 mod app_commands;
+#[path = "e2e/app_keys.rs"]
+mod app_keys;
 #[path = "e2e/apps.rs"]
 mod apps;
 #[path = "e2e/balance.rs"]

@@ -37,7 +37,7 @@ use self::news::News;
 use self::notices::Ears;
 use self::output::Pipe;
 use self::process::{End, Process};
-use self::revision::{Revision, runs_alike};
+use self::revision::Revision;
 use self::spawn::{Fault, Supplies};
 use self::users::Users;
 use self::watch::Clocks;
@@ -115,7 +115,7 @@ impl Known {
 
     /// Goes by what is desired now.
     fn desire(&mut self, app: App) {
-        let is_same = runs_alike(&self.app, &app);
+        let is_same = self.app.restarts_for(&app).is_empty();
         self.app = app;
         self.is_desired = true;
         if !is_same {

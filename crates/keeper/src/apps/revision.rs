@@ -18,7 +18,7 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// One revision of an app.
 #[derive(Debug)]
 pub(super) struct Revision {
-    /// As it was desired then. Only what [`runs_alike`] compares is meant by it.
+    /// As it was desired then. Only what [`App::restarts_for`] compares is meant by it.
     pub(super) app: App,
     pinned: OnceCell<Pinned>,
 }
@@ -56,19 +56,6 @@ impl Revision {
         let cwd = pinned.cwd.as_deref().map(|cwd| format!(" in {}", cwd.display()));
         Some(format!("run {}{}", pinned.program.display(), cwd.unwrap_or_default()))
     }
-}
-
-/// Whether a run of the one app does for the other. How many there are, which ports they may have
-/// next, and when they are started, ended and replaced is no reason to start anew.
-pub(super) fn runs_alike(one: &App, other: &App) -> bool {
-    one.run == other.run
-        && one.env == other.env
-        && one.cwd == other.cwd
-        && one.user == other.user
-        && one.umask == other.umask
-        && one.socket == other.socket
-        && one.limits == other.limits
-        && one.keeps_output == other.keeps_output
 }
 
 fn pin(app: &App) -> Option<Pinned> {
