@@ -95,7 +95,7 @@ impl Diagnostic {
     }
 
     /// A warning that is not yet anywhere.
-    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 

@@ -3,6 +3,7 @@
 mod ctl;
 mod demo;
 mod embedded;
+mod machine;
 mod run;
 mod worker;
 

@@ -14,6 +14,7 @@ pub mod directory;
 pub mod exit;
 pub mod folder;
 pub mod inherited;
+pub mod limits;
 pub mod listen;
 pub mod listening;
 pub mod memfd;

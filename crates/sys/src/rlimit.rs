@@ -21,6 +21,12 @@ pub fn raise_files() -> io::Result<Files> {
     Ok(Files { before: current.unwrap_or(unlimited), now: maximum.unwrap_or(unlimited) })
 }
 
+/// Most files that this process and its children may have open; `None` for no bound. Only root may
+/// raise it.
+pub fn files_hard() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +35,7 @@ mod tests {
     fn the_limit_goes_as_far_as_it_may() {
         let first = raise_files().unwrap();
         assert!(first.now >= first.before);
+        assert_eq!(files_hard().unwrap_or(u64::MAX), first.now);
         assert_eq!(raise_files().unwrap(), Files { before: first.now, now: first.now });
     }
 }

@@ -9,6 +9,7 @@ use std::io::{Read, pipe};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use evergate_core::rng::Rng;
 use evergate_sys::child::{EXEC_WITHIN, SpawnError, Spec, spawn};
 use evergate_sys::exit::{self, Exit};
 use evergate_sys::signal::{self, Signal, Signals};
@@ -59,6 +60,71 @@ fn every_way_to_end_is_reported_exactly() {
         assert_eq!(exit, Exit::Signal { number, core: false });
     }
     assert_eq!(exit::next().unwrap(), None);
+}
+
+#[test]
+fn a_thousand_random_exits_are_told_apart_exactly() {
+    const EXITS: usize = 1000;
+    const AT_A_TIME: usize = 8;
+    // Those that stop a process, continue it, or do nothing by default.
+    const HARMLESS: [i32; 8] = [17, 18, 19, 20, 21, 22, 23, 28];
+    const DUMPING: [i32; 10] = [3, 4, 5, 6, 7, 8, 11, 24, 25, 31];
+
+    let _turn = alone();
+    let folder = tempdir("cores");
+    let seed = random::seed();
+    let mut rng = Rng::seeded(seed);
+    let mut expected: BTreeMap<u32, (Exit, bool)> = BTreeMap::new();
+    let (mut started, mut signals) = (0, 0);
+    while started < EXITS || !expected.is_empty() {
+        if started < EXITS && expected.len() < AT_A_TIME {
+            started += 1;
+            let number = 1 + rng.below(31) as i32;
+            let (script, exit, dumps) = if rng.below(2) == 0 || HARMLESS.contains(&number) {
+                let status = rng.below(256) as i32;
+                (format!("exit {status}"), Exit::Status(status), false)
+            } else {
+                signals += 1;
+                let dumps = rng.below(4) == 0;
+                let limit = if dumps { "unlimited" } else { "0" };
+                let exit = Exit::Signal { number, core: false };
+                let may_dump = dumps && DUMPING.contains(&number);
+                (format!("ulimit -c {limit}; kill -{number} $$"), exit, may_dump)
+            };
+            let pid = spawn(&Spec { cwd: Some(folder.clone()), ..shell(&script) }).unwrap();
+            expected.insert(pid, (exit, dumps));
+        }
+        if let Some((pid, exit)) = exit::next().unwrap() {
+            exit::reap(pid).unwrap();
+            let (wanted, may_dump) = expected.remove(&pid).unwrap();
+            // Where a core goes, if anywhere, is the machine's business.
+            let exit = match exit {
+                Exit::Signal { number, core: true } if may_dump => {
+                    Exit::Signal { number, core: false }
+                }
+                exit => exit,
+            };
+            assert_eq!(exit, wanted, "seed {seed:#x}");
+        }
+    }
+    assert!(signals > EXITS / 4, "{signals} by a signal");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_core_that_was_written_is_told() {
+    let _turn = alone();
+    let folder = tempdir("core");
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    if pattern.trim().contains(['/', '|']) {
+        eprintln!("skipped: cores go to {}", pattern.trim());
+        return;
+    }
+    let script = "ulimit -c unlimited; kill -SEGV $$";
+    let (_, exit) = run(Spec { cwd: Some(folder.clone()), ..shell(script) });
+    let written = fs::read_dir(&folder).unwrap().count() == 1;
+    assert_eq!(exit, Exit::Signal { number: 11, core: written });
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

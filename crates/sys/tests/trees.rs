@@ -148,6 +148,10 @@ fn what_a_crash_leaves_behind_is_known_although_its_parents_are_gone() {
         let script = format!("{bare} sleep 1000 & setsid sleep 1000 & sleep 1000; :");
         let mut tree = nursery.start("/bin/sh", &script);
         nursery.grows(&mut tree, 6);
+        let sessions = |tree: &mut Tree| -> BTreeSet<u32> {
+            tree.look().iter().map(|kin| kin.session).collect()
+        };
+        assert!(nursery.within(SECONDS, None, || sessions(&mut tree).len() == 3));
         signal::send(tree.pid(), Signal::Kill).unwrap();
         let pid = tree.pid();
         assert!(nursery.within(SECONDS, Some(&mut tree), || process::kin(pid).is_err()));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::ConfigFile;
 use super::screen::{Paint, Palette, show, show_json};
 use super::table::{Table, plain};
-use crate::embedded;
+use crate::{embedded, machine};
 
 /// Names of one certificate that are shown; of more, only how many there are.
 const NAMES_SHOWN_MAX: usize = 3;
@@ -35,7 +35,9 @@ impl Check {
         let (found, config) = match load_with(&file, &DiskAt(now)) {
             Ok(loaded) => {
                 let refusals = embedded::refusals(&loaded.config);
-                (loaded.warnings.into_iter().chain(refusals).collect(), Some(loaded.config))
+                let limits = machine::warnings(&loaded.config);
+                let found = loaded.warnings.into_iter().chain(refusals).chain(limits);
+                (found.collect(), Some(loaded.config))
             }
             Err(found) => (found, None),
         };

@@ -62,7 +62,8 @@ fn mount(line: &str, own: &str) -> Option<Found> {
     Some(Found {
         version,
         controllers: listed.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect(),
-        directory: below.map(|below| Path::new(&point).join(below)),
+        // Put together anew, so that nothing joined leaves no slash at the end.
+        directory: below.map(|below| Path::new(&point).join(below).components().collect()),
     })
 }
 
