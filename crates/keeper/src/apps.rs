@@ -18,9 +18,11 @@ use evergate_control::link::{
 use evergate_core::rng::Rng;
 use evergate_core::supervise::fleet::{self, Event, Fleet, Input, Output, Revision as Number, Run};
 use evergate_core::time::Instant;
+use evergate_sys::cgroup::Cgroups;
 use evergate_sys::exit::Exit;
 
 mod folder;
+mod limits;
 mod message;
 mod news;
 mod notices;
@@ -48,7 +50,7 @@ use crate::report;
 /// message.
 pub(crate) const INSTANCES_MAX: usize = 256;
 /// Most apps; more are refused for the same reason.
-const APPS_MAX: usize = 128;
+const APPS_MAX: usize = 100;
 /// Longest name of an app, in bytes; one with a longer name is refused for the same reason.
 const NAME_BYTES_MAX: usize = 64;
 /// Most revisions of an app that are remembered beside those that run.
@@ -71,6 +73,8 @@ pub(crate) struct Apps {
     outbox: Vec<Message>,
     /// Output of runs that ended while there was no worker.
     leftovers: VecDeque<(Run, Rc<OwnedFd>)>,
+    /// Control groups wait until nobody is in them.
+    has_retired: bool,
     /// What was told last.
     told: Observed,
     /// That may no longer be so.
@@ -123,6 +127,11 @@ impl Known {
         }
     }
 
+    /// Whether the memory that its runs use is of interest.
+    fn is_watched(&self) -> bool {
+        self.app.memory_watch.is_some()
+    }
+
     /// Forgets revisions that nothing can be of any more.
     fn prune(&mut self, used: &[Number]) {
         let newest = self.newest;
@@ -148,15 +157,22 @@ impl Apps {
     pub(crate) fn new(mut rng: Rng, files_max: u64) -> io::Result<Self> {
         let ports = Ports::new(Rng::seeded(rng.next_u64()));
         let (users, ears) = (Users::default(), Ears::new()?);
+        let mut cgroups = Cgroups::detect();
+        for problem in cgroups.claim() {
+            report(format_args!("{problem}"));
+        }
+        let problems = Vec::new();
+        let supplies = Supplies { ports, users, ears, files_max, run_dir: None, cgroups, problems };
         Ok(Self {
             fleet: Fleet::new(rng),
             known: BTreeMap::new(),
             processes: BTreeMap::new(),
-            supplies: Supplies { ports, users, ears, files_max, run_dir: None },
+            supplies,
             audience: Audience::Nobody,
             news: News::default(),
             outbox: Vec::new(),
             leftovers: VecDeque::new(),
+            has_retired: false,
             told: Observed::default(),
             is_dirty: false,
             is_owed: false,
@@ -179,6 +195,7 @@ impl Apps {
                 None => drop(self.known.insert(name.clone(), Known::new(app))),
             }
             let known = self.known.get_mut(&name).expect("known by now");
+            known.limits = limits::describe(&known.app, self.supplies.cgroups.support());
             known.prune(&self.fleet.revisions_in_use(&name));
             wanted.push(fleet::App { name, policy, revision: Number(known.newest) });
         }
@@ -226,7 +243,8 @@ impl Apps {
         self.is_owed = self.told != Observed::default();
         self.outbox.clear();
         self.outbox.extend(self.leftovers.drain(..).map(|(run, end)| output(&run, end)));
-        let pipes = self.processes.iter().filter_map(|(run, one)| Some((run, one.pipe.as_ref()?)));
+        let pipes =
+            self.processes.iter().filter_map(|(run, one)| Some((run, one.talk.pipe.as_ref()?)));
         self.outbox.extend(pipes.map(|(run, pipe)| output(run, pipe.reader())));
     }
 
@@ -234,7 +252,7 @@ impl Apps {
     pub(crate) fn serve(&mut self, now: Instant) {
         self.audience = Audience::Serving;
         for (run, process) in &mut self.processes {
-            let dropped = process.pipe.as_mut().map_or(0, Pipe::resume);
+            let dropped = process.talk.pipe.as_mut().map_or(0, Pipe::resume);
             if dropped > 0 {
                 let reason = format!("{dropped} bytes were dropped while nobody read them");
                 self.news.push(Severity::Warn, "output_lost", subject(run), &reason);
@@ -267,10 +285,17 @@ impl Apps {
 
     /// Looks which runs of which only a rest was there are gone.
     pub(crate) fn sweep(&mut self, now: Instant) {
-        let is_gone = |process: &Process| process.pid().is_none() && !process.has_rest();
-        let gone = self.processes.iter().filter(|(_, process)| is_gone(process));
-        let gone: Vec<Run> = gone.map(|(run, _)| run.clone()).collect();
-        for run in gone {
+        self.has_retired = self.supplies.cgroups.sweep();
+        let known = &self.known;
+        let rule = |run: &Run| known.get(&run.app).map(|known| known.app.stop).unwrap_or_default();
+        let is_gone = |run: &Run, process: &mut Process| {
+            process.pid().is_none() && !process.has_rest(rule(run))
+        };
+        let gone = self
+            .processes
+            .iter_mut()
+            .filter_map(|(run, process)| is_gone(run, process).then(|| run.clone()));
+        for run in gone.collect::<Vec<_>>() {
             self.bury(now, &run);
             self.feed(now, Input::Emptied(run));
         }
@@ -303,6 +328,11 @@ impl Apps {
     /// Ends at once whatever is to end.
     pub(crate) fn hurry(&mut self, now: Instant) {
         self.feed(now, Input::Hurry);
+    }
+
+    /// Removes what no run needs any more.
+    pub(crate) fn close(self) {
+        self.supplies.cgroups.close();
     }
 
     /// Whether all has ended that was told to.
@@ -367,9 +397,13 @@ impl Apps {
             }
             None => Err(Fault::lasting("what it would run is forgotten".to_owned())),
         };
+        for (run, problem) in std::mem::take(&mut self.supplies.problems) {
+            self.news.push(Severity::Warn, "limits_failed", subject(&run), &problem);
+        }
         match started {
             Ok(process) => {
-                if let (Some(pipe), true) = (&process.pipe, self.audience != Audience::Nobody) {
+                if let (Some(pipe), true) = (&process.talk.pipe, self.audience != Audience::Nobody)
+                {
                     self.outbox.push(output(&run, pipe.reader()));
                 }
                 self.processes.insert(run, process);
@@ -394,8 +428,12 @@ impl Apps {
         let Some(process) = self.processes.remove(run) else {
             return;
         };
-        let (place, pipe) = process.dissolve();
+        let (place, pipe, group) = process.dissolve();
         place.leave(now, &mut self.supplies.ports);
+        if let Some(group) = group {
+            self.supplies.cgroups.retire(group);
+            self.has_retired = true;
+        }
         // Whoever has its end reads the rest from that.
         if let (Some(pipe), Audience::Nobody) = (pipe, self.audience) {
             if self.leftovers.len() == LEFTOVERS_MAX {
@@ -408,7 +446,7 @@ impl Apps {
     /// Kills an instance, which then counts as crashed.
     fn kill(&mut self, app: &str, number: u16) {
         let meant = |run: &Run| run.app == app && run.number == number;
-        for (_, process) in self.processes.iter().filter(|(run, _)| meant(run)) {
+        for (_, process) in self.processes.iter_mut().filter(|(run, _)| meant(run)) {
             process.kill_main();
         }
     }

@@ -106,6 +106,7 @@ impl Keeper {
                 && self.apps.is_empty()
             {
                 self.sockets.close_all();
+                self.apps.close();
                 return Ok(match end {
                     End::Stopped => Outcome::Stopped,
                     End::Hopeless => Outcome::Hopeless,

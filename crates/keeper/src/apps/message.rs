@@ -17,7 +17,7 @@ pub(super) const SHOWN_MAX: usize = 2 * super::INSTANCES_MAX;
 /// What texts are cut to, in bytes; the next smaller one if all together is too long otherwise.
 const TEXT_BYTES: [usize; 4] = [300, 100, 30, 0];
 /// More than the encoding of an instance, a deploy or the limits of an app needs beside its texts.
-const FIXED_BYTES: usize = 80;
+const FIXED_BYTES: usize = 70;
 /// Most lines about the limits of one app.
 const LIMIT_LINES_MAX: usize = 6;
 
@@ -195,4 +195,107 @@ fn millis(time: Duration) -> u64 {
 
 fn short_millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use evergate_control::link::{Place, ToWorker, encode};
+
+    use super::*;
+
+    /// As much as there can ever be, with texts of `bytes` each.
+    fn longest(bytes: usize) -> Observed {
+        let name = |index: usize| format!("{index:0>width$}", width = super::super::NAME_BYTES_MAX);
+        let text = || "x".repeat(bytes);
+        let instances = (0..SHOWN_MAX).map(|index| Instance {
+            run: link::Run { app: name(index), number: u16::MAX, generation: u32::MAX },
+            state: InstanceState::Fatal { for_ms: Some(u32::MAX) },
+            since_ms: u64::MAX,
+            pid: Some(u32::MAX),
+            place: Some(Place::Unix("x".repeat(107))),
+            revision: u32::MAX,
+            exits: u32::MAX,
+            budget: (u16::MAX, u16::MAX),
+            last_exit: Some(text()),
+            reason: Some(text()),
+        });
+        let deploys = (0..super::super::APPS_MAX).map(|index| Deploy {
+            app: name(index),
+            number: u32::MAX,
+            revision: u32::MAX,
+            phase: DeployPhase::Reverting,
+            done: u16::MAX,
+            of: u16::MAX,
+            cause: "the configuration changed".to_owned(),
+            message: text(),
+            since_ms: u64::MAX,
+        });
+        let kept = vec![text(); LIMIT_LINES_MAX];
+        let limits = (0..super::super::APPS_MAX)
+            .map(|index| AppLimits { app: name(index), kept: kept.clone() });
+        Observed {
+            instances: instances.collect(),
+            deploys: deploys.collect(),
+            limits: limits.collect(),
+        }
+    }
+
+    #[test]
+    fn whatever_there_is_to_tell_fits_in_one_message() {
+        for bytes in [0, 20, 100, 5000] {
+            let mut observed = longest(bytes);
+            fit(&mut observed);
+            let (most, shown) = (bytes_at_most(&observed), observed.instances.len());
+            let length = encode(&ToWorker::Observed(observed)).len();
+            assert!(length <= most && most <= MESSAGE_BYTES_MAX, "{length}, at most {most}");
+            assert_eq!(shown, SHOWN_MAX);
+        }
+    }
+
+    #[test]
+    fn texts_are_cut_only_where_they_must_be() {
+        let mut observed = longest(250);
+        observed.instances.truncate(16);
+        observed.deploys.truncate(4);
+        observed.limits.truncate(4);
+        let before = observed.clone();
+        fit(&mut observed);
+        assert_eq!(observed, before);
+    }
+
+    #[test]
+    fn what_only_lasted_longer_is_the_same() {
+        let one = longest(10);
+        let mut other = one.clone();
+        other.instances[0].since_ms = 7;
+        other.instances[0].state = InstanceState::Fatal { for_ms: Some(1) };
+        other.deploys[0].since_ms = 7;
+        assert!(is_same(&one, &other));
+        other.instances[0].state = InstanceState::Fatal { for_ms: None };
+        assert!(!is_same(&one, &other));
+        other = one.clone();
+        other.deploys[0].done = 1;
+        assert!(!is_same(&one, &other));
+    }
+
+    #[test]
+    fn what_ends_is_left_out_first() {
+        let view = |number: u16, state| View {
+            run: fleet::Run { app: "shop".to_owned(), number, generation: 1 },
+            state,
+            since: Duration::ZERO,
+            revision: fleet::Revision(1),
+            exits: 0,
+            failures: 0,
+            last_exit: None,
+            reason: None,
+        };
+        let mut views =
+            vec![view(0, State::Ready), view(1, State::Stuck), view(2, State::Stopping)];
+        views.extend((3..=SHOWN_MAX as u16).map(|number| view(number, State::Ready)));
+        shorten(&mut views);
+        assert_eq!(views.len(), SHOWN_MAX);
+        assert!(!views.iter().any(|view| view.state == State::Stuck));
+        assert!(views.iter().any(|view| view.state == State::Stopping), "no more than need be");
+    }
 }

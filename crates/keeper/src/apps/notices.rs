@@ -55,9 +55,9 @@ impl Apps {
     pub(crate) fn hear_notices(&mut self, now: Instant) {
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         let mut inputs = Vec::new();
-        for (run, process) in &self.processes {
-            let Some(socket) = &process.notify else { continue };
+        for (run, process) in &mut self.processes {
             for _ in 0..DATAGRAMS_PER_TURN {
+                let Some(socket) = &process.talk.notify else { break };
                 // One that is too long says nothing.
                 let Ok(received) = socket.recv(&mut buffer) else { continue };
                 let Some(datagram) = received else { break };

@@ -7,11 +7,13 @@ use std::rc::Rc;
 use evergate_control::link::{self, KillScope, Socket, StopRule};
 use evergate_core::supervise::fleet;
 use evergate_core::time::Instant;
+use evergate_sys::cgroup::Group;
 use evergate_sys::exit::Exit;
 use evergate_sys::listen;
 use evergate_sys::notify_socket::NotifySocket;
 use evergate_sys::process;
-use evergate_sys::signal::{self, Signal};
+use evergate_sys::signal::Signal;
+use evergate_sys::tree::{Scope, Tree};
 
 use super::folder::Folder;
 use super::output::Pipe;
@@ -19,15 +21,27 @@ use super::revision::Revision;
 use crate::holder;
 use crate::ports::Ports;
 
+/// What the kernel kills with.
+const SIGKILL: i32 = 9;
+
 /// One run.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// Its first process, until that has exited.
-    pid: Option<u32>,
+    /// Its first process has exited.
+    is_over: bool,
+    is_killed: bool,
+    tree: Tree,
     revision: Rc<Revision>,
     place: Place,
+    pub(super) talk: Talk,
+}
+
+/// What a run can say.
+#[derive(Debug)]
+pub(super) struct Talk {
+    /// What it prints.
     pub(super) pipe: Option<Pipe>,
-    /// Where it says how far it is.
+    /// How far it is.
     pub(super) notify: Option<NotifySocket>,
 }
 
@@ -63,19 +77,13 @@ impl Place {
 
 impl Process {
     /// A run whose first process has just started.
-    pub(super) fn new(
-        pid: u32,
-        revision: Rc<Revision>,
-        place: Place,
-        pipe: Option<Pipe>,
-        notify: Option<NotifySocket>,
-    ) -> Self {
-        Self { pid: Some(pid), revision, place, pipe, notify }
+    pub(super) fn new(tree: Tree, revision: Rc<Revision>, place: Place, talk: Talk) -> Self {
+        Self { is_over: false, is_killed: false, tree, revision, place, talk }
     }
 
     /// Its first process, until that has exited.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.pid
+        (!self.is_over).then(|| self.tree.pid())
     }
 
     /// Where it listens.
@@ -87,81 +95,103 @@ impl Process {
     }
 
     /// What is to be given back when nothing is left of it.
-    pub(super) fn dissolve(self) -> (Place, Option<Pipe>) {
-        (self.place, self.pipe)
+    pub(super) fn dissolve(self) -> (Place, Option<Pipe>, Option<Group>) {
+        (self.place, self.talk.pipe, self.tree.into_group())
     }
 
     /// Takes in that its first process exited, which is not reaped yet.
     pub(super) fn end(&mut self, exit: Exit, rule: StopRule, is_starting: bool) -> End {
-        let has_rest = self.has_rest();
-        if let Some(pid) = self.pid.take() {
-            match rule.kill {
-                KillScope::Tree | KillScope::Group => drop(signal::send_group(pid, Signal::Kill)),
-                KillScope::Main => {}
-            }
+        self.tree.main_ended();
+        self.is_over = true;
+        let has_rest = self.has_rest(rule);
+        if let Some(end) = self.starved(exit, has_rest) {
+            return end;
         }
-        let how = exit.to_string();
-        let exit = match exit {
-            Exit::Status(status) => fleet::Exit::Status(status),
-            Exit::Signal { number, core: _ } => fleet::Exit::Signal(number),
-        };
+        let mut how = exit.to_string();
+        // Its own child may be what listens there.
         if is_starting
             && !has_rest
             && let Some(holder) = self.port_holder()
         {
-            let how = format!("{how}: {holder}");
+            how.push_str(&format!(": {holder}"));
             return End { exit: fleet::Exit::Blameless, how, has_rest };
         }
+        let exit = match exit {
+            Exit::Status(status) => fleet::Exit::Status(status),
+            Exit::Signal { number, core: _ } => fleet::Exit::Signal(number),
+        };
         End { exit, how, has_rest }
     }
 
-    /// Whether processes of it are still there beside the first.
-    pub(super) fn has_rest(&self) -> bool {
-        false
+    /// Whether of what is to end with it somebody runs beside the first process.
+    pub(super) fn has_rest(&mut self, rule: StopRule) -> bool {
+        match rule.kill {
+            KillScope::Main => false,
+            KillScope::Tree | KillScope::Group => !self.tree.is_empty(scope(rule)),
+        }
     }
 
     /// Whether the process `pid`, which said something, is not known to be another's. One that is
     /// gone by now, as the program that shell scripts use for it always is, cannot be asked.
-    pub(super) fn may_be_its(&self, pid: u32) -> bool {
-        let session = process::kin(pid).map(|kin| kin.session);
-        self.pid == Some(pid) || session.is_err() || session.ok() == self.pid
+    pub(super) fn may_be_its(&mut self, pid: u32) -> bool {
+        self.tree.has(pid) || process::kin(pid).is_err()
     }
 
     /// Resident bytes of all its processes.
-    pub(super) fn rss(&self) -> Option<u64> {
-        process::own_bytes(self.pid?).ok()
+    pub(super) fn rss(&mut self) -> u64 {
+        self.tree.resident_bytes()
     }
 
     /// Asks its first process to end.
-    pub(super) fn ask(&self, rule: StopRule) {
+    pub(super) fn ask(&mut self, rule: StopRule) {
         let signal = Signal::from_number(rule.signal).unwrap_or(Signal::Terminate);
-        if let Some(pid) = self.pid {
-            // Gone already is as good; it is not reaped yet, or it would not be here.
-            let _ = signal::send(pid, signal);
+        self.tree.ask(Scope::Main, signal);
+    }
+
+    /// Asks everything to end that is to end with it.
+    pub(super) fn ask_all(&mut self, rule: StopRule) {
+        self.tree.ask(scope(rule), Signal::Terminate);
+    }
+
+    /// Kills everything that is to end with it.
+    pub(super) fn kill(&mut self, rule: StopRule) {
+        self.is_killed = true;
+        self.tree.kill(scope(rule));
+    }
+
+    /// Kills again whoever was not there the first time.
+    pub(super) fn kill_again(&mut self, rule: StopRule) {
+        if self.is_killed {
+            self.tree.kill(scope(rule));
         }
     }
 
-    /// Asks everything to end that is ended with it.
-    pub(super) fn ask_all(&self, rule: StopRule) {
-        self.send_all(rule.kill, Signal::Terminate);
-    }
-
-    /// Kills everything that is ended with it.
-    pub(super) fn kill(&self, rule: StopRule) {
-        self.send_all(rule.kill, Signal::Kill);
-    }
-
     /// Kills its first process.
-    pub(super) fn kill_main(&self) {
-        self.send_all(KillScope::Main, Signal::Kill);
+    pub(super) fn kill_main(&mut self) {
+        self.tree.kill(Scope::Main);
     }
 
-    fn send_all(&self, scope: KillScope, signal: Signal) {
-        let Some(pid) = self.pid else { return };
-        let _ = match scope {
-            KillScope::Main => signal::send(pid, signal),
-            KillScope::Tree | KillScope::Group => signal::send_group(pid, signal),
+    /// How it ended if the kernel killed it for want of memory.
+    fn starved(&self, exit: Exit, has_rest: bool) -> Option<End> {
+        let kills = self.tree.oom_kills().filter(|&kills| kills > 0)?;
+        let limit = self.revision.app.limits.memory;
+        let what = match limit {
+            Some(bytes) => format!("out of memory (limit {} MiB)", bytes >> 20),
+            None => "the machine was out of memory".to_owned(),
         };
+        let end = match (exit, limit) {
+            (Exit::Signal { number: SIGKILL, .. }, Some(_)) => fleet::Exit::OutOfMemory,
+            (Exit::Signal { number: SIGKILL, .. }, None) => fleet::Exit::Blameless,
+            (Exit::Status(status), _) => fleet::Exit::Status(status),
+            (Exit::Signal { number, .. }, _) => fleet::Exit::Signal(number),
+        };
+        let how = match exit {
+            Exit::Signal { number: SIGKILL, .. } => format!("killed: {what}"),
+            Exit::Status(_) | Exit::Signal { .. } => {
+                format!("{exit}; {kills} of its processes had been killed: {what}")
+            }
+        };
+        Some(End { exit: end, how, has_rest })
     }
 
     /// Who listens on its port now that it does not, in words.
@@ -170,12 +200,20 @@ impl Process {
             return None;
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-        let is_taken =
-            listen::probe(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        let probed = listen::probe(address);
+        let is_taken = probed.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
         is_taken.then(|| {
             let holder = holder::of_port(*port);
             let holder = holder.unwrap_or_else(|| "another program".to_owned());
             format!("{holder} has port {port}, which it was given")
         })
+    }
+}
+
+fn scope(rule: StopRule) -> Scope {
+    match rule.kill {
+        KillScope::Tree => Scope::Tree,
+        KillScope::Group => Scope::Group,
+        KillScope::Main => Scope::Main,
     }
 }

@@ -12,15 +12,17 @@ use std::rc::Rc;
 use evergate_control::link::{App, ReadyBy, Socket};
 use evergate_core::supervise::fleet::{Run, SpawnFault};
 use evergate_core::time::Instant;
+use evergate_sys::cgroup::{Cgroups, Group};
 use evergate_sys::child::{self, SpawnError, Spec};
 use evergate_sys::listen::{self, BACKLOG, Sharing};
-use evergate_sys::notify_socket::NotifySocket;
 use evergate_sys::privilege::User;
+use evergate_sys::tree::{self, Tree};
 
-use super::folder::Folder;
+use super::folder::{self, Folder};
+use super::limits;
 use super::notices::Ears;
 use super::output::Pipe;
-use super::process::{Place, Process};
+use super::process::{Place, Process, Talk};
 use super::revision::Revision;
 use super::users::Users;
 use crate::LINK_VARIABLE;
@@ -51,7 +53,13 @@ pub(super) struct Supplies {
     pub(super) files_max: u64,
     /// Where Unix sockets may be.
     pub(super) run_dir: Option<String>,
+    pub(super) cgroups: Cgroups,
+    /// What went wrong with control groups and is still to be told.
+    pub(super) problems: Vec<(Run, String)>,
 }
+
+/// Variables to set, or without a value to remove.
+type Environment = Vec<(OsString, Option<OsString>)>;
 
 /// Why there is no process.
 #[derive(Debug)]
@@ -105,12 +113,12 @@ pub(super) fn start(
         Socket::Port | Socket::Inherit => Place::Port(port(now, app, &mut supplies.ports)?),
         Socket::Unix => Place::Unix(folder(run, user.as_ref(), supplies)?),
     };
-    let launched = notify(run, app, user.as_ref(), supplies).and_then(|notify| {
-        let (pid, pipe) = launch(run, revision, user, (&place, notify.as_ref()), supplies)?;
-        Ok((pid, pipe, notify))
+    let launched = talk(run, revision, app, user.as_ref(), supplies).and_then(|talk| {
+        let tree = plant(run, revision, user, (&place, &talk), supplies)?;
+        Ok((tree, talk))
     });
     match launched {
-        Ok((pid, pipe, notify)) => Ok(Process::new(pid, Rc::clone(revision), place, pipe, notify)),
+        Ok((tree, talk)) => Ok(Process::new(tree, Rc::clone(revision), place, talk)),
         Err(fault) => {
             place.leave(now, &mut supplies.ports);
             Err(fault)
@@ -130,19 +138,22 @@ fn folder(run: &Run, user: Option<&User>, supplies: &Supplies) -> Result<Folder,
     Folder::new(run_dir(supplies)?, run, user, supplies.users.worker()).map_err(Fault::lasting)
 }
 
-fn notify(
+fn talk(
     run: &Run,
+    revision: &Revision,
     app: &App,
     user: Option<&User>,
     supplies: &Supplies,
-) -> Result<Option<NotifySocket>, Fault> {
-    match app.ready.by {
+) -> Result<Talk, Fault> {
+    let pipe = revision.app.keeps_output.then(Pipe::new).transpose().map_err(unprepared)?;
+    let notify = match app.ready.by {
         ReadyBy::Notify => {
             let socket = supplies.ears.open(run_dir(supplies)?, run, user);
-            socket.map(Some).map_err(Fault::lasting)
+            Some(socket.map_err(Fault::lasting)?)
         }
-        ReadyBy::Probe | ReadyBy::Nothing => Ok(None),
-    }
+        ReadyBy::Probe | ReadyBy::Nothing => None,
+    };
+    Ok(Talk { pipe, notify })
 }
 
 fn run_dir(supplies: &Supplies) -> Result<&str, Fault> {
@@ -150,44 +161,68 @@ fn run_dir(supplies: &Supplies) -> Result<&str, Fault> {
     supplies.run_dir.as_deref().ok_or_else(unknown)
 }
 
+/// Starts the first process of a run, in a control group of its own if there can be one.
+fn plant(
+    run: &Run,
+    revision: &Revision,
+    user: Option<User>,
+    told: (&Place, &Talk),
+    supplies: &mut Supplies,
+) -> Result<Tree, Fault> {
+    let name = folder::name(run);
+    let token = format!("{}-{name}", std::process::id());
+    let made = supplies.cgroups.make(&name, &limits::bounds(revision.app.limits));
+    supplies.problems.extend(made.problems.into_iter().map(|problem| (run.clone(), problem)));
+    let mut env = environment(run, revision, told);
+    env.push((tree::VARIABLE.into(), Some(token.clone().into())));
+    match launch(run, revision, user, (told, env, made.group.as_ref()), supplies) {
+        Ok(pid) => Ok(Tree::new(pid, token, made.group)),
+        Err(fault) => {
+            made.group.into_iter().for_each(|group| supplies.cgroups.retire(group));
+            Err(fault)
+        }
+    }
+}
+
 fn launch(
     run: &Run,
     revision: &Revision,
     user: Option<User>,
-    (place, notify): (&Place, Option<&NotifySocket>),
+    ((place, talk), env, group): ((&Place, &Talk), Environment, Option<&Group>),
     supplies: &Supplies,
-) -> Result<(u32, Option<Pipe>), Fault> {
-    let passing = |error: io::Error| Fault::passing(format!("cannot prepare its start: {error}"));
+) -> Result<u32, Fault> {
     let Some((written, args)) = revision.app.run.split_first() else {
         let why = format!("cannot run: no program is given; mend app.{}.run", run.app);
         return Err(Fault::lasting(why));
     };
-    let pipe = revision.app.keeps_output.then(Pipe::new).transpose().map_err(passing)?;
-    let nowhere = File::options().write(true).open("/dev/null").map_err(passing)?;
+    let nowhere = File::options().write(true).open("/dev/null").map_err(unprepared)?;
     let listener = match (revision.app.socket, place) {
-        (Socket::Inherit, Place::Port(port)) => Some(listener(*port).map_err(passing)?),
+        (Socket::Inherit, Place::Port(port)) => Some(listener(*port).map_err(unprepared)?),
         (Socket::Inherit | Socket::Port | Socket::Unix, _) => None,
     };
     let pinned = revision.pinned();
-    let program = pinned.map_or(written.into(), |pinned| pinned.program.clone().into());
     let cwd = revision.app.cwd.as_ref().map(PathBuf::from);
-    let spec = Spec {
-        program,
+    let mut spec = Spec {
+        program: pinned.map_or(written.into(), |pinned| pinned.program.clone().into()),
         argv0: Some(written.into()),
         args: args.iter().map(Into::into).collect(),
-        env: environment(run, revision, place, notify),
+        env,
         listen_pid: listener.is_some(),
         cwd: pinned.map_or(cwd, |pinned| pinned.cwd.clone()),
-        stdout: Some(pipe.as_ref().map_or(nowhere.as_fd(), Pipe::writer)),
+        stdout: Some(talk.pipe.as_ref().map_or(nowhere.as_fd(), Pipe::writer)),
         fds: listener.iter().map(|listener| (listener.as_fd(), LISTEN_FD)).collect(),
+        cgroups: group.into_iter().flat_map(Group::procs).collect(),
         user,
         no_new_privileges: true,
         umask: revision.app.umask,
-        files_max: Some(revision.app.limits.files.unwrap_or(supplies.files_max)),
         ..Spec::default()
     };
-    let pid = child::spawn(&spec).map_err(|error| Fault::of_spawn(&run.app, &error))?;
-    Ok((pid, pipe))
+    limits::bound(&mut spec, &revision.app, supplies.cgroups.support(), supplies.files_max);
+    child::spawn(&spec).map_err(|error| Fault::of_spawn(&run.app, &error))
+}
+
+fn unprepared(error: io::Error) -> Fault {
+    Fault::passing(format!("cannot prepare its start: {error}"))
 }
 
 /// A socket as sd_listen_fds(3) has it: it blocks.
@@ -199,12 +234,7 @@ fn listener(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Every variable that is not as the keeper has it.
-fn environment(
-    run: &Run,
-    revision: &Revision,
-    place: &Place,
-    notify: Option<&NotifySocket>,
-) -> Vec<(OsString, Option<OsString>)> {
+fn environment(run: &Run, revision: &Revision, (place, talk): (&Place, &Talk)) -> Environment {
     let withheld = WITHHELD.map(|name| (OsString::from(name), None));
     let set = |name: &str, value: String| (OsString::from(name), Some(OsString::from(value)));
     let given = revision.app.env.iter().map(|(name, value)| set(name, value.clone()));
@@ -219,7 +249,7 @@ fn environment(
             .extend([set("PORT", port.to_string()), set("HOST", Ipv4Addr::LOCALHOST.to_string())]),
         Place::Unix(folder) => variables.push(set("SOCKET", folder.socket().to_owned())),
     }
-    let notify = notify.map(|socket| Some(socket.path().into()));
+    let notify = talk.notify.as_ref().map(|socket| Some(socket.path().into()));
     variables.extend(notify.map(|path| (NOTIFY_VARIABLE.into(), path)));
     match revision.app.socket {
         Socket::Inherit => variables

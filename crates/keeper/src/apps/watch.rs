@@ -5,7 +5,7 @@ use std::time::Duration;
 use evergate_core::supervise::fleet::{Input, Run};
 use evergate_core::time::Instant;
 
-use super::{Apps, Audience};
+use super::{Apps, Audience, Known};
 
 /// How often it is looked whether what ends is gone. A signal tells of all but what never was our
 /// child.
@@ -35,10 +35,11 @@ impl Apps {
     pub(super) fn watch(&mut self, now: Instant) {
         let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         if is_due(&mut self.clocks.sweep_at) {
+            self.kill_again();
             self.sweep(now);
         }
         if is_due(&mut self.clocks.relieve_at) {
-            let pipes = self.processes.values_mut().filter_map(|process| process.pipe.as_mut());
+            let pipes = self.processes.values_mut().filter_map(|one| one.talk.pipe.as_mut());
             pipes.for_each(|pipe| pipe.relieve(now));
         }
         if is_due(&mut self.clocks.measure_at) {
@@ -49,10 +50,11 @@ impl Apps {
     /// Winds the clocks of what there is to look at, and stops the others.
     pub(super) fn set_clocks(&mut self, now: Instant) {
         let processes = || self.processes.iter();
-        let has_rest = processes().any(|(_, process)| process.pid().is_none());
+        let has_rest = self.has_retired || processes().any(|(_, process)| process.pid().is_none());
         let is_unread = self.audience != Audience::Serving
-            && processes().any(|(_, process)| process.pipe.is_some());
-        let is_watched = processes().any(|(run, _)| self.is_watched(run));
+            && processes().any(|(_, process)| process.talk.pipe.is_some());
+        let is_watched =
+            processes().any(|(run, _)| self.known.get(&run.app).is_some_and(Known::is_watched));
         let clocks = &mut self.clocks;
         for (clock, runs, every) in [
             (&mut clocks.sweep_at, has_rest, SWEEP_EVERY),
@@ -64,15 +66,20 @@ impl Apps {
     }
 
     fn measure(&mut self, now: Instant) {
-        let watched = self.processes.iter().filter(|(run, _)| self.is_watched(run));
-        let measured = watched.filter_map(|(run, process)| Some((run.clone(), process.rss()?)));
-        let measured: Vec<(Run, u64)> = measured.collect();
-        for (run, rss) in measured {
+        let known = &self.known;
+        let is_watched = |run: &Run| known.get(&run.app).is_some_and(Known::is_watched);
+        let watched = self.processes.iter_mut().filter(|(run, _)| is_watched(run));
+        let measured = watched.map(|(run, process)| (run.clone(), process.rss()));
+        for (run, rss) in measured.collect::<Vec<_>>() {
             self.feed(now, Input::Measured { run, rss });
         }
     }
 
-    fn is_watched(&self, run: &Run) -> bool {
-        self.known.get(&run.app).is_some_and(|known| known.app.memory_watch.is_some())
+    fn kill_again(&mut self) {
+        for (run, process) in &mut self.processes {
+            if let Some(known) = self.known.get(&run.app) {
+                process.kill_again(known.app.stop);
+            }
+        }
     }
 }

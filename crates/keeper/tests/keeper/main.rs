@@ -19,6 +19,7 @@ mod places;
 mod puppet;
 mod stage;
 mod stand_in;
+mod trees;
 mod workers;
 
 type Test = (&'static str, fn());
@@ -35,9 +36,16 @@ fn main() -> ExitCode {
 
 /// Runs the tests whose names contain the first argument that is no option, one after the other.
 fn run_tests(arguments: &[String]) -> ExitCode {
-    let tests: Vec<Test> =
-        [workers::TESTS, apps::TESTS, places::TESTS, outputs::TESTS, deploys::TESTS, ending::TESTS]
-            .concat();
+    let tests: Vec<Test> = [
+        workers::TESTS,
+        apps::TESTS,
+        places::TESTS,
+        outputs::TESTS,
+        trees::TESTS,
+        deploys::TESTS,
+        ending::TESTS,
+    ]
+    .concat();
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let mut failed = 0;
     for (name, test) in tests {
