@@ -133,7 +133,7 @@ pub struct ServerStatus {
     pub name: String,
     /// `host:port`, or `unix:PATH`.
     pub address: String,
-    /// `up`, `down`, `draining` or `starting`.
+    /// `up`, `down` or `draining`.
     pub state: String,
     /// Why, in words.
     pub reason: String,

@@ -59,8 +59,6 @@ pub struct OutlierPolicy {
 /// What a [`Health`] goes by.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
-    /// Whether the server is there from the start, or comes and goes.
-    pub origin: Origin,
     /// Its weight in the configuration.
     pub weight: u32,
     /// Active checks; all must pass.
@@ -71,13 +69,13 @@ pub struct Policy {
     pub slow_start: Duration,
 }
 
-/// Where a server comes from.
+/// When a server came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Origin {
-    /// From the configuration: taken to be running.
-    Configured,
-    /// An instance of an app: running between [`Input::Started`] and [`Input::Stopped`].
-    Instance,
+pub enum Arrival {
+    /// With the others: none of them has served for long.
+    Together,
+    /// After others, which have their whole weight.
+    Later,
 }
 
 /// Something became known about the server.
@@ -104,12 +102,6 @@ pub enum Input {
     Undrain,
     /// The operator sets another weight than the configuration's; 0 drains.
     Weight(u32),
-    /// The instance's process was started; it need not accept connections yet.
-    Started,
-    /// The instance accepted a TCP connection.
-    Connected,
-    /// The instance's process ended, or is being ended.
-    Stopped,
     /// [`Health::deadline`] has been reached.
     Tick,
 }
@@ -123,8 +115,6 @@ pub enum State {
     Down,
     /// Requests of clients that stick to it, and no others.
     Draining,
-    /// Nothing until it accepts connections.
-    Starting,
 }
 
 impl State {
@@ -134,7 +124,6 @@ impl State {
             Self::Up => "up",
             Self::Down => "down",
             Self::Draining => "draining",
-            Self::Starting => "starting",
         }
     }
 }
@@ -165,19 +154,11 @@ impl Verdict {
 #[derive(Clone, Debug)]
 pub struct Health {
     policy: Policy,
-    life: Life,
     wish: Wish,
     checks: Vec<Check>,
     outlier: Outlier,
     slow_start: SlowStart,
     verdict: Verdict,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Life {
-    Stopped,
-    Starting,
-    Running,
 }
 
 /// What the operator wants.
@@ -188,7 +169,8 @@ struct Wish {
 }
 
 /// A server that was down does not get all its share at once: its caches are cold, and it may
-/// have gone down because of its load. At the start of Evergate nobody is known to be cold.
+/// have gone down because of its load. One that comes later than the others is cold too; where all
+/// come together, nobody is colder than the others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum SlowStart {
     /// It was never able to serve.
@@ -202,25 +184,22 @@ enum SlowStart {
 }
 
 impl Health {
-    /// A server that nothing is known of. It is up if it is configured, and down until
-    /// [`Input::Started`] if it is an instance.
-    pub fn new(policy: Policy, now: Instant) -> Self {
-        let life = match policy.origin {
-            Origin::Configured => Life::Running,
-            Origin::Instance => Life::Stopped,
-        };
+    /// A server that nothing is known of: it is up.
+    pub fn new(policy: Policy, arrival: Arrival, now: Instant) -> Self {
         let verdict = Verdict {
-            state: State::Down,
-            reason: Reason::Stopped,
+            state: State::Up,
+            reason: Reason::NotYetChecked,
             weight: policy.weight,
             weight_percent: 0,
         };
         let mut health = Self {
-            life,
             wish: Wish { drain: false, weight: policy.weight },
             checks: policy.checks.iter().map(|_| Check::Unchecked).collect(),
             outlier: Outlier::default(),
-            slow_start: SlowStart::New,
+            slow_start: match arrival {
+                Arrival::Together => SlowStart::New,
+                Arrival::Later => SlowStart::Away,
+            },
             verdict,
             policy,
         };
@@ -231,31 +210,22 @@ impl Health {
     /// Takes an input in; the new verdict if that changed anything about it.
     pub fn handle(&mut self, now: Instant, input: Input) -> Option<&Verdict> {
         self.outlier.tick(now);
-        match (input, self.life) {
-            (Input::Checked { check, outcome }, Life::Starting | Life::Running) => {
-                self.checked(now, check, outcome);
-            }
-            // These were under way when the process ended, and say nothing about the next one.
-            (Input::Checked { .. } | Input::Connected, Life::Stopped) => {}
-            (Input::FailedInARow { .. }, Life::Stopped | Life::Starting) => {}
-            (Input::FailedInARow { failures, may_eject }, Life::Running) if may_eject => {
+        match input {
+            Input::Checked { check, outcome } => self.checked(now, check, outcome),
+            Input::FailedInARow { failures, may_eject: true } => {
                 self.outlier.failed(now, &self.policy.outlier, failures);
             }
-            (Input::FailedInARow { .. }, Life::Running) => {}
-            (Input::Drain, _) => self.wish.drain = true,
-            (Input::Undrain, _) => self.wish.drain = false,
-            (Input::Weight(weight), _) => self.wish.weight = weight,
-            (Input::Started, _) => self.begin(),
-            (Input::Connected, Life::Starting) => self.life = Life::Running,
-            (Input::Connected, Life::Running) => {}
-            (Input::Stopped, _) => self.end(),
-            (Input::Tick, _) => {}
+            Input::FailedInARow { may_eject: false, .. } => {}
+            Input::Drain => self.wish.drain = true,
+            Input::Undrain => self.wish.drain = false,
+            Input::Weight(weight) => self.wish.weight = weight,
+            Input::Tick => {}
         }
         self.settle(now).then_some(&self.verdict)
     }
 
-    /// Goes by another policy from now on, and keeps what is known: the life, the operator's wish,
-    /// the ejection, and each check's state if there are as many checks as before.
+    /// Goes by another policy from now on, and keeps what is known: the operator's wish, the
+    /// ejection, and each check's state if there are as many checks as before.
     pub fn follow(&mut self, now: Instant, policy: Policy) -> Option<&Verdict> {
         if self.wish.weight == self.policy.weight {
             self.wish.weight = policy.weight;
@@ -299,33 +269,14 @@ impl Health {
             return;
         };
         if outcome.is_ok() {
-            self.life = Life::Running;
             self.outlier.pardon(now);
-        } else if self.life == Life::Starting {
-            // That it does not serve yet is known.
-            return;
         }
         check.record(policy, outcome);
     }
 
-    /// A new process: what was known about the last one is void.
-    fn begin(&mut self) {
-        if self.policy.origin == Origin::Instance {
-            self.life = Life::Starting;
-            self.checks.fill(Check::Unchecked);
-            self.outlier = Outlier::default();
-        }
-    }
-
-    fn end(&mut self) {
-        if self.policy.origin == Origin::Instance {
-            self.life = Life::Stopped;
-        }
-    }
-
     /// Draws the conclusion from all that is known; whether it is a new one.
     fn settle(&mut self, now: Instant) -> bool {
-        let is_able = self.life().or_else(|| self.active()).or_else(|| self.passive()).is_none();
+        let is_able = self.active().or_else(|| self.passive()).is_none();
         let percent = self.advance_slow_start(now, is_able);
         let (state, reason) = self.rank();
         let weight_percent = if state == State::Up { percent } else { 0 };
@@ -335,22 +286,12 @@ impl Health {
         is_new
     }
 
-    /// The order of precedence. Whether there is a process at all is no opinion, so it comes
-    /// first: clients that stick to a drained server cannot have one that does not run.
+    /// The order of precedence.
     fn rank(&self) -> (State, Reason) {
-        self.life()
-            .or_else(|| self.wish())
+        self.wish()
             .or_else(|| self.active())
             .or_else(|| self.passive())
             .unwrap_or_else(|| (State::Up, self.reason_to_be_up()))
-    }
-
-    fn life(&self) -> Option<(State, Reason)> {
-        match self.life {
-            Life::Stopped => Some((State::Down, Reason::Stopped)),
-            Life::Starting => Some((State::Starting, Reason::Starting)),
-            Life::Running => None,
-        }
     }
 
     fn wish(&self) -> Option<(State, Reason)> {

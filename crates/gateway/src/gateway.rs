@@ -41,6 +41,9 @@ use crate::tls::expiry::{self, Expiry};
 use crate::tls::termination::Common;
 use crate::wards::{Checked, Wards};
 
+#[cfg(test)]
+mod tests;
+
 /// The data plane with its control.
 #[derive(Debug)]
 pub struct Gateway {

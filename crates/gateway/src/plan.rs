@@ -115,8 +115,6 @@ pub(crate) struct Pool {
     pub apps: Vec<String>,
     /// Configured weight of each endpoint.
     pub weights: Vec<u16>,
-    /// Where each endpoint comes from.
-    pub origins: Vec<health::Origin>,
     /// For one connection attempt.
     pub connect_timeout: Duration,
     /// Idle connections kept per thread and endpoint.
@@ -173,8 +171,6 @@ pub(crate) struct Member {
     pub address: Option<Address>,
     /// Weight.
     pub weight: u16,
-    /// Configured, or an instance of an app.
-    pub origin: health::Origin,
     /// Which run of an app it is, if it is one.
     pub run: Option<Run>,
     /// The host of an `https` URL.
@@ -306,7 +302,6 @@ impl Pool {
                         authority,
                         address: None,
                         weight: server.weight,
-                        origin: health::Origin::Configured,
                         run: None,
                         tls_host: tls.then(|| host.clone()),
                     });
@@ -393,7 +388,6 @@ fn compile_pool(
 ) -> Result<Pool, String> {
     let mut endpoints = Vec::new();
     let mut weights = Vec::new();
-    let mut origins = Vec::new();
     let members = Pool::members(pool, instances);
     let told = |error: String| format!("pool.{name}: {error}");
     let tls = match members.iter().any(|member| member.tls_host.is_some()) {
@@ -430,7 +424,6 @@ fn compile_pool(
             }
         });
         weights.push(member.weight);
-        origins.push(member.origin);
     }
     let apps = pool.servers.values().filter_map(|server| match &server.target {
         Target::Url { .. } => None,
@@ -442,7 +435,6 @@ fn compile_pool(
         hash_key: pool.hash_key.clone(),
         endpoints,
         weights,
-        origins,
         expected: expected(config, pool),
         apps: apps.cloned().collect(),
         connect_timeout: pool.connect_timeout,

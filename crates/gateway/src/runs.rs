@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
 
 use evergate_control::link::{DeployPhase, Instance, InstanceState, Observed, Run, Sample};
-use evergate_core::health::Origin;
 use evergate_core::time::Instant;
 use tokio::sync::Notify;
 
@@ -292,7 +291,6 @@ fn member(instance: &Instance) -> Option<Member> {
         authority: address.to_string(),
         address: Some(address),
         weight: 1,
-        origin: Origin::Instance,
         run: Some(run.clone()),
         tls_host: None,
     })

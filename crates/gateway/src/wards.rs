@@ -13,7 +13,7 @@ use evergate_config::{Level, Probe};
 use evergate_control::command::Adjustment;
 use evergate_control::snapshot::ServerStatus;
 use evergate_core::health::{
-    Health, Input, Origin, Policy, State, first_check_delay, may_eject, next_check_delay,
+    Arrival, Health, Input, Policy, State, first_check_delay, may_eject, next_check_delay,
 };
 use evergate_core::rng::Rng;
 use evergate_core::time::Instant;
@@ -28,10 +28,6 @@ use crate::probe;
 const PROBES_MAX: usize = 128;
 /// Results waiting to be heard.
 const CHECKED_QUEUED_MAX: usize = 2 * PROBES_MAX;
-/// How often a starting instance is tried.
-const CONNECT_EVERY: Duration = Duration::from_millis(20);
-/// How long one such try may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a turn that found every place taken waits.
 const CROWDED_WAIT: Duration = Duration::from_millis(50);
 
@@ -39,7 +35,8 @@ const CROWDED_WAIT: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Checked {
     uid: u64,
-    what: What,
+    /// Its index.
+    check: usize,
     /// Which of the endpoint's policies wanted it.
     policy: u32,
     outcome: Result<(), String>,
@@ -50,8 +47,6 @@ pub(crate) struct Checked {
 enum What {
     /// The check with this index.
     Check(usize),
-    /// Trying whether an instance accepts connections yet.
-    Connect,
     /// The machine wants to look at the clock.
     Look,
 }
@@ -108,6 +103,10 @@ impl Wards {
         let mut stays = HashMap::new();
         for pool in &plan.pools {
             let total = pool.endpoints.len();
+            let is_warm = pool.endpoints.iter().any(|endpoint| {
+                let ward = self.wards.get(&endpoint.uid);
+                ward.is_some_and(|ward| ward.is_warm(now, pool.slow_start))
+            });
             for (index, endpoint) in pool.endpoints.iter().enumerate() {
                 let policy = policy(pool, index);
                 let ward = match self.wards.remove(&endpoint.uid) {
@@ -121,13 +120,21 @@ impl Wards {
                         ward
                     }
                     None => {
-                        let mut ward = Ward::new(pool, endpoint, policy, now);
+                        let arrival = match is_warm && endpoint.run.is_some() {
+                            true => Arrival::Later,
+                            false => Arrival::Together,
+                        };
+                        let mut ward = Ward::new(pool, endpoint, policy, arrival, now);
                         let name = (pool.name.clone(), endpoint.name.clone());
                         ward.wish(self.wishes.get(&name).copied().unwrap_or_default(), now);
                         self.schedule_checks(&ward, index, total, now, rng);
                         if endpoint.address.is_none() {
                             let reason = format!("cannot resolve {}", endpoint.authority);
                             events.push(Level::Error, "server_unknown", &ward.subject, &reason);
+                        }
+                        if let Some(run) = &endpoint.run {
+                            let reason = format!("run {} is ready", run.generation);
+                            events.push(Level::Info, "server_up", &ward.subject, &reason);
                         }
                         ward
                     }
@@ -156,11 +163,10 @@ impl Wards {
             self.timetable.pop_first();
             match what {
                 What::Look => self.handle(plan, uid, now, Input::Tick, events),
-                What::Check(_) | What::Connect if self.probing >= PROBES_MAX => {
+                What::Check(_) if self.probing >= PROBES_MAX => {
                     self.timetable.insert((now + CROWDED_WAIT, uid, what));
                 }
                 What::Check(index) => self.check(plan, uid, index, now, rng),
-                What::Connect => self.start(plan, uid, What::Connect, Probe::Tcp, CONNECT_TIMEOUT),
             }
         }
     }
@@ -174,21 +180,12 @@ impl Wards {
         events: &mut Events,
     ) {
         self.probing -= 1;
-        let Checked { uid, what, policy, outcome } = checked;
+        let Checked { uid, check, policy, outcome } = checked;
         if self.wards.get(&uid).is_none_or(|ward| ward.policies != policy) {
             // It says nothing about what is wanted now, and the new timetable is made already.
             return;
         }
-        match (what, outcome) {
-            (What::Check(check), outcome) => {
-                self.handle(plan, uid, now, Input::Checked { check, outcome }, events);
-            }
-            (What::Connect, Ok(())) => self.handle(plan, uid, now, Input::Connected, events),
-            (What::Connect, Err(_)) => {
-                self.timetable.insert((now + CONNECT_EVERY, uid, What::Connect));
-            }
-            (What::Look, _) => {}
-        }
+        self.handle(plan, uid, now, Input::Checked { check, outcome }, events);
     }
 
     /// Takes a report that requests to `endpoint` fail.
@@ -260,7 +257,6 @@ impl Wards {
                     State::Up => (Level::Info, "server_up"),
                     State::Down => (Level::Warn, "server_down"),
                     State::Draining => (Level::Info, "server_draining"),
-                    State::Starting => (Level::Info, "server_starting"),
                 };
                 events.push(level, kind, &ward.subject, &verdict.reason.to_string());
                 if verdict.state == State::Up {
@@ -298,9 +294,6 @@ impl Wards {
             let delay = first_check_delay(policy.every, index, total, rng);
             self.timetable.insert((now + delay, uid, What::Check(check)));
         }
-        if ward.health.verdict().state == State::Starting {
-            self.timetable.insert((now, uid, What::Connect));
-        }
     }
 
     fn check(&mut self, plan: &Plan, uid: u64, index: usize, now: Instant, rng: &mut Rng) {
@@ -310,11 +303,11 @@ impl Wards {
         let delay = next_check_delay(check.policy.every, ward.health.pace(index), rng);
         self.timetable.insert((now + delay, uid, What::Check(index)));
         let (probe, timeout) = (check.probe.clone(), check.policy.timeout);
-        self.start(plan, uid, What::Check(index), probe, timeout);
+        self.start(plan, uid, index, probe, timeout);
     }
 
     /// Starts a probe; its result comes back over the channel, which always has room for it.
-    fn start(&mut self, plan: &Plan, uid: u64, what: What, probe: Probe, timeout: Duration) {
+    fn start(&mut self, plan: &Plan, uid: u64, check: usize, probe: Probe, timeout: Duration) {
         let Some(pool) = plan.pools.iter().find(|pool| pool.holds(uid)) else { return };
         let Some(ward) = self.wards.get(&uid) else { return };
         if ward.endpoint.address.is_none() {
@@ -327,17 +320,20 @@ impl Wards {
         tokio::spawn(async move {
             let outcome = probe::perform(&endpoint, &probe, protocol, greets, timeout).await;
             // Nobody hears it when the gateway is gone.
-            let _ = results.send(Checked { uid, what, policy, outcome }).await;
+            let _ = results.send(Checked { uid, check, policy, outcome }).await;
         });
     }
 }
 
 impl Ward {
-    fn new(pool: &Pool, endpoint: &Arc<Endpoint>, policy: Policy, now: Instant) -> Self {
-        let mut health = Health::new(policy.clone(), now);
-        if policy.origin == Origin::Instance {
-            health.handle(now, Input::Started);
-        }
+    fn new(
+        pool: &Pool,
+        endpoint: &Arc<Endpoint>,
+        policy: Policy,
+        arrival: Arrival,
+        now: Instant,
+    ) -> Self {
+        let health = Health::new(policy.clone(), arrival, now);
         let subject = format!("pool.{}/{}", pool.name, endpoint.name);
         Self { health, policy, endpoint: Arc::clone(endpoint), subject, since: now, policies: 1 }
     }
@@ -361,6 +357,11 @@ impl Ward {
         if wish.drain {
             self.health.handle(now, Input::Drain);
         }
+    }
+
+    /// Whether it has had its whole share for long.
+    fn is_warm(&self, now: Instant, slow_start: Duration) -> bool {
+        self.health.verdict().state == State::Up && now - self.since > slow_start
     }
 
     /// Tells the data plane what share the endpoint gets.
@@ -401,7 +402,6 @@ impl Ward {
 /// What the health of an endpoint of `pool` goes by.
 fn policy(pool: &Pool, index: usize) -> Policy {
     Policy {
-        origin: pool.origins[index],
         weight: u32::from(pool.weights[index]),
         checks: pool.checks.iter().map(|check| check.policy).collect(),
         outlier: pool.outlier,
@@ -473,7 +473,7 @@ mod tests {
         // A check that the old policy wanted has nothing to say any more, whatever its index.
         wards.probing = 1;
         let refused = Err("connection refused".to_owned());
-        let stale = Checked { uid, what: What::Check(0), policy: 1, outcome: refused };
+        let stale = Checked { uid, check: 0, policy: 1, outcome: refused };
         wards.hear(stale, &fast, now, &mut events);
         assert_eq!(wards.wards[&uid].health.verdict().state, State::Up);
         let none = plan("", Some(&fast));

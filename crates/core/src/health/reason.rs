@@ -33,10 +33,6 @@ pub enum Reason {
     Drained,
     /// Draining, since the weight is 0.
     WeightZero,
-    /// Starting: the instance accepts no connections yet.
-    Starting,
-    /// Down: the instance does not run.
-    Stopped,
 }
 
 impl fmt::Display for Reason {
@@ -60,8 +56,6 @@ impl fmt::Display for Reason {
             }
             Self::Drained => f.write_str("drained by the operator"),
             Self::WeightZero => f.write_str("its weight is 0"),
-            Self::Starting => f.write_str("accepts no connections yet"),
-            Self::Stopped => f.write_str("the instance does not run"),
         }
     }
 }

@@ -12,13 +12,13 @@ const CHECK: CheckPolicy =
 const OUTLIER: OutlierPolicy =
     OutlierPolicy { consecutive: 5, eject: Duration::from_secs(30), ejected_percent_max: 50 };
 
-fn policy(origin: Origin, checks: usize) -> Policy {
+fn policy(checks: usize) -> Policy {
     let checks = vec![CHECK; checks];
-    Policy { origin, weight: 3, checks, outlier: OUTLIER, slow_start: Duration::ZERO }
+    Policy { weight: 3, checks, outlier: OUTLIER, slow_start: Duration::ZERO }
 }
 
 fn configured(checks: usize) -> Health {
-    Health::new(policy(Origin::Configured, checks), Instant::EPOCH)
+    Health::new(policy(checks), Arrival::Together, Instant::EPOCH)
 }
 
 fn at(secs: u64) -> Instant {
@@ -86,63 +86,32 @@ fn thresholds_of_one_and_none_act_at_once() {
 }
 
 #[test]
-fn every_input_to_every_life() {
-    let refused = || failed(0, "connection refused");
-    let (stopped, starting) =
-        ("down 3*0% the instance does not run", "starting 3*0% accepts no connections yet");
+fn every_input_to_a_server_that_nothing_is_known_of() {
     let (unchecked, good) = ("up 3*100% not yet checked", "up 3*100% checks pass");
-    let drained = "draining 3*0% drained by the operator";
-    let bad = "down 3*0% check failed: connection refused";
-    let ejected = "down 3*0% ejected for 30 s after 5 failures in a row";
-    // input => what a configured server, a stopped, a starting and a running instance become
     let table = [
-        (passed(0), [good, stopped, good, good]),
-        (refused(), [bad, stopped, starting, bad]),
-        (FAILING, [ejected, stopped, starting, ejected]),
-        (
-            Input::FailedInARow { failures: 4, may_eject: true },
-            [unchecked, stopped, starting, unchecked],
-        ),
-        (
-            Input::FailedInARow { failures: 9, may_eject: false },
-            [unchecked, stopped, starting, unchecked],
-        ),
-        (Input::Drain, [drained, stopped, starting, drained]),
-        (Input::Undrain, [unchecked, stopped, starting, unchecked]),
-        (Input::Weight(3), [unchecked, stopped, starting, unchecked]),
-        (Input::Started, [unchecked, starting, starting, starting]),
-        (Input::Connected, [unchecked, stopped, unchecked, unchecked]),
-        (Input::Stopped, [unchecked, stopped, stopped, stopped]),
-        (Input::Tick, [unchecked, stopped, starting, unchecked]),
-    ];
-    let instance = |inputs: &[Input]| {
-        let mut health = Health::new(policy(Origin::Instance, 1), at(0));
-        for input in inputs {
-            health.handle(at(0), input.clone());
-        }
-        health
-    };
-    let before = [
-        configured(1),
-        instance(&[]),
-        instance(&[Input::Started]),
-        instance(&[Input::Started, Input::Connected]),
+        (passed(0), good),
+        (failed(0, "connection refused"), "down 3*0% check failed: connection refused"),
+        (FAILING, "down 3*0% ejected for 30 s after 5 failures in a row"),
+        (Input::FailedInARow { failures: 4, may_eject: true }, unchecked),
+        (Input::FailedInARow { failures: 9, may_eject: false }, unchecked),
+        (Input::Drain, "draining 3*0% drained by the operator"),
+        (Input::Undrain, unchecked),
+        (Input::Weight(3), unchecked),
+        (Input::Tick, unchecked),
     ];
     for (input, after) in table {
-        for (before, after) in before.iter().zip(after) {
-            let mut health = before.clone();
-            let told = health.handle(at(1), input.clone()).cloned();
-            assert_eq!(shown(&health), after, "{} {input:?}", shown(before));
-            let news = (shown(before) != after).then(|| health.verdict().clone());
-            assert_eq!(told, news, "{} {input:?}", shown(before));
-        }
+        let before = configured(1);
+        let mut health = before.clone();
+        let told = health.handle(at(1), input.clone()).cloned();
+        assert_eq!(shown(&health), after, "{input:?}");
+        let news = (shown(&before) != after).then(|| health.verdict().clone());
+        assert_eq!(told, news, "{input:?}");
     }
 }
 
 #[test]
-fn opinions_rank_from_life_to_passive() {
+fn opinions_rank_from_the_operators_to_passive() {
     let ranked = [
-        (Input::Stopped, "down 3*0% the instance does not run"),
         (Input::Drain, "draining 3*0% drained by the operator"),
         (Input::Weight(0), "draining 0*0% its weight is 0"),
         (failed(0, "status 500"), "down 3*0% check failed: status 500"),
@@ -151,10 +120,7 @@ fn opinions_rank_from_life_to_passive() {
     ];
     for first in 0..ranked.len() {
         for chosen in 0..1 << (ranked.len() - first - 1) {
-            let mut health = Health::new(policy(Origin::Instance, 1), at(0));
-            health.handle(at(0), Input::Started);
-            health.handle(at(0), Input::Connected);
-            // The lesser ones come first, so that they find the instance running.
+            let mut health = configured(1);
             for lesser in (first..ranked.len()).rev() {
                 if lesser == first || chosen >> (lesser - first - 1) & 1 == 1 {
                     health.handle(at(0), ranked[lesser].0.clone());
@@ -251,9 +217,9 @@ fn ejections_stay_within_the_share_but_one_is_always_allowed() {
 }
 
 #[test]
-fn slow_start_follows_down_but_never_the_start() {
-    let slow = |origin| Policy { slow_start: 9 * SECOND, ..policy(origin, 1) };
-    let mut health = Health::new(slow(Origin::Configured), at(0));
+fn slow_start_follows_down_and_coming_later_but_never_the_start() {
+    let slow = || Policy { slow_start: 9 * SECOND, ..policy(1) };
+    let mut health = Health::new(slow(), Arrival::Together, at(0));
     health.handle(at(0), passed(0));
     assert_eq!(shown(&health), "up 3*100% checks pass");
     repeat(3, &mut health, at(1), &failed(0, "x"));
@@ -266,14 +232,8 @@ fn slow_start_follows_down_but_never_the_start() {
     }
     assert_eq!(percents, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
 
-    let mut health = Health::new(slow(Origin::Instance), at(0));
-    health.handle(at(0), Input::Started);
-    health.handle(at(1), Input::Connected);
-    assert_eq!(health.verdict().weight_percent, 100, "the first start of an instance");
-    health.handle(at(2), Input::Stopped);
-    health.handle(at(3), Input::Started);
-    health.handle(at(4), Input::Connected);
-    assert_eq!(health.verdict().share(), 3 * 10, "a restarted one is cold");
+    let mut health = Health::new(slow(), Arrival::Later, at(4));
+    assert_eq!(health.verdict().share(), 3 * 10, "others are warm, it is not");
     health.handle(at(5), Input::Drain);
     assert_eq!(health.verdict().share(), 0);
     health.handle(at(8), Input::Undrain);
@@ -282,8 +242,8 @@ fn slow_start_follows_down_but_never_the_start() {
 
 #[test]
 fn undraining_is_no_slow_start_unless_it_was_down_meanwhile() {
-    let policy = Policy { slow_start: 9 * SECOND, ..policy(Origin::Configured, 1) };
-    let mut health = Health::new(policy, at(0));
+    let policy = Policy { slow_start: 9 * SECOND, ..policy(1) };
+    let mut health = Health::new(policy, Arrival::Together, at(0));
     health.handle(at(1), Input::Drain);
     health.handle(at(2), Input::Undrain);
     assert_eq!(health.verdict().weight_percent, 100);
@@ -295,42 +255,24 @@ fn undraining_is_no_slow_start_unless_it_was_down_meanwhile() {
 }
 
 #[test]
-fn a_new_process_starts_with_a_clean_record() {
-    let mut health = Health::new(policy(Origin::Instance, 1), at(0));
-    health.handle(at(0), Input::Started);
-    health.handle(at(1), failed(0, "not ready"));
-    health.handle(at(1), passed(0));
-    assert_eq!(shown(&health), "up 3*100% checks pass", "a check connects too");
-    health.handle(at(2), FAILING);
-    health.handle(at(3), Input::Started);
-    assert!(!health.is_ejected());
-    health.handle(at(4), Input::Connected);
-    assert_eq!(shown(&health), "up 3*100% not yet checked");
-    assert_eq!(health.pace(0), Pace::Steady);
-}
-
-#[test]
 fn another_policy_keeps_what_is_known() {
-    let faster = |origin, checks| Policy { weight: 7, ..policy(origin, checks) };
-    let mut health = Health::new(policy(Origin::Instance, 1), at(0));
-    health.handle(at(0), Input::Started);
-    health.handle(at(1), Input::Connected);
-    health.follow(at(2), faster(Origin::Instance, 1));
-    assert_eq!(health.verdict().state, State::Up, "an instance that runs goes on");
+    let faster = |checks| Policy { weight: 7, ..policy(checks) };
+    let mut health = configured(1);
+    health.follow(at(2), faster(1));
     assert_eq!(health.verdict().weight, 7);
     health.handle(at(3), Input::Weight(3));
-    health.follow(at(3), policy(Origin::Instance, 1));
+    health.follow(at(3), policy(1));
     assert_eq!(health.verdict().weight, 3, "the operator's weight stands");
 
     let mut health = configured(1);
     health.handle(at(0), failed(0, "refused"));
-    health.follow(at(1), faster(Origin::Configured, 1));
+    health.follow(at(1), faster(1));
     assert_eq!(health.verdict().state, State::Down, "what fails its check still does");
-    health.follow(at(2), policy(Origin::Configured, 2));
+    health.follow(at(2), policy(2));
     assert_eq!(health.verdict().state, State::Up, "other checks know nothing yet");
 
     health.handle(at(3), Input::Drain);
-    health.follow(at(4), policy(Origin::Configured, 0));
+    health.follow(at(4), policy(0));
     assert_eq!(health.verdict().state, State::Draining);
     health.handle(at(5), Input::Undrain);
     assert_eq!(health.verdict().state, State::Up);

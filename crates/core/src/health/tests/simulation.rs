@@ -20,7 +20,6 @@ fn fails(outcomes: &[bool]) -> bool {
 }
 
 struct Model {
-    life: Life,
     outcomes: [Vec<bool>; 2],
     drain: bool,
     weight: u32,
@@ -32,60 +31,44 @@ struct Model {
 impl Model {
     fn is_able(&self) -> bool {
         let fails = self.outcomes.iter().any(|outcomes| fails(outcomes));
-        self.life == Life::Running && !fails && self.ejected_until.is_none()
+        !fails && self.ejected_until.is_none()
     }
 
     fn state(&self) -> State {
-        match self.life {
-            Life::Stopped => State::Down,
-            Life::Starting => State::Starting,
-            Life::Running if self.drain || self.weight == 0 => State::Draining,
-            Life::Running if self.is_able() => State::Up,
-            Life::Running => State::Down,
+        match self.drain || self.weight == 0 {
+            true => State::Draining,
+            false if self.is_able() => State::Up,
+            false => State::Down,
         }
     }
 
     fn take(&mut self, input: &Input, health: &Health) {
-        match (input, self.life) {
-            (Input::Checked { check, outcome }, Life::Running | Life::Starting) => {
+        match input {
+            Input::Checked { check, outcome } => {
                 if outcome.is_ok() {
-                    self.life = Life::Running;
                     self.ejected_until = None;
                 }
-                if self.life == Life::Running {
-                    self.outcomes[*check].push(outcome.is_ok());
-                }
+                self.outcomes[*check].push(outcome.is_ok());
             }
-            (Input::FailedInARow { failures: 5.., may_eject: true }, Life::Running) => {
+            Input::FailedInARow { failures: 5.., may_eject: true } => {
                 self.ejected_until = health.outlier.deadline();
             }
-            (Input::Started, _) => {
-                self.life = Life::Starting;
-                self.outcomes = [vec![], vec![]];
-                self.ejected_until = None;
-            }
-            (Input::Connected, Life::Starting) => self.life = Life::Running,
-            (Input::Stopped, _) => self.life = Life::Stopped,
-            (Input::Drain, _) => self.drain = true,
-            (Input::Undrain, _) => self.drain = false,
-            (Input::Weight(weight), _) => self.weight = *weight,
-            (Input::Checked { .. } | Input::FailedInARow { .. }, _) => {}
-            (Input::Connected | Input::Tick, _) => {}
+            Input::Drain => self.drain = true,
+            Input::Undrain => self.drain = false,
+            Input::Weight(weight) => self.weight = *weight,
+            Input::FailedInARow { .. } | Input::Tick => {}
         }
     }
 }
 
 fn random_input(rng: &mut Rng) -> Input {
-    match rng.below(40) {
+    match rng.below(36) {
         0..16 => passed(rng.below(2) as usize),
         16..28 => failed(rng.below(2) as usize, "refused"),
         28..31 => Input::FailedInARow { failures: rng.below(8), may_eject: rng.below(3) > 0 },
         31 => Input::Drain,
         32 | 33 => Input::Undrain,
         34 => Input::Weight(rng.below(3)),
-        35 => Input::Started,
-        36 | 37 => Input::Connected,
-        38 => Input::Stopped,
         _ => Input::Tick,
     }
 }
@@ -95,16 +78,16 @@ fn the_verdict_is_what_the_rules_say() {
     for seed in SEEDS {
         let mut rng = Rng::seeded(seed);
         let slow_start = 5 * SECOND;
-        let mut health =
-            Health::new(Policy { slow_start, ..policy(Origin::Instance, 2) }, Instant::EPOCH);
+        let is_late = rng.below(2) == 0;
+        let arrival = if is_late { Arrival::Later } else { Arrival::Together };
+        let mut health = Health::new(Policy { slow_start, ..policy(2) }, arrival, Instant::EPOCH);
         let mut model = Model {
-            life: Life::Stopped,
             outcomes: [vec![], vec![]],
             drain: false,
             weight: 3,
             ejected_until: None,
-            able_since: None,
-            was_able: false,
+            able_since: Some(Instant::EPOCH),
+            was_able: is_late,
         };
         let mut now = Instant::EPOCH;
         for step in 0..400 {
