@@ -35,6 +35,8 @@ mod grpc;
 mod http2;
 #[path = "e2e/interim.rs"]
 mod interim;
+#[path = "e2e/join.rs"]
+mod join;
 #[path = "e2e/limits.rs"]
 mod limits;
 #[path = "e2e/load.rs"]

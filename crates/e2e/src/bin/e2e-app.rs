@@ -3,7 +3,8 @@
 //! How is said in words, as arguments and in the file `words` of its working directory, which a
 //! release brings; see [`Conduct::hear`]. It answers `/health` with 200, `/slow?ms=N` after a
 //! while, a request to upgrade by sending back whatever comes, and everything else with who it is,
-//! as JSON.
+//! as JSON. Instance N leaves a request to `/leave-to-child?instance=N` to a child of its own, which
+//! holds on to the connection and answers nothing.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -94,10 +95,22 @@ struct App {
 }
 
 /// A connection of either kind.
-trait Stream: Read + Write + Send {}
+trait Stream: Read + Write + Send {
+    /// Another descriptor of it.
+    fn descriptor(&self) -> io::Result<OwnedFd>;
+}
 
-impl Stream for TcpStream {}
-impl Stream for UnixStream {}
+impl Stream for TcpStream {
+    fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.try_clone().map(OwnedFd::from)
+    }
+}
+
+impl Stream for UnixStream {
+    fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.try_clone().map(OwnedFd::from)
+    }
+}
 
 fn main() -> ExitCode {
     let born = clock::now().as_nanos();
@@ -254,6 +267,13 @@ impl App {
                 return echo(&mut stream, &mut kept);
             }
             let target = head.split(' ').nth(1).unwrap_or_default();
+            let instance = env::var("INSTANCE").unwrap_or_default();
+            if target.strip_prefix("/leave-to-child?instance=") == Some(&instance) {
+                self.leave_to_child(stream.descriptor()?)?;
+                loop {
+                    thread::park();
+                }
+            }
             let millis = target.strip_prefix("/slow?ms=").and_then(|ms| ms.parse().ok());
             thread::sleep(Duration::from_millis(millis.unwrap_or_default()));
             let (status, body) = match target {
@@ -266,6 +286,13 @@ impl App {
                 format!("HTTP/1.1 {status} Said\r\ncontent-length: {length}\r\n\r\n{body}");
             stream.write_all(answer.as_bytes())?;
         }
+        Ok(())
+    }
+
+    /// Starts a child that holds on to a connection, out of reach of a signal to its group.
+    fn leave_to_child(&self, connection: OwnedFd) -> io::Result<()> {
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["offspring", "setsid", &self.conduct.mark]).stdin(connection).spawn()?;
         Ok(())
     }
 
