@@ -195,3 +195,33 @@ fn a_deploy_of_a_stopped_app_counts_at_its_next_start() {
     assert_eq!(hand.wish("shop", Verb::Roll(Revision(2))), Ok(vec![]));
     assert_eq!(hand.wish("shop", Verb::Start), Ok(vec!["spawn shop/0.2 of 2".to_string()]));
 }
+
+#[test]
+fn a_new_run_that_is_killed_is_awaited_before_the_deploy_goes_on() {
+    let mut hand = shop(policy(2));
+    hand.say(rolled("shop", policy(2), 2));
+    assert_eq!(hand.wait(30 * SECOND), ["kill shop/0.2"]);
+    assert_eq!(phase(&hand), Phase::Reverting);
+    hand.say(exit("shop/0.2", Exit::Signal(9), false));
+    assert_eq!(phase(&hand), Phase::Failed);
+}
+
+#[test]
+fn a_start_after_a_stop_in_a_deploy_waits_for_both_runs() {
+    let mut hand = shop(policy(2));
+    hand.say(rolled("shop", policy(2), 2));
+    hand.exits("shop/0.1", 1);
+    hand.wish("shop/0", Verb::Stop).expect("it runs");
+    assert_eq!(hand.wish("shop/0", Verb::Start), Ok(vec![]), "the new run is still there");
+    assert_eq!(hand.exits("shop/0.2", 0), ["spawn shop/0.3 of 1"]);
+}
+
+#[test]
+fn a_configuration_that_says_what_an_operator_deployed_rolls_nothing() {
+    let mut hand = Hand::new(&[app("shop", policy(1))]);
+    hand.ready("shop/0.1");
+    hand.wish("shop", Verb::Roll(Revision(2))).expect("it runs");
+    assert_eq!(hand.exits("shop/0.2", 1), NOTHING);
+    assert_eq!(hand.say(rolled("shop", policy(1), 2)), NOTHING, "it was tried");
+    assert_eq!(hand.say(rolled("shop", policy(1), 3)), ["spawn shop/0.3 of 3"]);
+}

@@ -258,3 +258,29 @@ fn a_wish_that_does_nothing_says_why() {
     let roll = wish("shop", Verb::Roll(Revision(1)));
     assert_eq!(hand.fleet.plan(&roll).expect("it runs").len(), 2, "a step, and what if it fails");
 }
+
+#[test]
+fn an_instance_that_was_replaced_and_fails_for_good_keeps_no_other_from_it() {
+    let alive = Some(Alive { fall: 1, restart_after: Some(10 * SECOND) });
+    let mut hand = Hand::new(&[app("shop", Policy { alive, ..policy(3) })]);
+    for number in 0..3 {
+        hand.ready(&format!("shop/{number}.1"));
+    }
+    hand.say(alive_fails("shop/0.1"));
+    hand.say(alive_fails("shop/1.1"));
+    hand.wait(10 * SECOND);
+    hand.say(Input::Idle(run("shop/0.1")));
+    hand.exits("shop/0.1", 0);
+    assert_eq!(hand.shown(), "shop/0.2 Starting, shop/1.1 Unhealthy, shop/2.1 Ready");
+    hand.exits("shop/0.2", 78);
+    assert_eq!(hand.shown(), "shop/0.2 Fatal, shop/1.1 Draining, shop/2.1 Ready");
+}
+
+#[test]
+fn an_instance_that_goes_before_it_was_ready_holds_up_nobody() {
+    let behind = Policy { after: vec!["db".to_owned()], ..policy(1) };
+    let mut hand = Hand::new(&[app("db", policy(2)), app("web", behind.clone())]);
+    hand.ready("db/0.1");
+    let done = hand.say(Input::Desired(vec![app("db", policy(1)), app("web", behind)]));
+    assert_eq!(done, ["ask db/1.1", "spawn web/0.1 of 1"]);
+}
