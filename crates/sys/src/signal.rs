@@ -145,11 +145,12 @@ pub fn send_if(pid: u32, signal: Signal, is_it: impl Fn() -> bool) -> io::Result
             Err(error) => Err(error.into()),
         },
         Ok(_) | Err(Errno::SRCH) => Ok(false),
-        Err(Errno::NOSYS) if is_it() => match send(pid, signal) {
+        // To pin needs no right, so a refusal means a filter that does not know the call.
+        Err(Errno::NOSYS | Errno::PERM) if is_it() => match send(pid, signal) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
             sent => sent.map(|()| true),
         },
-        Err(Errno::NOSYS) => Ok(false),
+        Err(Errno::NOSYS | Errno::PERM) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

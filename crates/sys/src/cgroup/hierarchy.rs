@@ -319,6 +319,56 @@ not a mount
         assert_eq!(find(other, "garbage\n"), []);
     }
 
+    /// A directory that looks like a group of version 2 to those who only read and write files.
+    fn imitation(name: &str, members: &str) -> PathBuf {
+        let place = std::env::temp_dir().join(format!("evergate-v2-{name}-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        let files = [
+            ("cgroup.events", "populated 1\n"),
+            ("cgroup.procs", members),
+            ("cgroup.controllers", "cpuset cpu io memory pids\n"),
+            ("cgroup.subtree_control", ""),
+        ];
+        for (file, text) in files {
+            fs::write(place.join(file), text).unwrap();
+        }
+        place
+    }
+
+    #[test]
+    fn a_delegated_group_gives_its_controllers_once_we_are_out_of_the_way() {
+        let place = imitation("delegated", &format!("{}\n", std::process::id()));
+        let us = |place: &Path| vec![found(Version::V2, &[], place.to_str())];
+        let (hierarchies, support) = choose(us(&place), "evergate-1-1");
+        assert_eq!(hierarchies[0].controllers, Controller::ALL);
+        assert_eq!((support.cpu, support.tree), (Ok(Version::V2), Ok(Version::V2)));
+        assert!(hierarchies[0].delegate("evergate-1-1").is_empty());
+        let ours = place.join("evergate-1-1");
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+        assert_eq!(read(ours.join(LEAF).join("cgroup.procs")), "0");
+        for above in [&place, &ours] {
+            assert_eq!(read(above.join("cgroup.subtree_control")), "+pids", "the last of three");
+        }
+        // The same keeper, started anew in place, knows where it is, whoever else is there by now.
+        fs::write(place.join("cgroup.procs"), "1\n2\n").unwrap();
+        let (hierarchies, _) = choose(us(&ours.join(LEAF)), "evergate-1-1");
+        assert_eq!(hierarchies[0].directory, place);
+        assert_eq!(hierarchies[0].controllers, Controller::ALL);
+        fs::remove_dir_all(place).unwrap();
+    }
+
+    #[test]
+    fn a_group_that_we_share_with_others_still_tells_who_belongs_to_a_run() {
+        let place = imitation("shared", &format!("1\n{}\n", std::process::id()));
+        let found = vec![found(Version::V2, &[], place.to_str())];
+        let (hierarchies, support) = choose(found, "evergate-1-1");
+        assert!(hierarchies[0].controllers.is_empty());
+        assert_eq!(support.tree, Ok(Version::V2));
+        let why = support.memory.unwrap_err();
+        assert!(why.contains("holds other processes") && why.contains("Delegate=yes"), "{why}");
+        fs::remove_dir_all(place).unwrap();
+    }
+
     #[test]
     fn what_is_missing_is_said_in_words() {
         let (hierarchies, support) = choose(vec![], "evergate-1-1");
