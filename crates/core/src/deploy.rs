@@ -3,7 +3,7 @@
 //! The first new run is the canary: it serves beside the old ones for a while, and the deploy goes
 //! on only if it does not fare worse. What a new run that fails leads to is [`OnFailure`]'s to say.
 //!
-//! Each instance is a [`place::Place`]: which of the two revisions it is to have in the end, and
+//! Each instance is a place: which of the two revisions it is to have in the end, and
 //! what is known of a run of each. What to do next follows from that alone, so going forth and
 //! going back are one rule, and nothing is lost when the direction changes half-way.
 

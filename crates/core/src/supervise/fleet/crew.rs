@@ -66,6 +66,9 @@ impl Crew {
     /// Goes by what is wanted now.
     pub(super) fn desire(&mut self, desk: &mut Desk, app: App) {
         let is_policy_changed = self.policy != app.policy;
+        if self.is_going && self.was_ended() {
+            self.revision = app.revision;
+        }
         self.is_going = false;
         self.policy = app.policy;
         self.fit(desk);

@@ -37,7 +37,7 @@ pub struct App {
 pub enum Input {
     /// Every app that should run; others are drained and ended.
     Desired(Vec<App>),
-    /// [`Output::Spawn`] did not come off.
+    /// [`super::Output::Spawn`] did not come off.
     SpawnFailed {
         /// Which.
         run: Run,

@@ -225,3 +225,14 @@ fn a_configuration_that_says_what_an_operator_deployed_rolls_nothing() {
     assert_eq!(hand.say(rolled("shop", policy(1), 2)), NOTHING, "it was tried");
     assert_eq!(hand.say(rolled("shop", policy(1), 3)), ["spawn shop/0.3 of 3"]);
 }
+
+#[test]
+fn an_app_that_comes_back_while_it_ends_starts_as_it_is_wanted_now() {
+    let mut hand = Hand::new(&[app("shop", policy(1))]);
+    hand.ready("shop/0.1");
+    hand.say(Input::Desired(vec![]));
+    assert_eq!(hand.say(rolled("shop", policy(1), 2)), NOTHING);
+    hand.say(Input::Idle(run("shop/0.1")));
+    assert_eq!(hand.exits("shop/0.1", 0), ["spawn shop/0.2 of 2"]);
+    assert_eq!(hand.fleet.deploys(hand.now), [], "there is nothing to roll");
+}
