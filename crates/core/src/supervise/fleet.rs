@@ -17,6 +17,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::deploy;
 use crate::rng::Rng;
@@ -44,6 +45,9 @@ use order::Order;
 use rollout::{Ask, Cause};
 use spawns::Spawns;
 
+/// While apps crash on and on, starts wait all the time; that is told this often.
+const LIMIT_TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// A berth that waits for a start, and since when.
 type Waiting = (Instant, String, u16, At);
 
@@ -57,8 +61,8 @@ pub struct Fleet {
     spawns: Spawns,
     has_gateway: bool,
     is_ending: bool,
-    /// Starts wait for the limit, and that was told.
-    is_limited: bool,
+    /// When it was last told that starts wait for the limit.
+    limit_told_at: Option<Instant>,
     deadline: Option<Instant>,
     rng: Rng,
     outputs: VecDeque<Output>,
@@ -72,7 +76,7 @@ impl Fleet {
             spawns: Spawns::default(),
             has_gateway: false,
             is_ending: false,
-            is_limited: false,
+            limit_told_at: None,
             deadline: None,
             rng,
             outputs: VecDeque::new(),
@@ -285,14 +289,13 @@ impl Fleet {
         let mut waiting = waiting.into_iter().peekable();
         while let Some((_, name, number, at)) = waiting.peek() {
             if let Err(next) = self.spawns.take(now) {
-                self.tell_limited(waiting.collect());
+                self.tell_limited(now, waiting.collect());
                 return Some(next);
             }
             let (crew, mut desk) = self.crew(now, name).expect("it was just found");
             crew.with(&mut desk, *number, |instance, ctx| instance.spawn(ctx, *at));
             waiting.next();
         }
-        self.is_limited = false;
         None
     }
 
@@ -329,19 +332,23 @@ impl Fleet {
         waiting
     }
 
-    fn tell_limited(&mut self, waiting: Vec<Waiting>) {
-        let count = waiting.len();
+    fn tell_limited(&mut self, now: Instant, waiting: Vec<Waiting>) {
+        let starts = match waiting.len() {
+            1 => "a start waits".to_owned(),
+            count => format!("{count} starts wait"),
+        };
+        let is_news = self.limit_told_at.is_none_or(|at| now - at >= LIMIT_TOLD_EVERY);
         let limit = format!("{} a second over all apps", spawns::PER_SECOND);
         if let Some((_, app, ..)) = waiting.first()
-            && !self.is_limited
+            && is_news
         {
-            self.is_limited = true;
+            self.limit_told_at = Some(now);
             self.outputs.push_back(Output::Tell(Event {
                 severity: Severity::Warn,
                 kind: "spawn_limit",
                 app: app.clone(),
                 number: None,
-                reason: format!("{count} starts wait, for there are at most {limit}"),
+                reason: format!("{starts}, for there are at most {limit}"),
             }));
         }
         for (_, name, number, _) in waiting {

@@ -1,11 +1,13 @@
 //! How runs are ended: with everything that came of them, in order, and the ones after them last.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use evergate_e2e::wait_until;
 use evergate_sys::signal::Signal;
 
 use super::stage::{APP, Stage, runs};
+use crate::processes::pid;
 
 /// The processes whose command line has `mark` in it.
 fn marked(mark: &str) -> Vec<u32> {
@@ -21,6 +23,56 @@ fn marked(mark: &str) -> Vec<u32> {
 
 fn mark(name: &str) -> String {
     format!("{name}-{}", std::process::id())
+}
+
+#[test]
+fn nothing_that_came_of_a_run_survives_its_end_or_blocks_the_next() {
+    let mark = mark("offspring");
+    let words = format!(
+        "deaf mark={mark} offspring=plain offspring=setsid offspring=deaf offspring=setsid+deaf \
+         offspring=port+deaf offspring=double+setsid+deaf+port"
+    );
+    let shop = Stage::new(1).words(&words).key("stop = { timeout = \"300ms\" }").start();
+    // The run itself, and one for each word; the one that forks twice is gone at once.
+    wait_until("its offspring is there", || marked(&mark).len() == 7);
+    let port = shop.runs()[0]["address"].clone();
+    shop.wish("stop");
+    let asked = Instant::now();
+    shop.wait_for_state(0, "stopped");
+    assert_eq!(marked(&mark), [0; 0], "it is over only when all are gone");
+    // 300 ms for the process, 2 s for the rest, and some for a slow machine.
+    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+    shop.wish("start");
+    let run = shop.wait_for_state(0, "ready");
+    assert_ne!(run["address"], port);
+    assert_eq!(shop.get("/").status, 200);
+    assert_eq!(run["exits"], 0);
+}
+
+#[test]
+fn what_a_crashed_run_left_behind_is_cleared_away() {
+    let mark = mark("orphan");
+    let words = format!("mark={mark} offspring=setsid+deaf+port offspring=double+setsid+deaf");
+    let shop = Stage::new(1).words(&words).start();
+    wait_until("its offspring is there", || marked(&mark).len() == 3);
+    let before = marked(&mark);
+    crate::apps::crashes::kill(pid(&shop.runs()[0]["pid"]).into());
+    shop.wait_for("the next serves", |runs| {
+        runs.iter().any(|run| run["state"] == "ready" && run["generation"] == 2)
+    });
+    wait_until("the old ones are gone", || before.iter().all(|pid| !marked(&mark).contains(pid)));
+    assert_eq!(shop.get("/").status, 200);
+}
+
+#[test]
+fn nothing_survives_the_end_of_the_node() {
+    let mark = mark("end");
+    let words = format!("mark={mark} offspring=setsid+deaf+port offspring=double+setsid+deaf");
+    let mut shop = Stage::new(2).words(&words).key("stop = { timeout = \"300ms\" }").start();
+    wait_until("its offspring is there", || marked(&mark).len() == 6);
+    shop.node.signal(Signal::Terminate);
+    assert_eq!(shop.node.wait_for_exit().code(), Some(0));
+    assert_eq!(marked(&mark), [0; 0]);
 }
 
 #[test]

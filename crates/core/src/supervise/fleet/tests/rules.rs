@@ -213,7 +213,7 @@ fn another_policy_restarts_nothing_and_another_number_touches_no_other() {
 }
 
 #[test]
-fn the_limit_on_starts_is_told_once_a_burst() {
+fn the_limit_on_starts_is_told_at_most_once_a_minute() {
     let mut hand = Hand { fleet: Fleet::new(Rng::seeded(1)), now: Instant::EPOCH };
     let told = hand.told(Input::Desired(vec![app("shop", policy(14))]));
     let reason = "4 starts wait, for there are at most 5 a second over all apps";
@@ -227,6 +227,11 @@ fn the_limit_on_starts_is_told_once_a_burst() {
     assert_eq!(hand.told(Input::Tick), NOTHING);
     assert_eq!(hand.wait(600 * MS).len(), 3);
     assert_eq!(hand.fleet.deadline(), Some(Instant::EPOCH + 30 * SECOND), "nothing waits any more");
+    assert_eq!(hand.told(Input::Desired(vec![app("shop", policy(40))])), NOTHING);
+    assert!(hand.shown().contains("Waiting"), "{}", hand.shown());
+    hand.wait(60 * SECOND);
+    let told = hand.told(Input::Desired(vec![app("shop", policy(80))]));
+    assert_eq!(told.iter().filter(|event| event.starts_with("spawn_limit")).count(), 1);
 }
 
 #[test]
