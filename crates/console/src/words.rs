@@ -112,13 +112,17 @@ fn trouble(instance: &InstanceStatus) -> Option<String> {
         "unhealthy" => "hangs",
         _ => return None,
     };
-    let cause = if instance.reason.is_empty() { instance.last_exit.as_deref() } else { None };
-    let words = [cause.map(str::to_owned), Some(why(instance))];
-    let words: Vec<String> = words.into_iter().flatten().filter(|one| !one.is_empty()).collect();
-    match words.is_empty() {
-        true => Some(format!("{name} {sentence}")),
-        false => Some(format!("{name} {sentence}: {}", words.join("; "))),
+    match cause(instance) {
+        cause if cause.is_empty() => Some(format!("{name} {sentence}")),
+        cause => Some(format!("{name} {sentence}: {cause}")),
     }
+}
+
+/// Why an instance is down and what happens next: its reason, or else how it last ended.
+pub fn cause(instance: &InstanceStatus) -> String {
+    let how = if instance.reason.is_empty() { instance.last_exit.clone() } else { None };
+    let words = [how.unwrap_or_default(), why(instance)];
+    words.into_iter().filter(|one| !one.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

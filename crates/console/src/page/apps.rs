@@ -98,7 +98,8 @@ fn instance(f: &mut fmt::Formatter<'_>, run: &InstanceStatus) -> fmt::Result {
     writeln!(
         f,
         "<tr><td class=\"k\">{}/{} <span class=\"dim mono\">{} {pid}</span></td>\
-         <td><span class=\"pill {}\">{}</span> <span class=\"dim\">{}</span></td><td>{}</td>\
+         <td class=\"s\"><span class=\"pill {}\">{}</span> <span class=\"dim\">{}</span></td>\
+         <td>{}</td>\
          <td class=\"n\" data-l=\"memory\">{}</td><td class=\"n\" data-l=\"CPU\">{}</td>\
          <td class=\"n\" data-l=\"in flight\">{}</td><td class=\"n\" data-l=\"starts\">{}</td>\
          <td class=\"n\" data-l=\"exits\">{}{failures}</td><td data-l=\"last exit\">{}</td></tr>",

@@ -85,7 +85,7 @@ output.to = "nowhere"
 fn words(node: &Node) -> String {
     let mut client = Client::connect(node.web());
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    let answer: Value = serde_json::from_str(&client.read_response().text()).unwrap();
+    let answer: Value = serde_json::from_str(client.read_response().text()).unwrap();
     answer["words"].as_str().unwrap().to_owned()
 }
 

@@ -133,7 +133,7 @@ impl Follow {
             match self.judge(&status, began, answered) {
                 Verdict::Over(end) => return Ok(end),
                 Verdict::Unseen if answered - began > SHOW_MAX => {
-                    return Ok(End::Done("nothing had to be done".to_owned()));
+                    return Ok(End::Done("there is nothing to replace".to_owned()));
                 }
                 Verdict::Unseen | Verdict::Going => {}
             }
@@ -189,10 +189,8 @@ impl Follow {
             one.exits > before && matches!(one.state.as_str(), "backoff" | "fatal" | "stopped")
         };
         if let Some(one) = self.meant(status).find(exited) {
-            let how = one.last_exit.as_deref().unwrap_or("it does not stay");
-            let why = words::why(one);
-            let why = if why.is_empty() { String::new() } else { format!("; {why}") };
-            return Verdict::Over(End::Failed(format!("{}/{}: {how}{why}", one.app, one.number)));
+            let words = format!("{}/{}: {}", one.app, one.number, words::cause(one));
+            return Verdict::Over(End::Failed(words));
         }
         if self.is_so(status) { self.reached(took) } else { Verdict::Going }
     }
