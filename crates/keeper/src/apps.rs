@@ -184,6 +184,8 @@ impl Apps {
     /// Runs what is desired and nothing else. What is run as it was stays untouched.
     pub(crate) fn apply(&mut self, now: Instant, desired: Desired) {
         self.supplies.run_dir = desired.run_dir;
+        let users = desired.apps.iter().filter_map(|app| app.user.as_deref());
+        self.supplies.users.set_apps(users);
         for known in self.known.values_mut() {
             known.is_desired = false;
         }
@@ -195,7 +197,9 @@ impl Apps {
                 None => drop(self.known.insert(name.clone(), Known::new(app))),
             }
             let known = self.known.get_mut(&name).expect("known by now");
-            known.limits = limits::describe(&known.app, self.supplies.cgroups.support());
+            let (support, users) = (self.supplies.cgroups.support(), &self.supplies.users);
+            let plan = limits::plan(&known.app, support, users);
+            known.limits = plan.kept.iter().map(ToString::to_string).collect();
             known.prune(&self.fleet.revisions_in_use(&name));
             wanted.push(fleet::App { name, policy, revision: Number(known.newest) });
         }

@@ -14,6 +14,7 @@ use evergate_core::supervise::fleet::{Run, SpawnFault};
 use evergate_core::time::Instant;
 use evergate_sys::cgroup::{Cgroups, Group};
 use evergate_sys::child::{self, SpawnError, Spec};
+use evergate_sys::limits::Plan;
 use evergate_sys::listen::{self, BACKLOG, Sharing};
 use evergate_sys::privilege::User;
 use evergate_sys::tree::{self, Tree};
@@ -171,11 +172,13 @@ fn plant(
 ) -> Result<Tree, Fault> {
     let name = folder::name(run);
     let token = format!("{}-{name}", std::process::id());
-    let made = supplies.cgroups.make(&name, &limits::bounds(revision.app.limits));
+    let plan = limits::plan(&revision.app, supplies.cgroups.support(), &supplies.users);
+    let made = supplies.cgroups.make(&name, &plan.bounds);
     supplies.problems.extend(made.problems.into_iter().map(|problem| (run.clone(), problem)));
     let mut env = environment(run, revision, told);
     env.push((tree::VARIABLE.into(), Some(token.clone().into())));
-    match launch(run, revision, user, (told, env, made.group.as_ref()), supplies) {
+    let bounds = (made.group.as_ref(), &plan);
+    match launch(run, revision, user, (told, env, bounds), supplies) {
         Ok(pid) => Ok(Tree::new(pid, token, made.group)),
         Err(fault) => {
             made.group.into_iter().for_each(|group| supplies.cgroups.retire(group));
@@ -188,7 +191,7 @@ fn launch(
     run: &Run,
     revision: &Revision,
     user: Option<User>,
-    ((place, talk), env, group): ((&Place, &Talk), Environment, Option<&Group>),
+    ((place, talk), env, (group, plan)): ((&Place, &Talk), Environment, (Option<&Group>, &Plan)),
     supplies: &Supplies,
 ) -> Result<u32, Fault> {
     let Some((written, args)) = revision.app.run.split_first() else {
@@ -202,7 +205,7 @@ fn launch(
     };
     let pinned = revision.pinned();
     let cwd = revision.app.cwd.as_ref().map(PathBuf::from);
-    let mut spec = Spec {
+    let spec = Spec {
         program: pinned.map_or(written.into(), |pinned| pinned.program.clone().into()),
         argv0: Some(written.into()),
         args: args.iter().map(Into::into).collect(),
@@ -215,9 +218,10 @@ fn launch(
         user,
         no_new_privileges: true,
         umask: revision.app.umask,
-        ..Spec::default()
+        files_max: Some(plan.files_max.unwrap_or(supplies.files_max)),
+        data_bytes_max: plan.data_bytes_max,
+        tasks_max: plan.tasks_max,
     };
-    limits::bound(&mut spec, &revision.app, supplies.cgroups.support(), supplies.files_max);
     child::spawn(&spec).map_err(|error| Fault::of_spawn(&run.app, &error))
 }
 

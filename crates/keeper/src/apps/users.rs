@@ -19,6 +19,8 @@ pub(crate) struct Users {
     named: BTreeSet<String>,
     /// Whether what is named comes from an earlier worker.
     is_old: bool,
+    /// The users that more than one app runs as.
+    shared: BTreeSet<u32>,
 }
 
 impl Users {
@@ -39,6 +41,23 @@ impl Users {
     /// Says who the worker is.
     pub(crate) fn set_worker(&mut self, worker: Option<User>) {
         self.worker = worker;
+    }
+
+    /// Says whom apps run as: a name for each app that has one.
+    pub(crate) fn set_apps<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let mut seen = BTreeSet::new();
+        let ids = names.filter_map(|name| Some(privilege::user(name).ok()?.uid));
+        self.shared = ids.filter(|&uid| !seen.insert(uid)).collect();
+    }
+
+    /// The user of this name if one app has it to itself, so that a limit on the user is one on
+    /// the app. Root is bound by none.
+    pub(super) fn own<'a>(&self, name: Option<&'a str>) -> Option<&'a str> {
+        let name = name?;
+        let user = self.find(Some(name)).ok()??;
+        let is_worker = self.worker.as_ref().is_some_and(|worker| worker.uid == user.uid);
+        let is_own = user.uid != 0 && !is_worker && !self.shared.contains(&user.uid);
+        is_own.then_some(name)
     }
 
     /// Who the worker is, if that is another than we are.
