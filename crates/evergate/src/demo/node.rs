@@ -290,15 +290,16 @@ mod tests {
     fn the_configuration_has_neither_errors_nor_warnings() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("evergate.toml");
-        let odd = Path::new("/tmp/a \"b\"\\c");
+        let odd = &folder.path().join("a \"b\"\\c");
+        fs::create_dir(odd).unwrap();
         let text = config(Path::new("/bin/true"), [odd; 3], Duration::from_secs(2)).unwrap();
         fs::write(&file, text).unwrap();
         let loaded = evergate_config::load(&file)
             .unwrap_or_else(|found| panic!("{}", evergate_config::render(&found, false)));
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-        assert_eq!(loaded.config.node.run_dir, odd);
+        assert_eq!(loaded.config.node.run_dir, *odd);
         let app = &loaded.config.apps[APP];
-        assert_eq!((app.instances, app.cwd.as_deref()), (INSTANCES, Some(odd)));
+        assert_eq!((app.instances, app.cwd.as_ref()), (INSTANCES, Some(odd)));
         assert_eq!(app.deploy.canary_for, Duration::from_secs(2));
     }
 
