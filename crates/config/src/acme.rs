@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::diagnostic::Diagnostic;
-use crate::keys::{Absent, Key, Kind, Noun, key};
+use crate::keys::{Absent, Key, Kind, Noun, key, words};
 use crate::model::{Acme, Challenge, Config, Listener};
 use crate::reader::{Fault, Reader, Section};
 use crate::{certificate, duration};
@@ -17,6 +17,10 @@ const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org
 /// Ports that an authority comes to (RFC 8555, 8.3; RFC 8737, 3).
 const HTTP_PORT: u16 = 80;
 const TLS_PORT: u16 = 443;
+
+/// `challenge`
+pub(crate) const CHALLENGES: [(&str, Challenge); 2] =
+    [("tls-alpn-01", Challenge::TlsAlpn01), ("http-01", Challenge::Http01)];
 
 /// `[acme.NAME]`
 pub(crate) static KEYS: &[Key] = &[
@@ -44,7 +48,7 @@ pub(crate) static KEYS: &[Key] = &[
     .example("[\"api.example.org\"]"),
     key(
         "challenge",
-        Kind::Choice(&["tls-alpn-01", "http-01"]),
+        Kind::Choice(&words(&CHALLENGES)),
         Absent::Is("tls-alpn-01"),
         "How the authority sees that the names are ours: in a TLS handshake on port 443, or by a \
          plain request on port 80.",
@@ -83,11 +87,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Option<Acme> {
         directory: directory.unwrap_or_else(|| default.to_owned()),
         email: section.parsed("email", email),
         domains: decode_domains(section),
-        challenge: section.choice("challenge", |word| match word {
-            "tls-alpn-01" => Some(Challenge::TlsAlpn01),
-            "http-01" => Some(Challenge::Http01),
-            _ => None,
-        }),
+        challenge: section.choice("challenge", &CHALLENGES),
         ca: section.get("ca").and_then(|value| certificate::authorities(&value)),
         renew_before: section.parsed("renew_before", duration::positive),
     })

@@ -6,10 +6,14 @@ use evergate_core::{balance, health, retry};
 
 use crate::mask::is_suspect;
 use crate::model::{
-    AccessLog, Action, Admin, AllDown, ApiKey, Check, Coding, Config, Cors, HeaderEdits,
-    HealthDetail, Level, Listener, Log, LogFormat, Middleware, Node, Pool, Probe, Protocol,
-    Rewrite, Root, Route, Server, Static, Symlinks, Target, Template, ValueMatch,
+    Action, Admin, AllDown, ApiKey, Check, Coding, Config, Cors, HeaderEdits, Listener, Log,
+    Middleware, Node, Pool, Probe, Rewrite, Root, Route, Server, Static, Target, Template,
+    ValueMatch,
 };
+use crate::node::{ACCESS_LOGS, FORMATS, LEVELS};
+use crate::pool::{BALANCES, PROTOCOLS};
+use crate::route::HEALTH_DETAILS;
+use crate::static_files::SYMLINKS;
 use crate::{duration, size, template};
 
 mod app;
@@ -90,27 +94,12 @@ fn admin(out: &mut String, admin: &Admin) {
 }
 
 fn log(out: &mut String, log: Log) {
-    let level = match log.level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    };
-    let format = match log.format {
-        LogFormat::Json => "json",
-        LogFormat::Text => "text",
-    };
-    let access = match log.access {
-        AccessLog::Json => "json",
-        AccessLog::Combined => "combined",
-        AccessLog::Off => "off",
-    };
-    section(
-        out,
-        "log",
-        &[("level", text(level)), ("format", text(format)), ("access", text(access))],
-    );
+    let lines = [
+        ("level", word(&LEVELS, log.level)),
+        ("format", word(&FORMATS, log.format)),
+        ("access", word(&ACCESS_LOGS, log.access)),
+    ];
+    section(out, "log", &lines);
 }
 
 fn listener_keys(listener: &Listener) -> Vec<Line> {
@@ -185,8 +174,7 @@ fn action(action: &Action) -> Line {
             ("respond", table(&lines))
         }
         Action::Static(files) => ("static", static_table(files)),
-        Action::Health(HealthDetail::Status) => ("health", table(&[("detail", text("status"))])),
-        Action::Health(HealthDetail::Full) => ("health", table(&[("detail", text("full"))])),
+        Action::Health(detail) => ("health", table(&[("detail", word(&HEALTH_DETAILS, *detail))])),
     }
 }
 
@@ -200,11 +188,6 @@ fn static_table(files: &Static) -> String {
         Coding::Brotli => text("br"),
         Coding::Gzip => text("gzip"),
     });
-    let symlinks = match files.symlinks {
-        Symlinks::Never => "never",
-        Symlinks::Within => "within",
-        Symlinks::Anywhere => "anywhere",
-    };
     let rules = files.cache_control.iter().map(|(pattern, value)| (pattern.clone(), text(value)));
     let mut lines = vec![
         root,
@@ -215,7 +198,7 @@ fn static_table(files: &Static) -> String {
     lines.extend(files.spa.iter().map(|spa| ("spa", text(spa))));
     lines.extend([
         ("dotfiles", files.dotfiles.to_string()),
-        ("symlinks", text(symlinks)),
+        ("symlinks", word(&SYMLINKS, files.symlinks)),
         ("cache_control", named(rules)),
     ]);
     table(&lines)
@@ -276,15 +259,7 @@ fn cors_lines(cors: &Cors) -> [Line; 6] {
 }
 
 fn pool_keys(pool: &Pool) -> Vec<Line> {
-    let balance = match pool.balance {
-        balance::Policy::RoundRobin => "round-robin",
-        balance::Policy::LeastConn => "least-conn",
-        balance::Policy::Random => "random",
-        balance::Policy::P2c => "p2c",
-        balance::Policy::IpHash => "ip-hash",
-        balance::Policy::Hash => "hash",
-    };
-    let mut lines = vec![("balance", text(balance))];
+    let mut lines = vec![("balance", word(&BALANCES, pool.balance))];
     if pool.balance == balance::Policy::Hash {
         lines.push(("hash_key", template_text(&pool.hash_key)));
     }
@@ -303,13 +278,7 @@ fn pool_keys(pool: &Pool) -> Vec<Line> {
             },
         ),
         ("slow_start", time(pool.slow_start)),
-        (
-            "protocol",
-            match pool.protocol {
-                Protocol::Http1 => text("http1"),
-                Protocol::Http2 => text("http2"),
-            },
-        ),
+        ("protocol", word(&PROTOCOLS, pool.protocol)),
         ("proxy_protocol", pool.proxy_protocol.to_string()),
     ]);
     if pool.servers.values().any(|server| matches!(server.target, Target::Url { tls: true, .. })) {
@@ -391,6 +360,12 @@ fn check_line(check: &Check) -> Line {
         ("rise", rise.to_string()),
     ]);
     (key, table(&lines))
+}
+
+/// The word that means `value`: as it came from the same table, there is one.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> String {
+    let found = words.iter().find(|(_, meant)| *meant == value);
+    text(found.expect("every value has a word").0)
 }
 
 fn template_text(template: &Template) -> String {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::address;
-use crate::keys::{Absent, Key, Kind, key};
+use crate::keys::{Absent, Key, Kind, key, words};
 use crate::model::{AccessLog, Admin, Level, Log, LogFormat, Node, Secret};
 use crate::reader::{Fault, Section};
 
@@ -12,6 +12,23 @@ const SECRET_BYTES_MAX: usize = 4096;
 
 /// Where the admin socket is, unless the configuration says otherwise.
 pub(crate) const RUN_DIR_DEFAULT: &str = "/run/evergate";
+
+/// `log.level`
+pub(crate) const LEVELS: [(&str, Level); 5] = [
+    ("error", Level::Error),
+    ("warn", Level::Warn),
+    ("info", Level::Info),
+    ("debug", Level::Debug),
+    ("trace", Level::Trace),
+];
+
+/// `log.format`
+pub(crate) const FORMATS: [(&str, LogFormat); 2] =
+    [("json", LogFormat::Json), ("text", LogFormat::Text)];
+
+/// `log.access`
+pub(crate) const ACCESS_LOGS: [(&str, AccessLog); 3] =
+    [("json", AccessLog::Json), ("combined", AccessLog::Combined), ("off", AccessLog::Off)];
 
 /// `[node]`
 pub(crate) static NODE: &[Key] = &[
@@ -88,19 +105,19 @@ static TOKENS: &[Key] = &[
 pub(crate) static LOG: &[Key] = &[
     key(
         "level",
-        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        Kind::Choice(&words(&LEVELS)),
         Absent::Is("info"),
         "Least severity that is written.",
     ),
     key(
         "format",
-        Kind::Choice(&["json", "text"]),
+        Kind::Choice(&words(&FORMATS)),
         Absent::Is("json"),
         "Shape of event lines: JSON for programs, text for people.",
     ),
     key(
         "access",
-        Kind::Choice(&["json", "combined", "off"]),
+        Kind::Choice(&words(&ACCESS_LOGS)),
         Absent::Is("json"),
         "Shape of the line for each request: JSON, as Apache and nginx write it, or none.",
     ),
@@ -137,25 +154,9 @@ pub(crate) fn admin(section: &Section<'_>) -> Admin {
 /// Decodes `[log]`.
 pub(crate) fn log(section: &Section<'_>) -> Log {
     Log {
-        level: section.choice("level", |word| match word {
-            "error" => Some(Level::Error),
-            "warn" => Some(Level::Warn),
-            "info" => Some(Level::Info),
-            "debug" => Some(Level::Debug),
-            "trace" => Some(Level::Trace),
-            _ => None,
-        }),
-        format: section.choice("format", |word| match word {
-            "json" => Some(LogFormat::Json),
-            "text" => Some(LogFormat::Text),
-            _ => None,
-        }),
-        access: section.choice("access", |word| match word {
-            "json" => Some(AccessLog::Json),
-            "combined" => Some(AccessLog::Combined),
-            "off" => Some(AccessLog::Off),
-            _ => None,
-        }),
+        level: section.choice("level", &LEVELS),
+        format: section.choice("format", &FORMATS),
+        access: section.choice("access", &ACCESS_LOGS),
     }
 }
 

@@ -5,18 +5,32 @@ use std::collections::BTreeMap;
 use evergate_core::{balance, health, retry};
 
 use crate::diagnostic::Diagnostic;
-use crate::keys::{Absent, Key, Kind, Noun, key, later};
+use crate::keys::{Absent, Key, Kind, Noun, key, later, words};
 use crate::model::{AllDown, Check, Pool, Probe, Protocol, Server, Target};
 use crate::nearest::nearest;
 use crate::reader::{Fault, Section};
 use crate::route::read_template;
 use crate::{address, duration, field, probe, size, template, upstream_tls, url};
 
+/// `protocol`
+pub(crate) const PROTOCOLS: [(&str, Protocol); 2] =
+    [("http1", Protocol::Http1), ("http2", Protocol::Http2)];
+
+/// `balance`
+pub(crate) const BALANCES: [(&str, balance::Policy); 6] = [
+    ("round-robin", balance::Policy::RoundRobin),
+    ("least-conn", balance::Policy::LeastConn),
+    ("random", balance::Policy::Random),
+    ("p2c", balance::Policy::P2c),
+    ("ip-hash", balance::Policy::IpHash),
+    ("hash", balance::Policy::Hash),
+];
+
 /// `[pool.NAME]`
 pub(crate) static KEYS: &[Key] = &[
     key(
         "balance",
-        Kind::Choice(&["round-robin", "least-conn", "random", "p2c", "ip-hash", "hash"]),
+        Kind::Choice(&words(&BALANCES)),
         Absent::Is("round-robin"),
         "How a server is chosen: in turn, the least busy for its weight, any, the better of two, by \
          client address, or by `hash_key`.",
@@ -30,7 +44,7 @@ pub(crate) static KEYS: &[Key] = &[
     .example("\"{header:x-user}\""),
     key(
         "protocol",
-        Kind::Choice(&["http1", "http2"]),
+        Kind::Choice(&words(&PROTOCOLS)),
         Absent::Is("http1"),
         "What is spoken with the servers; gRPC needs HTTP/2.",
     ),
@@ -236,11 +250,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Pool {
     check_hash_key(section, balance);
     let servers = decode_servers(section);
     let tls = upstream_tls::decode(&section.section_or_empty("tls"));
-    let protocol = section.choice("protocol", |word| match word {
-        "http1" => Some(Protocol::Http1),
-        "http2" => Some(Protocol::Http2),
-        _ => None,
-    });
+    let protocol = section.choice("protocol", &PROTOCOLS);
     if let Some(section) = section.section("tls") {
         let is_https = |server: &Server| matches!(server.target, Target::Url { tls: true, .. });
         upstream_tls::warn(&section, servers.values().any(is_https));
@@ -263,15 +273,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Pool {
 }
 
 fn decode_balance(section: &Section<'_>) -> balance::Policy {
-    section.choice("balance", |word| match word {
-        "round-robin" => Some(balance::Policy::RoundRobin),
-        "least-conn" => Some(balance::Policy::LeastConn),
-        "random" => Some(balance::Policy::Random),
-        "p2c" => Some(balance::Policy::P2c),
-        "ip-hash" => Some(balance::Policy::IpHash),
-        "hash" => Some(balance::Policy::Hash),
-        _ => None,
-    })
+    section.choice("balance", &BALANCES)
 }
 
 fn check_hash_key(section: &Section<'_>, balance: balance::Policy) {

@@ -351,29 +351,30 @@ impl<'r> Section<'r> {
         })
     }
 
-    /// One of the described words, as `mean` understands it, or the described default.
-    pub(crate) fn choice<T>(&self, name: &str, mean: impl Fn(&str) -> Option<T>) -> T {
-        let kind = &self.describe(name).kind;
-        self.parsed_or_default(name, |word| {
-            mean(word).ok_or_else(|| Self::not_a_choice(kind, word))
-        })
-    }
-
     /// One of the described words, as `words` understands them, or the described default.
-    pub(crate) fn word<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> T {
-        self.choice(name, |written| meaning(words, written))
+    pub(crate) fn choice<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> T {
+        let kind = &self.describe(name).kind;
+        self.parsed_or_default(name, Self::one_of(kind, words))
     }
 
     /// One of the described words, as `words` understands them; `None` if it is missing or wrong.
-    pub(crate) fn word_if_written<T: Copy>(
+    pub(crate) fn choice_if_written<T: Copy>(
         &self,
         name: &str,
         words: &[(&'static str, T)],
     ) -> Option<T> {
         let kind = &self.describe(name).kind;
-        self.parsed(name, |written| {
-            meaning(words, written).ok_or_else(|| Self::not_a_choice(kind, written))
-        })
+        self.parsed(name, Self::one_of(kind, words))
+    }
+
+    fn one_of<T: Copy>(
+        kind: &Kind,
+        words: &[(&'static str, T)],
+    ) -> impl Fn(&str) -> Result<T, Fault> {
+        move |written| {
+            let found = words.iter().find(|(word, _)| *word == written);
+            found.map(|(_, meant)| *meant).ok_or_else(|| Self::not_a_choice(kind, written))
+        }
     }
 
     fn not_a_choice(kind: &Kind, word: &str) -> Fault {
@@ -477,11 +478,6 @@ impl<'r> Section<'r> {
                 .help(help),
         );
     }
-}
-
-/// What a word means.
-fn meaning<T: Copy>(words: &[(&'static str, T)], written: &str) -> Option<T> {
-    words.iter().find(|(word, _)| *word == written).map(|(_, meant)| *meant)
 }
 
 /// `path.name`, with quotes around a name that needs them.

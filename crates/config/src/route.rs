@@ -1,6 +1,6 @@
 //! `[route.NAME]`: what to do with which request.
 
-use crate::keys::{Absent, Key, Kind, Noun, key, later};
+use crate::keys::{Absent, Key, Kind, Noun, key, later, words};
 use crate::model::{Action, HeaderMatch, HealthDetail, Host, Rewrite, Route, Template, ValueMatch};
 use crate::reader::{Fault, ParamUse, Section};
 use crate::value::Value;
@@ -8,6 +8,10 @@ use crate::{duration, field, pattern, static_files, template};
 
 /// Bytes of the body of a `respond`.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// `health.detail`
+pub(crate) const HEALTH_DETAILS: [(&str, HealthDetail); 2] =
+    [("status", HealthDetail::Status), ("full", HealthDetail::Full)];
 
 /// `[route.NAME]`
 pub(crate) static KEYS: &[Key] = &[
@@ -118,7 +122,7 @@ static RESPOND: &[Key] = &[
 
 static HEALTH: &[Key] = &[key(
     "detail",
-    Kind::Choice(&["status", "full"]),
+    Kind::Choice(&words(&HEALTH_DETAILS)),
     Absent::Is("status"),
     "One word, or every pool and server with its reason.",
 )];
@@ -182,13 +186,9 @@ fn decode_action(section: &Section<'_>) -> Option<Action> {
         body: respond.parsed_or_default("body", body),
         content_type: respond.parsed_or_default("content_type", field::value),
     });
-    let health = section.section("health").map(|health| {
-        Action::Health(health.choice("detail", |word| match word {
-            "status" => Some(HealthDetail::Status),
-            "full" => Some(HealthDetail::Full),
-            _ => None,
-        }))
-    });
+    let health = section
+        .section("health")
+        .map(|health| Action::Health(health.choice("detail", &HEALTH_DETAILS)));
     let files = section
         .section("static")
         .and_then(|section| static_files::decode(&section))

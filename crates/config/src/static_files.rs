@@ -4,12 +4,16 @@ use std::path::{Component, Path};
 
 use crate::diagnostic::Diagnostic;
 use crate::field;
-use crate::keys::{Absent, Key, Kind, key};
+use crate::keys::{Absent, Key, Kind, key, words};
 use crate::model::{Coding, Root, Static, Symlinks};
 use crate::nearest::nearest;
 use crate::reader::{Fault, Section};
 
 const CODINGS: [&str; 3] = ["zstd", "br", "gzip"];
+
+/// `symlinks`
+pub(crate) const SYMLINKS: [(&str, Symlinks); 3] =
+    [("never", Symlinks::Never), ("within", Symlinks::Within), ("anywhere", Symlinks::Anywhere)];
 
 /// `static`
 pub(crate) static KEYS: &[Key] = &[
@@ -52,7 +56,7 @@ pub(crate) static KEYS: &[Key] = &[
     ),
     key(
         "symlinks",
-        Kind::Choice(&["never", "within", "anywhere"]),
+        Kind::Choice(&words(&SYMLINKS)),
         Absent::Is("within"),
         "Whether symbolic links are followed: not at all, while they stay below the root, or \
          wherever they lead.",
@@ -77,12 +81,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Option<Static> {
         index: section.parsed_or_default("index", file_name),
         spa: section.parsed("spa", relative),
         dotfiles: section.flag("dotfiles"),
-        symlinks: section.choice("symlinks", |word| match word {
-            "never" => Some(Symlinks::Never),
-            "within" => Some(Symlinks::Within),
-            "anywhere" => Some(Symlinks::Anywhere),
-            _ => None,
-        }),
+        symlinks: section.choice("symlinks", &SYMLINKS),
         cache_control: decode_cache_control(section),
     };
     Some(Static { root: root?, ..files })

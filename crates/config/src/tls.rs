@@ -3,10 +3,21 @@
 use crate::certificate;
 use crate::diagnostic::Diagnostic;
 use crate::duration;
-use crate::keys::{Absent, Key, Kind, Noun, key};
+use crate::keys::{Absent, Key, Kind, Noun, key, words};
 use crate::model::{Certificate, ClientAuth, Tls, TlsVersion};
 use crate::reader::Section;
 use crate::value::Value;
+
+/// `client_auth`
+pub(crate) const CLIENT_AUTHS: [(&str, ClientAuth); 3] = [
+    ("off", ClientAuth::Off),
+    ("optional", ClientAuth::Optional),
+    ("required", ClientAuth::Required),
+];
+
+/// `min_version`
+pub(crate) const VERSIONS: [(&str, TlsVersion); 2] =
+    [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
 
 /// `tls`
 pub(crate) static KEYS: &[Key] = &[
@@ -25,7 +36,7 @@ pub(crate) static KEYS: &[Key] = &[
     ),
     key(
         "client_auth",
-        Kind::Choice(&["off", "optional", "required"]),
+        Kind::Choice(&words(&CLIENT_AUTHS)),
         Absent::Is("off"),
         "Whether clients show a certificate; one that is shown must be good.",
     ),
@@ -45,7 +56,7 @@ pub(crate) static KEYS: &[Key] = &[
     .example("\"clients.crl\""),
     key(
         "min_version",
-        Kind::Choice(&["1.2", "1.3"]),
+        Kind::Choice(&words(&VERSIONS)),
         Absent::Is("1.2"),
         "Oldest version of TLS that is spoken.",
     ),
@@ -79,12 +90,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Tls {
              `[acme.NAME]`",
         );
     }
-    let client_auth = section.choice("client_auth", |word| match word {
-        "off" => Some(ClientAuth::Off),
-        "optional" => Some(ClientAuth::Optional),
-        "required" => Some(ClientAuth::Required),
-        _ => None,
-    });
+    let client_auth = section.choice("client_auth", &CLIENT_AUTHS);
     check_clients(section, client_auth);
     Tls {
         certs: certs.into_iter().map(|(_, certificate)| certificate).collect(),
@@ -92,11 +98,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Tls {
         client_auth,
         client_ca: section.get("client_ca").and_then(|value| certificate::authorities(&value)),
         client_crl: section.get("client_crl").and_then(|value| certificate::revocations(&value)),
-        min_version: section.choice("min_version", |word| match word {
-            "1.2" => Some(TlsVersion::Tls12),
-            "1.3" => Some(TlsVersion::Tls13),
-            _ => None,
-        }),
+        min_version: section.choice("min_version", &VERSIONS),
         handshake_timeout: section.parsed_or_default("handshake_timeout", duration::positive),
     }
 }

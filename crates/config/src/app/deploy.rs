@@ -48,7 +48,7 @@ pub(super) fn decode(section: &Section<'_>) -> Deploy {
         unavailable: section.number("unavailable"),
         canary_for: section
             .parsed_or_default("canary_for", duration::between(Duration::ZERO, CANARY_MAX)),
-        on_failure: section.word("on_failure", &ON_FAILURE),
+        on_failure: section.choice("on_failure", &ON_FAILURE),
     };
     if (deploy.surge, deploy.unavailable) == (0, 0) {
         section.fail(

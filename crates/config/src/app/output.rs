@@ -35,7 +35,7 @@ pub(super) static KEYS: &[Key] = &[
 /// Decodes `output`.
 pub(super) fn decode(section: &Section<'_>) -> Output {
     let output = Output {
-        to: section.word("to", &PLACES),
+        to: section.choice("to", &PLACES),
         max: section.parsed_or_default("max", size::parse),
         keep: section.number("keep"),
     };

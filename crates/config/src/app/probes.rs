@@ -91,7 +91,7 @@ pub(super) static ALIVE: &[Key] = &[
 /// Decodes `ready`.
 pub(super) fn ready(section: &Section<'_>) -> Ready {
     let path = section.parsed("http", probe::path);
-    let sign = section.word_if_written("by", &SIGNS);
+    let sign = section.choice_if_written("by", &SIGNS);
     refuse_two(section);
     let by = match (path, sign.unwrap_or(Sign::Tcp)) {
         (Some(path), _) => ReadyBy::Http(path),
@@ -116,7 +116,7 @@ pub(super) fn ready(section: &Section<'_>) -> Ready {
 /// Decodes `alive`.
 pub(super) fn alive(section: &Section<'_>) -> Alive {
     let path = section.parsed("http", probe::path);
-    section.word_if_written("by", &SIGNS_OF_LIFE);
+    section.choice_if_written("by", &SIGNS_OF_LIFE);
     refuse_two(section);
     let every = section.parsed_or_default("every", duration::between(EVERY_MIN, EVERY_MAX));
     Alive {

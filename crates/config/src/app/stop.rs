@@ -61,9 +61,9 @@ pub(super) static KEYS: &[Key] = &[
 /// Decodes `stop`.
 pub(super) fn decode(section: &Section<'_>) -> Stop {
     Stop {
-        signal: section.word("signal", &SIGNALS),
+        signal: section.choice("signal", &SIGNALS),
         timeout: section.parsed_or_default("timeout", timeout),
-        kill: section.word("kill", &KILLS),
+        kill: section.choice("kill", &KILLS),
         drain: section.parsed_or_default("drain", duration::between(Duration::ZERO, DRAIN_MAX)),
     }
 }

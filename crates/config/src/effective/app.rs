@@ -1,6 +1,6 @@
 //! Apps in the effective configuration.
 
-use super::{HIDDEN, Line, list, named, path, table, text, time};
+use super::{HIDDEN, Line, list, named, path, table, text, time, word};
 use crate::app::{KILLS, ON_FAILURE, PLACES, RESTARTS, SIGNALS, SOCKETS};
 use crate::model::{
     Alive, AliveBy, App, AppLimits, Backoff, Deploy, MemoryWatch, Output, OutputTo, Ready, ReadyBy,
@@ -60,12 +60,6 @@ pub(super) fn keys(app: &App) -> Vec<Line> {
     lines.push(("output", output_table(output)));
     lines.push(("deploy", deploy_table(deploy)));
     lines
-}
-
-/// The word that means `value`.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> String {
-    let found = words.iter().find(|(_, meant)| *meant == value);
-    text(found.expect("every value has a word").0)
 }
 
 fn ready_table(Ready { by, within, every, rise }: &Ready) -> String {
