@@ -41,6 +41,8 @@ mod join;
 mod limits;
 #[path = "e2e/load.rs"]
 mod load;
+#[path = "e2e/output.rs"]
+mod output;
 #[path = "e2e/outside.rs"]
 mod outside;
 #[path = "e2e/policy.rs"]

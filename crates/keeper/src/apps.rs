@@ -324,6 +324,13 @@ impl Apps {
         self.feed(now, Input::End);
     }
 
+    /// The same, when the worker has no request in flight any more and takes no new ones. It still
+    /// reads what is printed.
+    pub(crate) fn end_drained(&mut self, now: Instant) {
+        self.feed(now, Input::Gateway(false));
+        self.end(now);
+    }
+
     /// The operator asked for an end: no more wishes.
     pub(crate) fn refuse_wishes(&mut self) {
         self.is_ending = true;

@@ -210,8 +210,12 @@ impl Keeper {
                 }
                 self.feed(now, Input::Hopeless);
             }
-            // It exits next, and that is what counts.
-            ToKeeper::Drained => {}
+            // No request needs an app any more. The worker stays for what they print at the end.
+            ToKeeper::Drained => {
+                if self.stopping != Stopping::No {
+                    self.apps.end_drained(now);
+                }
+            }
             ToKeeper::Probed { .. }
             | ToKeeper::Idle { .. }
             | ToKeeper::Sampled { .. }

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -29,6 +30,11 @@ const SIGNALS: [i32; 11] = [1, 2, 3, 4, 6, 8, 9, 10, 11, 14, 15];
 const CLOSE: u8 = 8;
 /// The socket of `LISTEN_FDS`.
 const FIRST_LISTEN_FD: i32 = 3;
+
+/// What it printed.
+static PRINTED_BYTES: AtomicU64 = AtomicU64::new(0);
+/// The longest that it had to wait to be rid of something that it printed.
+static LONGEST_PRINT_MS: AtomicU64 = AtomicU64::new(0);
 
 /// How the app behaves. By default like an honest one.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +57,8 @@ struct Conduct {
     status: Option<u16>,
     /// `print=COUNT`: numbered lines on standard output at the start.
     lines: u64,
+    /// `tick=MS`: numbered lines without end, with a pause after each.
+    tick: Option<Duration>,
     /// `flood`: lines without end.
     is_flooding: bool,
     /// `memory=MIB`: memory that it takes and uses, one MiB after another.
@@ -163,6 +171,7 @@ impl Conduct {
                 ("linger", _, Ok(wait)) => conduct.on_terminate = OnTerminate::Linger(wait),
                 ("status", Ok(status), _) => conduct.status = Some(status as u16),
                 ("print", Ok(count), _) => conduct.lines = count,
+                ("tick", _, Ok(pause)) => conduct.tick = Some(pause),
                 ("flood", _, _) => conduct.is_flooding = true,
                 ("memory", Ok(mib), _) => conduct.memory_mib = mib as usize,
                 ("offspring", _, _) => conduct.offspring.push(value.to_owned()),
@@ -209,8 +218,8 @@ impl App {
 
     /// Does everything else, to the end of the process.
     fn live(self: Arc<Self>) {
-        let Conduct { is_flooding, lines, memory_mib, .. } = self.conduct;
-        thread::spawn(move || print(lines, is_flooding));
+        let Conduct { is_flooding, tick, lines, memory_mib, .. } = self.conduct;
+        thread::spawn(move || print(lines, tick, is_flooding));
         thread::spawn(move || eat(memory_mib));
         if self.conduct.is_unready {
             self.beget(None);
@@ -305,6 +314,8 @@ impl App {
             "pid": std::process::id(),
             "born": self.born,
             "words": self.words,
+            "printed_bytes": PRINTED_BYTES.load(Relaxed),
+            "longest_print_ms": LONGEST_PRINT_MS.load(Relaxed),
             "cwd": env::current_dir().unwrap_or_default(),
         })
         .to_string()
@@ -384,13 +395,28 @@ fn notify(after: Option<Duration>) {
     socket.send_to(b"READY=1\nSTATUS=serving", path).expect("somebody listens");
 }
 
-fn print(lines: u64, is_flooding: bool) {
+fn print(lines: u64, tick: Option<Duration>, is_flooding: bool) {
     let mut out = io::stdout().lock();
+    let lines = if tick.is_some() { u64::MAX } else { lines };
     for number in 0..lines {
-        // Nobody may be there to read it.
-        let _ = writeln!(out, "line {number}");
+        say(&mut out, &format!("line {number}\n"));
+        thread::sleep(tick.unwrap_or_default());
     }
-    while is_flooding && writeln!(out, "{:-<200}", "flood ").is_ok() {}
+    let flood = format!("{:-<200}\n", "flood ").repeat(20);
+    if is_flooding {
+        loop {
+            say(&mut out, &flood);
+        }
+    }
+}
+
+/// Prints, and notes how long that took.
+fn say(out: &mut impl Write, text: &str) {
+    let began = clock::now();
+    // Nobody may be there to read it.
+    let _ = out.write_all(text.as_bytes());
+    PRINTED_BYTES.fetch_add(text.len() as u64, Relaxed);
+    LONGEST_PRINT_MS.fetch_max((clock::now() - began).as_millis() as u64, Relaxed);
 }
 
 fn eat(mib: usize) {

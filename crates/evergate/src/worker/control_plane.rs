@@ -548,16 +548,17 @@ impl ControlPlane {
 
     /// Drains for as long as `grace` and tells the keeper.
     async fn stop(mut self, grace: Duration) {
+        let until = clock::now() + grace;
         self.event(Level::Info, "stopping", "worker", "requests in flight are finished");
         if timeout(grace, self.gateway.drain()).await.is_err() {
             self.event(Level::Warn, "drain_cut", "worker", "the grace is over; the rest is cut");
         }
-        self.output.finish().await;
+        // A keeper that is gone need not be told. Now it ends the apps; they have last words.
+        let _ = self.link.send(&ToKeeper::Drained, &[]);
+        self.output.finish(until - clock::now()).await;
         if timeout(LOG_GRACE, self.gateway.finish_log()).await.is_err() {
             self.event(Level::Warn, "log_cut", "worker", "nobody reads standard output");
         }
-        // A keeper that is gone need not be told.
-        let _ = self.link.send(&ToKeeper::Drained, &[]);
     }
 }
 

@@ -29,7 +29,7 @@ mod recent;
 mod spool;
 mod tail;
 
-use reader::Attached;
+use reader::{Attached, Until};
 use spool::{Past, Spool};
 
 /// Pipes that wait to be read.
@@ -55,7 +55,7 @@ pub(super) struct Output {
 #[derive(Debug)]
 struct Threads {
     attached: mpsc::Sender<Attached>,
-    stop: watch::Sender<bool>,
+    until: watch::Sender<Until>,
     read: oneshot::Receiver<()>,
     written: oneshot::Receiver<()>,
 }
@@ -142,13 +142,18 @@ impl Output {
         Ok(gather(Arc::clone(&self.spool), past, wanted.instance, wanted.lines))
     }
 
-    /// Writes what the pipes hold; nothing is read after that.
-    pub(super) async fn finish(&mut self) {
-        let Some(threads) = self.threads.take() else { return };
+    /// Reads for as long as `grace` until every pipe has ended, and writes what the others hold;
+    /// nothing is read after that.
+    pub(super) async fn finish(&mut self, grace: Duration) {
+        let Some(mut threads) = self.threads.take() else { return };
+        threads.until.send_replace(Until::Ended);
+        // Both channels only tell that their thread has ended.
+        let has_read = timeout(grace, &mut threads.read).await.is_ok();
+        threads.until.send_replace(Until::Now);
         let ending = async {
-            threads.stop.send_replace(true);
-            // Both only tell that their thread has ended.
-            let _ = threads.read.await;
+            if !has_read {
+                let _ = threads.read.await;
+            }
             self.spool.end();
             let _ = threads.written.await;
         };
@@ -167,15 +172,15 @@ impl Output {
 
     fn start(&self) -> io::Result<Threads> {
         let (attached, pipes) = mpsc::channel(ATTACHED_QUEUED_MAX);
-        let (stop, stopped) = watch::channel(false);
-        let read = reader::start(Arc::clone(&self.spool), self.log.clone(), pipes, stopped)?;
+        let (until, told) = watch::channel(Until::Always);
+        let read = reader::start(Arc::clone(&self.spool), self.log.clone(), pipes, told)?;
         let (done, written) = oneshot::channel();
         let spool = Arc::clone(&self.spool);
         std::thread::Builder::new().name("output-writer".into()).spawn(move || {
             spool::write(&spool);
             drop(done);
         })?;
-        Ok(Threads { attached, stop, read, written })
+        Ok(Threads { attached, until, read, written })
     }
 }
 

@@ -46,13 +46,24 @@ struct Scratch {
     seen: Vec<u8>,
 }
 
-/// Starts the thread. It reads until `stop` says so, or nobody is left who could; then what is in
-/// the pipes is written, and the result tells.
+/// How long to read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Until {
+    /// As long as we live.
+    Always,
+    /// Until every pipe has ended.
+    Ended,
+    /// No longer than it takes to write what is in the pipes.
+    Now,
+}
+
+/// Starts the thread. It reads as long as `until` says, or nobody is left who could; the result
+/// tells when it has ended.
 pub(super) fn start(
     spool: Arc<Spool>,
     log: LogWriter,
     attached: mpsc::Receiver<Attached>,
-    stop: watch::Receiver<bool>,
+    until: watch::Receiver<Until>,
 ) -> io::Result<oneshot::Receiver<()>> {
     let scratch = RefCell::new(Scratch { peeker: Peeker::new()?, seen: Vec::new() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -60,7 +71,7 @@ pub(super) fn start(
     let thread = std::thread::Builder::new().name("output-reader".into());
     thread.spawn(move || {
         let desk = Rc::new(Desk { spool, log, scratch });
-        LocalSet::new().block_on(&runtime, read(desk, attached, stop));
+        LocalSet::new().block_on(&runtime, read(desk, attached, until));
         drop(done);
     })?;
     Ok(ended)
@@ -70,25 +81,33 @@ pub(super) fn start(
 async fn read(
     desk: Rc<Desk>,
     mut attached: mpsc::Receiver<Attached>,
-    mut stop: watch::Receiver<bool>,
+    mut until: watch::Receiver<Until>,
 ) {
     let mut pipes = JoinSet::new();
     loop {
+        let is_idle = pipes.is_empty() && attached.is_empty();
+        match *until.borrow_and_update() {
+            Until::Always => {}
+            Until::Ended if !is_idle => {}
+            Until::Ended | Until::Now => break,
+        }
         tokio::select! {
             Some((run, pipe)) = attached.recv() => {
                 desk.spool.attach(&run.app);
-                let (desk, stop) = (Rc::clone(&desk), stop.clone());
+                let (desk, until) = (Rc::clone(&desk), until.clone());
                 pipes.spawn_local(async move {
                     let app = run.app.clone();
                     match Receiver::from_owned_fd(pipe) {
-                        Ok(pipe) => Pipe::new(&desk, run, pipe).drain(stop).await,
+                        Ok(pipe) => Pipe::new(&desk, run, pipe).drain(until).await,
                         Err(error) => desk.spool.unreadable(&run, &error),
                     }
                     desk.spool.detach(&app);
                 });
             }
             Some(_) = pipes.join_next() => {}
-            _ = stop.changed() => break,
+            changed = until.changed() => if changed.is_err() {
+                break;
+            },
         }
     }
     while pipes.join_next().await.is_some() {}
@@ -120,11 +139,11 @@ impl<'a> Pipe<'a> {
     }
 
     /// Reads until the pipe ends or we do.
-    async fn drain(mut self, mut stop: watch::Receiver<bool>) {
+    async fn drain(mut self, mut until: watch::Receiver<Until>) {
         loop {
             let rest = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                _ = until.wait_for(|until| *until == Until::Now) => break,
                 ready = self.pipe.ready(Interest::READABLE) => match ready {
                     Ok(ready) if ready.is_read_closed() => Rest::Carry,
                     Ok(_) => Rest::Leave,

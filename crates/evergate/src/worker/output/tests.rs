@@ -139,7 +139,7 @@ async fn what_runs_print_is_written_with_whose_it_is() {
     let counts = stage.output.counts("shop", 0);
     assert_eq!((counts.lines, counts.bytes, counts.dropped_bytes), (4, 34, 0));
     let text = "shop/0.1 one\nshop/0.2 three\nshop/0.1 two and more\nshop/0.2 without end\n";
-    stage.output.finish().await;
+    stage.output.finish(Duration::ZERO).await;
     let written = fs::read_to_string(stage.folder.path().join("log/shop.log")).unwrap();
     let written: String = written.lines().map(|line| line[25..].to_owned() + "\n").collect();
     assert_eq!(written, text);
@@ -168,7 +168,7 @@ async fn a_line_is_in_its_pipe_until_it_is_written() {
     assert_eq!(stage.written(), "shop/0.1 one\n");
     // And now it is taken out.
     writer.write_all(b"tail").unwrap();
-    stage.output.finish().await;
+    stage.output.finish(Duration::ZERO).await;
     drop(writer);
     let mut left = String::new();
     io::Read::read_to_string(&mut kept, &mut left).unwrap();
@@ -206,7 +206,7 @@ async fn an_app_goes_on_while_nothing_can_be_written_and_a_line_says_what_is_mis
     let told = timeout(PATIENCE, resumed).await.unwrap();
     assert_eq!(told, format!("written again; {lost} bytes were lost"));
     stage.wait_for(&[&last]).await;
-    stage.output.finish().await;
+    stage.output.finish(Duration::ZERO).await;
     let written = fs::read_to_string(stage.path("shop.log")).unwrap();
     let gap = format!(" [evergate: {lost} bytes of output were dropped here]\n");
     let (before, after) = written.split_once(&gap).expect("a line says so");
@@ -228,7 +228,7 @@ async fn the_next_worker_goes_on_where_the_last_one_stopped() {
     writer.write_all(b"one\ntw").unwrap();
     stage.wait_for(&["1 one"]).await;
     let next = output(&stage.config, &stage.printed);
-    std::mem::replace(&mut stage.output, next).finish().await;
+    std::mem::replace(&mut stage.output, next).finish(Duration::ZERO).await;
     writer.write_all(b"o\n").unwrap();
     assert_eq!(stage.lines(9).await, ["1 one"], "read from the file");
     stage.output.attach(run(1), reader.into()).unwrap();
@@ -257,7 +257,7 @@ async fn all_files_stay_under_the_cap_in_a_flood() {
     drop(writer);
     let last = format!("1 {:0>60}", 29_999);
     stage.wait_for(&[&last]).await;
-    stage.output.finish().await;
+    stage.output.finish(Duration::ZERO).await;
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
     assert!((300_000..=400_000).contains(&total()), "{}", total());
 }
