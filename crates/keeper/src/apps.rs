@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use evergate_control::link::{
-    App, Desired, InstanceState, Observed, Severity, StopRule, ToKeeper, ToWorker,
+    Desired, InstanceState, Observed, Severity, StopRule, ToKeeper, ToWorker,
 };
 use evergate_core::rng::Rng;
 use evergate_core::supervise::fleet::{self, Event, Fleet, Input, Output, Revision as Number, Run};
@@ -22,6 +22,7 @@ use evergate_sys::cgroup::Cgroups;
 use evergate_sys::exit::Exit;
 
 mod folder;
+mod known;
 mod limits;
 mod message;
 mod news;
@@ -35,11 +36,11 @@ mod users;
 mod watch;
 mod wish;
 
+use self::known::{Known, admit};
 use self::news::News;
 use self::notices::Ears;
 use self::output::Pipe;
 use self::process::{End, Process};
-use self::revision::Revision;
 use self::spawn::{Fault, Supplies};
 use self::users::Users;
 use self::watch::Clocks;
@@ -53,8 +54,6 @@ pub(crate) const INSTANCES_MAX: usize = 256;
 const APPS_MAX: usize = 100;
 /// Longest name of an app, in bytes; one with a longer name is refused for the same reason.
 const NAME_BYTES_MAX: usize = 64;
-/// Most revisions of an app that are remembered beside those that run.
-const REVISIONS_KEPT: u32 = 16;
 /// Most runs that ended while there was no worker and of which the output is kept for the next.
 const LEFTOVERS_MAX: usize = 64;
 
@@ -83,62 +82,6 @@ pub(crate) struct Apps {
     is_owed: bool,
     is_ending: bool,
     clocks: Clocks,
-}
-
-/// An app, for as long as anything of it is there.
-#[derive(Debug)]
-struct Known {
-    /// As it is desired, or was last.
-    app: App,
-    is_desired: bool,
-    /// The number of the newest revision.
-    newest: u32,
-    revisions: BTreeMap<u32, Rc<Revision>>,
-    /// How its limits are kept, a line for each.
-    limits: Vec<String>,
-}
-
-impl Known {
-    fn new(app: App) -> Self {
-        let first = Rc::new(Revision::new(app.clone()));
-        let mut known = Self {
-            app,
-            is_desired: true,
-            newest: 0,
-            revisions: BTreeMap::new(),
-            limits: Vec::new(),
-        };
-        known.add(first);
-        known
-    }
-
-    fn add(&mut self, revision: Rc<Revision>) {
-        self.newest = self.newest.saturating_add(1);
-        self.revisions.insert(self.newest, revision);
-    }
-
-    /// Goes by what is desired now.
-    fn desire(&mut self, app: App) {
-        let is_same = self.app.restarts_for(&app).is_empty();
-        self.app = app;
-        self.is_desired = true;
-        if !is_same {
-            self.add(Rc::new(Revision::new(self.app.clone())));
-        }
-    }
-
-    /// Whether the memory that its runs use is of interest.
-    fn is_watched(&self) -> bool {
-        self.app.memory_watch.is_some()
-    }
-
-    /// Forgets revisions that nothing can be of any more.
-    fn prune(&mut self, used: &[Number]) {
-        let newest = self.newest;
-        self.revisions.retain(|&number, _| {
-            newest - number < REVISIONS_KEPT || used.contains(&Number(number))
-        });
-    }
 }
 
 /// Who listens to what is told.
@@ -493,35 +436,6 @@ impl AsFd for Apps {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.supplies.ears.as_fd()
     }
-}
-
-/// The apps that can be run of those that are desired; each with as many instances as there is
-/// room for.
-fn admit(desired: Vec<App>) -> Vec<App> {
-    let mut room = INSTANCES_MAX;
-    let mut admitted: Vec<App> = Vec::with_capacity(desired.len());
-    for mut app in desired {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let is_name = !app.name.is_empty() && app.name.bytes().all(is_plain);
-        if !is_name || app.name.starts_with('.') || app.name.len() > NAME_BYTES_MAX {
-            report(format_args!("an app has a name that is none, or is too long; it does not run"));
-            continue;
-        }
-        if admitted.len() == APPS_MAX {
-            report(format_args!("more than {APPS_MAX} apps; {} does not run", app.name));
-            continue;
-        }
-        if usize::from(app.instances) > room {
-            report(format_args!(
-                "more than {INSTANCES_MAX} instances; of {} only {room} run",
-                app.name
-            ));
-            app.instances = room as u16;
-        }
-        room -= usize::from(app.instances);
-        admitted.push(app);
-    }
-    admitted
 }
 
 fn output(run: &Run, end: Rc<OwnedFd>) -> Message {

@@ -15,6 +15,7 @@ use crate::stage::{Pace, Stage, all_ready, app, apps, lives};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("a_crash_is_heard_of_at_once_and_healed", a_crash_is_heard_of_at_once_and_healed),
+    ("a_stable_run_is_followed_at_once", a_stable_run_is_followed_at_once),
     ("apps_outlive_workers", apps_outlive_workers),
     ("an_app_is_told_who_it_is", an_app_is_told_who_it_is),
     ("a_failed_start_says_why", a_failed_start_says_why),
@@ -78,6 +79,30 @@ fn a_crash_is_heard_of_at_once_and_healed() {
     }
     // The fastest, because a busy machine may hold up any one.
     assert!(fastest < Duration::from_millis(50), "heard after {fastest:?}");
+}
+
+fn a_stable_run_is_followed_at_once() {
+    let stage = Stage::new(Pace::Production);
+    let worker = stage.worker();
+    let mut shop = app("shop", SLEEP, 1);
+    shop.backoff.stable_after_ms = 0;
+    let mut last = stage.run(&worker, &[shop]).remove(0);
+    let mut waits: Vec<Duration> = (0..8)
+        .map(|_| {
+            let killed_at = clock::now();
+            signal::send(running(&last).0, Signal::Kill).unwrap();
+            let is_next =
+                |all: &[Instance]| all[0].run.generation > last.run.generation && all_ready(all);
+            let next = stage.observe(&worker, is_next).remove(0);
+            let wait = clock::now() - killed_at;
+            last = next;
+            wait
+        })
+        .collect();
+    waits.sort_unstable();
+    // From the kill to the probe of the next that passed, as the worker sees it.
+    println!("replaced after {:.1?} at best, {:.1?} in the middle", waits[0], waits[4]);
+    assert!(waits[0] < Duration::from_millis(50), "{waits:?}");
 }
 
 fn apps_outlive_workers() {
