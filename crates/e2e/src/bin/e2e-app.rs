@@ -41,7 +41,7 @@ static LONGEST_PRINT_MS: AtomicU64 = AtomicU64::new(0);
 struct Conduct {
     /// `start-after=MS`: listens only then.
     start_after: Duration,
-    /// `unready`: never listens.
+    /// `unready`, or `unready-from=NUMBER` for instances from that number on: never listens.
     is_unready: bool,
     /// `notify-after=MS`: says `READY=1` that long after it listens.
     notify_after: Option<Duration>,
@@ -162,6 +162,9 @@ impl Conduct {
             match (name, number, millis) {
                 ("start-after", _, Ok(wait)) => conduct.start_after = wait,
                 ("unready", _, _) => conduct.is_unready = true,
+                ("unready-from", Ok(first), _) => {
+                    conduct.is_unready = of("INSTANCE").parse().is_ok_and(|own: u64| own >= first);
+                }
                 ("notify-after", _, Ok(wait)) => conduct.notify_after = Some(wait),
                 ("exit", Ok(status), _) => conduct.end = Some(End::Exit(status as u8)),
                 ("signal", Ok(number), _) => conduct.end = Some(End::Signal(number as i32)),

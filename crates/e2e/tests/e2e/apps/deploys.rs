@@ -8,7 +8,7 @@ use evergate_bench::load::Load;
 use evergate_e2e::wait_until;
 use serde_json::Value;
 
-use super::stage::{Shop, Stage, count};
+use super::stage::{Shop, Stage, count, is_over};
 use super::web_socket::{WebSockets, codes};
 use crate::load::Traffic;
 use crate::processes::kill_worker;
@@ -160,8 +160,7 @@ fn a_deploy_goes_on_when_the_worker_dies_half_way() {
     shop.node
         .wait_for("the canary is watched", |status| status["deploys"][0]["phase"] == "soaking");
     kill_worker(&shop.node);
-    let status =
-        shop.node.wait_for("it is over", |status| super::stage::is_over(&status["deploys"][0]));
+    let status = shop.node.wait_for("it is over", |status| is_over(&status["deploys"][0]));
     assert_eq!(status["deploys"][0]["phase"], "done", "{:#}", status["deploys"]);
     expect_release(&shop, 1);
     assert!(shop.runs().iter().all(|run| run["generation"] == 2 && run["exits"] == 0));
@@ -187,14 +186,57 @@ fn in_place_never_more_run_than_instances() {
 
 #[test]
 fn a_restart_and_a_changed_configuration_replace_in_turn_as_well() {
-    let shop = Stage::new(2).key("env = { COLOUR = \"red\" }").start();
+    let shop = Stage::new(2).words("print=1").key("deploy = { canary_for = \"100ms\" }").start();
     let traffic = Traffic::start(shop.node.web(), "/", 200);
     let plan = shop.wish("restart");
     assert!(plan[0].starts_with("1. shop/0: start a fresh run beside the old one"), "{plan:?}");
-    shop.wait_for("both are new", |runs| {
-        runs.len() == 2 && runs.iter().all(|run| run["generation"] == 2 && run["state"] == "ready")
-    });
+    let all_are = |generation: u64| {
+        shop.wait_for("both are new", |runs| {
+            ready(runs) == 2
+                && runs.len() == 2
+                && runs.iter().all(|r| r["generation"] == generation)
+        })
+    };
+    all_are(2);
+    // What only says how to look after an app replaces nothing.
+    shop.change("canary_for = \"100ms\"", "canary_for = \"200ms\"");
+    shop.change("\"print=1\"", "\"print=2\"");
+    let runs = all_are(3);
+    assert!(runs.iter().all(|run| run["exits"] == 0), "{runs:#?}");
+    assert!(shop.portrait()["words"].as_str().unwrap().contains("print=2"));
+    let deploy = shop.deploy();
+    assert_eq!((&deploy["number"], &deploy["phase"]), (&2.into(), &"done".into()), "{deploy:#}");
     let report = traffic.finish();
-    eprintln!("a restart: {report}");
+    eprintln!("a restart and a change: {report}");
     report.expect_no_failure();
+}
+
+#[test]
+fn with_rollback_every_instance_gets_its_old_revision_back() {
+    let shop = Stage::new(3)
+        .key("ready = { http = \"/health\", within = \"1s\" }")
+        .key("deploy = { canary_for = \"0s\", on_failure = \"rollback\" }")
+        .start();
+    let traffic = Traffic::start(shop.node.web(), "/", 200);
+    shop.release("unready-from=2");
+    let deploy = shop.roll_out(PATIENCE, |runs| assert!(ready(runs) >= 3, "{runs:#?}"));
+    assert_eq!(deploy["phase"], "failed", "{deploy:#}");
+    assert!(deploy["message"].as_str().unwrap().contains("shop/2"), "{deploy:#}");
+    expect_release(&shop, 0);
+    let report = traffic.finish();
+    eprintln!("a rollback: {report}");
+    report.expect_no_failure();
+}
+
+#[test]
+fn the_operator_can_give_a_deploy_up() {
+    let shop = Stage::new(2).key("deploy = { canary_for = \"60s\" }").start();
+    shop.release("");
+    shop.wish("deploy");
+    shop.node
+        .wait_for("the canary is watched", |status| status["deploys"][0]["phase"] == "soaking");
+    shop.wish("abort");
+    let status = shop.node.wait_for("it is over", |status| is_over(&status["deploys"][0]));
+    assert_eq!(status["deploys"][0]["phase"], "failed", "{:#}", status["deploys"]);
+    expect_release(&shop, 0);
 }

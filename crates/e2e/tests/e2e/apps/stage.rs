@@ -37,6 +37,7 @@ pub(crate) struct Stage {
 #[derive(Debug)]
 pub(crate) struct Shop {
     pub(crate) node: Node,
+    config: String,
     releases: Releases,
 }
 
@@ -106,7 +107,7 @@ impl Stage {
     /// Starts the node.
     pub(crate) fn launch(self) -> Shop {
         let config = self.config();
-        Shop { node: Setup::new().threads(2).start(&config), releases: self.releases }
+        Shop { node: Setup::new().threads(2).start(&config), config, releases: self.releases }
     }
 
     fn config(&self) -> String {
@@ -129,6 +130,14 @@ impl Shop {
     /// Makes the release that the next deploy rolls out.
     pub(crate) fn release(&self, words: &str) {
         self.releases.make(words);
+    }
+
+    /// Has the configuration applied with `from` replaced by `to`.
+    pub(crate) fn change(&self, from: &str, to: &str) {
+        let config = self.config.replace(from, to);
+        assert_ne!(config, self.config, "there is no {from}");
+        let (status, answer) = self.node.reload(&config);
+        assert_eq!(status, 200, "{answer:#}");
     }
 
     /// Every run of `shop`, as the status shows it.
