@@ -61,7 +61,7 @@ fn a_rolling_deploy_under_load_fails_no_request() {
     eprintln!("rolling deploys: {report}");
     report.expect_no_failure();
     let slow = slow.finish().unwrap();
-    assert_eq!(slow.failures(), 0, "{slow:?}");
+    assert_eq!(slow.failures(), 0, "{:?}", slow.notes);
     assert!(slow.completed > 0);
     let exits: u64 = shop.runs().iter().map(|run| run["exits"].as_u64().unwrap()).sum();
     assert_eq!(exits, 0, "an end that we asked for is no failure");
@@ -98,7 +98,7 @@ fn open_web_sockets_and_slow_responses_are_drained_by_rule() {
         assert!([1001, 1012].contains(&farewell.code), "{farewell:?}");
     }
     let slow = slow.finish().unwrap();
-    assert_eq!(slow.failures(), 0, "{slow:?}");
+    assert_eq!(slow.failures(), 0, "{:?}", slow.notes);
 }
 
 #[test]
