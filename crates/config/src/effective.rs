@@ -6,14 +6,13 @@ use evergate_core::{balance, health, retry};
 
 use crate::mask::is_suspect;
 use crate::model::{
-    Action, Admin, AllDown, ApiKey, Check, Coding, Config, Cors, HeaderEdits, Listener, Log,
-    Middleware, Node, Pool, Probe, Rewrite, Root, Route, Server, Static, Target, Template,
-    ValueMatch,
+    Action, Admin, AllDown, ApiKey, Check, Config, Cors, HeaderEdits, Listener, Log, Middleware,
+    Node, Pool, Probe, Rewrite, Root, Route, Server, Static, Target, Template, ValueMatch,
 };
 use crate::node::{ACCESS_LOGS, FORMATS, LEVELS};
 use crate::pool::{BALANCES, PROTOCOLS};
 use crate::route::HEALTH_DETAILS;
-use crate::static_files::SYMLINKS;
+use crate::static_files::{CODINGS, SYMLINKS};
 use crate::{duration, size, template};
 
 mod app;
@@ -183,11 +182,7 @@ fn static_table(files: &Static) -> String {
         Root::Folder(folder) => ("root", path(folder)),
         Root::Embedded => ("embedded", "true".to_owned()),
     };
-    let compress = files.compress.iter().map(|coding| match coding {
-        Coding::Zstd => text("zstd"),
-        Coding::Brotli => text("br"),
-        Coding::Gzip => text("gzip"),
-    });
+    let compress = files.compress.iter().map(|coding| word(&CODINGS, *coding));
     let rules = files.cache_control.iter().map(|(pattern, value)| (pattern.clone(), text(value)));
     let mut lines = vec![
         root,

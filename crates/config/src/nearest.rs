@@ -18,6 +18,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("backends", "servers"),
     ("backups", "keep"),
     ("balancer", "balance"),
+    ("brotli", "br"),
     ("burst", "failures"),
     ("ca_file", "ca"),
     ("canary", "canary_for"),
@@ -70,6 +71,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("grace", "stop"),
     ("grace", "timeout"),
     ("grace_period", "timeout"),
+    ("gz", "gzip"),
     ("health", "check"),
     ("health", "ready.http"),
     ("health_check", "check"),
@@ -259,6 +261,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ("working_directory", "cwd"),
     ("workingdirectory", "cwd"),
     ("yes", "always"),
+    ("zst", "zstd"),
+    ("zstandard", "zstd"),
 ];
 
 /// The candidate that is most like `word`, if one is like it at all.

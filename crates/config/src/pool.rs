@@ -7,7 +7,6 @@ use evergate_core::{balance, health, retry};
 use crate::diagnostic::Diagnostic;
 use crate::keys::{Absent, Key, Kind, Noun, key, later, words};
 use crate::model::{AllDown, Check, Pool, Probe, Protocol, Server, Target};
-use crate::nearest::nearest;
 use crate::reader::{Fault, Section};
 use crate::route::read_template;
 use crate::{address, duration, field, probe, size, template, upstream_tls, url};
@@ -144,7 +143,7 @@ static RETRY: &[Key] = &[
     key("attempts", Kind::Number(1, 10), Absent::Is("2"), "Tries in all; 1 never retries."),
     key(
         "on",
-        Kind::List(&Kind::Choice(&RETRY_ON)),
+        Kind::List(&Kind::Choice(&words(&RETRY_ON))),
         Absent::Is("connect 502 503 504"),
         "What is worth another try; `\"non-idempotent\"` lets POST and PATCH be sent twice.",
     ),
@@ -156,7 +155,19 @@ static RETRY: &[Key] = &[
     ),
 ];
 
-const RETRY_ON: [&str; 7] = ["connect", "timeout", "500", "502", "503", "504", "non-idempotent"];
+/// Adds a condition.
+type Add = fn(&mut retry::Conditions);
+
+/// `retry.on`, and the condition that each word adds.
+const RETRY_ON: [(&str, Add); 7] = [
+    ("connect", |on| on.connect = true),
+    ("timeout", |on| on.timeout = true),
+    ("500", |on| on.status_500 = true),
+    ("502", |on| on.status_502 = true),
+    ("503", |on| on.status_503 = true),
+    ("504", |on| on.status_504 = true),
+    ("non-idempotent", |on| on.non_idempotent = true),
+];
 
 static OUTLIER: &[Key] = &[
     key(
@@ -339,32 +350,14 @@ fn decode_server(server: &Section<'_>) -> Option<Server> {
 
 fn decode_retry(section: &Section<'_>) -> retry::Policy {
     let mut on = retry::Conditions::default();
-    for word in section.list("on", retry_on) {
-        match word {
-            "connect" => on.connect = true,
-            "timeout" => on.timeout = true,
-            "500" => on.status_500 = true,
-            "502" => on.status_502 = true,
-            "503" => on.status_503 = true,
-            "504" => on.status_504 = true,
-            _ => on.non_idempotent = true,
-        }
+    for add in section.choices("on", &RETRY_ON) {
+        add(&mut on);
     }
     retry::Policy {
         attempts_max: section.number("attempts"),
         on,
         budget_percent: u32::from(section.parsed_or_default("budget", size::percent)),
     }
-}
-
-fn retry_on(text: &str) -> Result<&'static str, Fault> {
-    RETRY_ON.into_iter().find(|word| *word == text).ok_or_else(|| {
-        let fault = Fault::new("bad-choice", "is not a known value");
-        match nearest(text, RETRY_ON.into_iter()) {
-            Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),
-            None => fault.help(format!("there are {}", RETRY_ON.join(", "))),
-        }
-    })
 }
 
 fn decode_outlier(section: &Section<'_>) -> health::OutlierPolicy {

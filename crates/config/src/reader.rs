@@ -353,8 +353,7 @@ impl<'r> Section<'r> {
 
     /// One of the described words, as `words` understands them, or the described default.
     pub(crate) fn choice<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> T {
-        let kind = &self.describe(name).kind;
-        self.parsed_or_default(name, Self::one_of(kind, words))
+        self.choice_if_written(name, words).unwrap_or_else(|| meaning(words, self.default(name)))
     }
 
     /// One of the described words, as `words` understands them; `None` if it is missing or wrong.
@@ -363,28 +362,15 @@ impl<'r> Section<'r> {
         name: &str,
         words: &[(&'static str, T)],
     ) -> Option<T> {
-        let kind = &self.describe(name).kind;
-        self.parsed(name, Self::one_of(kind, words))
+        self.get(name)?.choice(words)
     }
 
-    fn one_of<T: Copy>(
-        kind: &Kind,
-        words: &[(&'static str, T)],
-    ) -> impl Fn(&str) -> Result<T, Fault> {
-        move |written| {
-            let found = words.iter().find(|(word, _)| *word == written);
-            found.map(|(_, meant)| *meant).ok_or_else(|| Self::not_a_choice(kind, written))
+    /// A list of described words, as `words` understands them, or the described default.
+    pub(crate) fn choices<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> Vec<T> {
+        if self.has(name) {
+            return self.items(name).iter().filter_map(|item| item.choice(words)).collect();
         }
-    }
-
-    fn not_a_choice(kind: &Kind, word: &str) -> Fault {
-        let fault = Fault::new("bad-choice", "is not a known value");
-        let Kind::Choice(words) = kind else { return fault };
-        let known = || words.iter().copied();
-        match foreign(word, known()).or_else(|| nearest(word, known())) {
-            Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),
-            None => fault.help(format!("write {}", kind.noun())),
-        }
+        self.default(name).split_whitespace().map(|word| meaning(words, word)).collect()
     }
 
     /// A number within the described bounds, or the described default.
@@ -478,6 +464,12 @@ impl<'r> Section<'r> {
                 .help(help),
         );
     }
+}
+
+/// What a described default means.
+fn meaning<T: Copy>(words: &[(&'static str, T)], default: &str) -> T {
+    let found = words.iter().find(|(word, _)| *word == default);
+    found.expect("described defaults are right; a test loads them all").1
 }
 
 /// `path.name`, with quotes around a name that needs them.

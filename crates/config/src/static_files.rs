@@ -6,10 +6,11 @@ use crate::diagnostic::Diagnostic;
 use crate::field;
 use crate::keys::{Absent, Key, Kind, key, words};
 use crate::model::{Coding, Root, Static, Symlinks};
-use crate::nearest::nearest;
 use crate::reader::{Fault, Section};
 
-const CODINGS: [&str; 3] = ["zstd", "br", "gzip"];
+/// `compress`
+pub(crate) const CODINGS: [(&str, Coding); 3] =
+    [("zstd", Coding::Zstd), ("br", Coding::Brotli), ("gzip", Coding::Gzip)];
 
 /// `symlinks`
 pub(crate) const SYMLINKS: [(&str, Symlinks); 3] =
@@ -27,7 +28,7 @@ pub(crate) static KEYS: &[Key] = &[
     ),
     key(
         "compress",
-        Kind::List(&Kind::Choice(&CODINGS)),
+        Kind::List(&Kind::Choice(&words(&CODINGS))),
         Absent::Means("nothing"),
         "What files are compressed to on their way, best first.",
     )
@@ -122,7 +123,7 @@ fn decode_root(section: &Section<'_>) -> Option<Root> {
 fn decode_compress(section: &Section<'_>) -> Vec<Coding> {
     let mut codings = Vec::new();
     for item in section.items("compress") {
-        let Some(coding) = item.parsed(coding) else { continue };
+        let Some(coding) = item.choice(&CODINGS) else { continue };
         if codings.contains(&coding) {
             item.refuse_twice();
         } else {
@@ -130,26 +131,6 @@ fn decode_compress(section: &Section<'_>) -> Vec<Coding> {
         }
     }
     codings
-}
-
-fn coding(text: &str) -> Result<Coding, Fault> {
-    match text {
-        "zstd" => Ok(Coding::Zstd),
-        "br" => Ok(Coding::Brotli),
-        "gzip" => Ok(Coding::Gzip),
-        _ => {
-            let fault = Fault::new("bad-choice", "is not a known value");
-            Err(match text {
-                "brotli" => fault.help("write \"br\""),
-                "zst" | "zstandard" => fault.help("write \"zstd\""),
-                "gz" => fault.help("write \"gzip\""),
-                _ => match nearest(text, CODINGS.into_iter()) {
-                    Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),
-                    None => fault.help(format!("there are {}", CODINGS.join(", "))),
-                },
-            })
-        }
-    }
 }
 
 /// The longest pattern first, as they are asked.

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use crate::diagnostic::Diagnostic;
 use crate::keys::{Key, Kind, Noun};
-use crate::nearest::foreign;
+use crate::nearest::{foreign, nearest};
 use crate::reader::{Fault, Place, Reader, Reference, Section, join, type_of};
 use crate::substitute::stands_for;
 use crate::{duration, size};
@@ -165,6 +165,21 @@ impl<'r> Value<'r> {
                 None
             }
         }
+    }
+
+    /// One of the described words, as `words` understands them.
+    pub(crate) fn choice<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
+        self.parsed(|written| {
+            if let Some((_, meant)) = words.iter().find(|(word, _)| *word == written) {
+                return Ok(*meant);
+            }
+            let fault = Fault::new("bad-choice", "is not a known value");
+            let known = || words.iter().map(|(word, _)| *word);
+            Err(match foreign(written, known()).or_else(|| nearest(written, known())) {
+                Some(meant) => fault.help(format!("did you mean \"{meant}\"?")),
+                None => fault.help(format!("write {}", self.kind.noun())),
+            })
+        })
     }
 
     /// Reports what is wrong with the text. Text from elsewhere is not shown, nor is advice that
