@@ -197,7 +197,7 @@ fn describe_action(
             told.pool = Some(pool.name.clone());
             told.balance = Some(balance_word(pool.balance).to_owned());
             told.candidates = servers(&pool.name).into_iter().map(candidate).collect();
-            let absent = pool.apps.iter().flat_map(|app| runs.absent(app));
+            let absent = pool.apps.iter().flat_map(|(app, _)| runs.absent(app));
             told.candidates.extend(absent.map(|one| absentee(one, runs.in_flight(plan, &one.run))));
             if told.candidates.iter().all(|candidate| !candidate.eligible) {
                 told.because.push(match pool.all_down {

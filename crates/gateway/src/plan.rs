@@ -111,8 +111,8 @@ pub(crate) struct Pool {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// How many servers of different names there are when all is well.
     pub expected: usize,
-    /// Apps whose instances are its servers.
-    pub apps: Vec<String>,
+    /// Apps whose instances are its servers, with how many they are.
+    pub apps: Vec<(String, u16)>,
     /// Configured weight of each endpoint.
     pub weights: Vec<u16>,
     /// For one connection attempt.
@@ -274,11 +274,13 @@ impl Pool {
         self.endpoints.iter().any(|endpoint| endpoint.uid == uid)
     }
 
-    /// Whether it has a server of this name, or has had and may have again.
+    /// Whether it has a server of this name, or will when an instance is ready.
     pub(crate) fn has(&self, server: &str) -> bool {
-        let app = server.rsplit_once('/').map(|(app, _)| app);
-        self.endpoints.iter().any(|endpoint| endpoint.name == server)
-            || app.is_some_and(|app| self.apps.iter().any(|one| one == app))
+        let instance = server.rsplit_once('/').and_then(|(app, number)| {
+            let number: u16 = number.parse().ok()?;
+            self.apps.iter().find(|(name, count)| name == app && number < *count)
+        });
+        instance.is_some() || self.endpoints.iter().any(|endpoint| endpoint.name == server)
     }
 
     /// How many servers of different names get requests.
@@ -322,9 +324,13 @@ impl Pool {
 fn expected(config: &Config, pool: &config::Pool) -> usize {
     let counts = pool.servers.values().map(|server| match &server.target {
         Target::Url { .. } => 1,
-        Target::App(app) => config.apps.get(app).map_or(0, |app| usize::from(app.instances)),
+        Target::App(app) => usize::from(instances_of(config, app)),
     });
     counts.sum()
+}
+
+fn instances_of(config: &Config, app: &str) -> u16 {
+    config.apps.get(app).map_or(0, |app| app.instances)
 }
 
 fn compile_route(
@@ -427,7 +433,7 @@ fn compile_pool(
     }
     let apps = pool.servers.values().filter_map(|server| match &server.target {
         Target::Url { .. } => None,
-        Target::App(app) => Some(app),
+        Target::App(app) => Some((app.clone(), instances_of(config, app))),
     });
     Ok(Pool {
         name: name.to_owned(),
@@ -436,7 +442,7 @@ fn compile_pool(
         endpoints,
         weights,
         expected: expected(config, pool),
-        apps: apps.cloned().collect(),
+        apps: apps.collect(),
         connect_timeout: pool.connect_timeout,
         keepalive: if pool.proxy_protocol { 0 } else { pool.keepalive as usize },
         proxy_protocol: pool.proxy_protocol,

@@ -234,9 +234,9 @@ impl Tunnel<'_> {
                 return Next::Over;
             }
             self.tell_both();
-            let is_told = self.up.is_told() && self.down.is_told();
             // Otherwise a frame is under way, which may take as long as there is.
-            let cut_at = if is_told { cut_at.min(now + GOODBYE_WAIT) } else { cut_at };
+            let is_told = self.up.is_told() && self.down.is_told();
+            let cut_at = if is_told { now + GOODBYE_WAIT } else { cut_at };
             self.stage = Stage::Ending { cut_at };
         }
         let silent_until = self.moved_at + self.terms.idle_max;

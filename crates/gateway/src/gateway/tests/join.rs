@@ -63,8 +63,12 @@ fn two_runs_of_one_instance_are_two_servers_of_one_name() {
         node.observe(&[newest.ready(0, 3)]).await;
         assert_eq!(weights(&node), [7], "what the operator wants is of the name");
         assert_eq!(node.gateway.stats().await.pools[0].servers[0].requests, 2);
-        assert!(node.gateway.adjust("shop", "shop/9", Adjustment::Drain).is_ok(), "it may come");
-        assert!(node.gateway.adjust("shop", "other", Adjustment::Drain).is_err());
+        node.gateway.adjust("shop", "shop/1", Adjustment::Drain).unwrap();
+        node.observe(&[newest.ready(0, 3), old.ready(1, 1)]).await;
+        assert_eq!(node.gateway.pools()[0].servers[1].state, "draining", "also before it comes");
+        for other in ["shop/2", "shop/", "other", "other/0"] {
+            assert!(node.gateway.adjust("shop", other, Adjustment::Drain).is_err(), "{other}");
+        }
     });
 }
 

@@ -89,3 +89,52 @@ fn a_death_ends_a_websocket_with_a_close_to_the_client() {
         assert!(rest.is_empty() && begun.elapsed() < AT_ONCE);
     });
 }
+
+/// Reads from a stream until what came ends with `what`.
+async fn hear_stream(stream: &mut h2::RecvStream, what: &[u8]) -> Vec<u8> {
+    let mut heard = Vec::new();
+    while !heard.ends_with(what) {
+        let data = stream.data().await.expect("more is to come").unwrap();
+        stream.flow_control().release_capacity(data.len()).unwrap();
+        heard.extend_from_slice(&data);
+    }
+    heard
+}
+
+#[test]
+fn a_websocket_over_http2_is_ended_likewise() {
+    run(async {
+        let mut node = Node::start("").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let address = node.address;
+        let connecting = async {
+            let tcp = TcpStream::connect(address).await.unwrap();
+            let (mut sender, connection) = h2::client::handshake(tcp).await.unwrap();
+            spawn_local(connection);
+            while !sender.is_extended_connect_protocol_enabled() {
+                tokio::task::yield_now().await;
+            }
+            let request = http::Request::builder()
+                .method("CONNECT")
+                .uri("http://a/ws")
+                .header("sec-websocket-version", "13")
+                .extension(h2::ext::Protocol::from_static("websocket"));
+            let (response, sending) =
+                sender.send_request(request.body(()).unwrap(), false).unwrap();
+            let mut receiving = response.await.unwrap().into_body();
+            hear_stream(&mut receiving, &[0x89, 0x00]).await;
+            (sender, sending, receiving)
+        };
+        let (_sender, mut sending, mut receiving) = node.until(connecting).await;
+        node.observe(&[server.draining(0, 1, 500)]).await;
+        let heard = node.until(hear_stream(&mut receiving, CLOSE_1012)).await;
+        assert_eq!(heard, CLOSE_1012);
+        let answer = bytes::Bytes::from_static(&[0x88, 0x80, 0, 0, 0, 0]);
+        sending.send_data(answer, false).unwrap();
+        while let Some(data) = node.until(receiving.data()).await {
+            assert!(data.expect("the stream ends in order").is_empty());
+        }
+        assert_eq!(node.next_idle().await.generation, 1);
+    });
+}
