@@ -52,6 +52,21 @@ pub fn user(name: &str) -> io::Result<User> {
     })
 }
 
+/// What people call the user with this number: its name in `/etc/passwd`, or else the number.
+pub fn name(uid: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    find_name(uid, &passwd).map_or_else(|| uid.to_string(), str::to_owned)
+}
+
+/// Reads passwd(5).
+fn find_name(uid: u32, passwd: &str) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
 /// Reads passwd(5) and group(5).
 fn find(name: &str, passwd: &str, group: &str) -> Option<User> {
     let mut entry = passwd
@@ -119,6 +134,8 @@ mod tests {
         assert_eq!(find("shop", passwd, group), Some(shop));
         assert_eq!(find("sho", passwd, group), None);
         assert_eq!(find("bad", "bad:x:one:2", group), None);
+        assert_eq!(find_name(990, passwd), Some("shop"));
+        assert_eq!(find_name(99, passwd), None);
     }
 
     #[test]

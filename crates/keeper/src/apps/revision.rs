@@ -4,16 +4,10 @@
 //! exchange of release directories starts the code that ran before and not half of the next.
 
 use std::cell::OnceCell;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use evergate_control::link::App;
-use rustix::fs::Access;
-
-/// Where programs are looked for if no variable says so.
-const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// One revision of an app.
 #[derive(Debug)]
@@ -27,7 +21,8 @@ pub(super) struct Revision {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Pinned {
     /// The directory part is what links led to. The last part is as written: a program may go by
-    /// the name it is called by, as those of virtual environments and multi-call binaries do.
+    /// the name it is called by, as those of virtual environments and multi-call binaries do. A
+    /// name without a directory stays one.
     pub(super) program: PathBuf,
     pub(super) cwd: Option<PathBuf>,
 }
@@ -64,32 +59,19 @@ fn pin(app: &App) -> Option<Pinned> {
         Some(cwd) => Some(fs::canonicalize(cwd).ok()?),
         None => None,
     };
-    let written = if program.contains('/') {
-        // As the kernel would take it: a relative one from the working directory.
-        cwd.as_deref().unwrap_or(Path::new("")).join(program)
-    } else {
-        look_up(program, app)?
-    };
+    if !program.contains('/') {
+        // Looked up at each start, with the rights of the app: they may be others than ours.
+        return Some(Pinned { program: program.into(), cwd });
+    }
+    // As the kernel would take it: a relative one from the working directory.
+    let written = cwd.as_deref().unwrap_or(Path::new("")).join(program);
     let directory = fs::canonicalize(std::path::absolute(written.parent()?).ok()?).ok()?;
     Some(Pinned { program: directory.join(written.file_name()?), cwd })
 }
 
-/// The program of this name in the `PATH` of the app, or else in ours.
-fn look_up(name: &str, app: &App) -> Option<PathBuf> {
-    let given = app.env.iter().find(|(variable, _)| variable == "PATH").map(|(_, path)| path);
-    let path = given.map(Into::into).or_else(|| env::var_os("PATH"));
-    let path = path.unwrap_or_else(|| PATH_DEFAULT.into());
-    let folders = path.as_bytes().split(|&byte| byte == b':');
-    let mut candidates = folders.map(|folder| Path::new(OsStr::from_bytes(folder)).join(name));
-    candidates.find(|file| {
-        let is_file = fs::metadata(file).is_ok_and(|found| found.is_file());
-        is_file && rustix::fs::access(file, Access::EXEC_OK).is_ok()
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -123,19 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_up_in_the_path_of_the_app() {
-        let root = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(root.path()).unwrap();
-        let mut shop = app("server-of-the-shop", None);
-        assert_eq!(pin(&shop), None, "nowhere to be found");
-        shop.env = vec![("PATH".into(), format!("/no/such/place:{}", root.display()))];
-        let file = root.join("server-of-the-shop");
-        fs::write(&file, "").unwrap();
-        assert_eq!(pin(&shop), None, "no program");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(pin(&shop), Some(Pinned { program: file, cwd: None }));
-        let sleep = pin(&app("sleep", None)).unwrap();
-        assert!(sleep.program.is_absolute() && sleep.program.ends_with("sleep"), "{sleep:?}");
+    fn a_name_is_left_to_be_looked_up_with_the_rights_of_the_app() {
+        let sleep = Pinned { program: "sleep".into(), cwd: None };
+        assert_eq!(pin(&app("sleep", None)), Some(sleep));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use evergate_sys::cgroup::{Cgroups, Group};
 use evergate_sys::child::{self, SpawnError, Spec};
 use evergate_sys::limits::Plan;
 use evergate_sys::listen::{self, BACKLOG, Sharing};
-use evergate_sys::privilege::User;
+use evergate_sys::privilege::{self, User};
 use evergate_sys::tree::{self, Tree};
 
 use super::folder::{self, Folder};
@@ -79,7 +79,8 @@ impl Fault {
         Self { kind: SpawnFault::Passing, why }
     }
 
-    fn of_spawn(app: &str, error: &SpawnError) -> Self {
+    /// What `error` means for an `app` that runs as `user`, if that is not who we are.
+    fn of_spawn(app: &str, user: Option<&User>, error: &SpawnError) -> Self {
         let key = match error {
             SpawnError::Malformed(_)
             | SpawnError::NotInPath(_)
@@ -90,12 +91,18 @@ impl Fault {
             SpawnError::User(..) => Some("user"),
             SpawnError::Fork(_) | SpawnError::Setup(..) | SpawnError::Cgroup(_) => None,
         };
-        match key {
-            Some(key) if error.is_lasting() => {
+        // What is not there or not allowed for it may well be so for the operator.
+        let user = user.filter(|user| user.uid != privilege::current_uid());
+        match (key, user) {
+            (Some(key @ ("run" | "cwd")), Some(user)) if error.is_lasting() => {
+                let name = privilege::name(user.uid);
+                Self::lasting(format!("{error} (as user {name}); mend app.{app}.{key} or .user"))
+            }
+            (Some(key), _) if error.is_lasting() => {
                 Self::lasting(format!("{error}; mend app.{app}.{key}"))
             }
-            Some(_) | None if error.is_lasting() => Self::lasting(error.to_string()),
-            Some(_) | None => Self::passing(error.to_string()),
+            (Some(_) | None, _) if error.is_lasting() => Self::lasting(error.to_string()),
+            (Some(_) | None, _) => Self::passing(error.to_string()),
         }
     }
 }
@@ -222,7 +229,7 @@ fn launch(
         data_bytes_max: plan.data_bytes_max,
         tasks_max: plan.tasks_max,
     };
-    child::spawn(&spec).map_err(|error| Fault::of_spawn(&run.app, &error))
+    child::spawn(&spec).map_err(|error| Fault::of_spawn(&run.app, spec.user.as_ref(), &error))
 }
 
 fn unprepared(error: io::Error) -> Fault {

@@ -68,7 +68,7 @@ fn a_release_is_pinned_until_the_next_deploy() {
     assert_eq!(releases(&after), ["one", "one"]);
     // Only a deploy looks where the link leads; what it would do is told first.
     let plan = stage.wish(&worker, ("shop", None), Verb::PlanDeploy).unwrap();
-    assert!(plan[0].starts_with("run /") && plan[0].ends_with("/two"), "{plan:?}");
+    assert!(plan[0].starts_with("run sleep in /") && plan[0].ends_with("/two"), "{plan:?}");
     assert_eq!(stage.wish(&worker, ("shop", None), Verb::Deploy).unwrap(), plan);
     let deployed =
         |deploy: &evergate_control::link::Deploy| deploy.number == 2 && is_over(deploy.phase);

@@ -172,6 +172,8 @@ fn run(image: &Image) -> (Stage, io::Error) {
         match error.raw_os_error() {
             Some(libc::ENOENT) if is_there(candidate) => return (Stage::Interpreter, error),
             Some(libc::ENOENT | libc::ENOTDIR) if image.is_searched => {}
+            // In a directory that is closed to the child there is nothing for it.
+            Some(libc::EACCES) if image.is_searched && !is_there(candidate) => {}
             Some(libc::EACCES) if image.is_searched => refused = refused.or(Some(error)),
             _ => return (Stage::Program, error),
         }
