@@ -18,7 +18,7 @@ use evergate_control::link::{
 use evergate_core::rng::Rng;
 use evergate_core::supervise::fleet::{self, Event, Fleet, Input, Output, Revision as Number, Run};
 use evergate_core::time::Instant;
-use evergate_sys::cgroup::Cgroups;
+use evergate_sys::cgroup::{Cgroups, Group};
 use evergate_sys::exit::Exit;
 
 mod folder;
@@ -72,7 +72,10 @@ pub(crate) struct Apps {
     outbox: Vec<Message>,
     /// Output of runs that ended while there was no worker.
     leftovers: VecDeque<(Run, Rc<OwnedFd>)>,
-    /// Control groups wait until nobody is in them.
+    /// Control groups of runs that are gone. To remove one takes the kernel a while, so that waits
+    /// until all is told and done.
+    retiring: Vec<Group>,
+    /// Some could not be removed yet, because somebody is in them.
     has_retired: bool,
     /// What was told last.
     told: Observed,
@@ -115,6 +118,7 @@ impl Apps {
             news: News::default(),
             outbox: Vec::new(),
             leftovers: VecDeque::new(),
+            retiring: Vec::new(),
             has_retired: false,
             told: Observed::default(),
             is_dirty: false,
@@ -232,7 +236,6 @@ impl Apps {
 
     /// Looks which runs of which only a rest was there are gone.
     pub(crate) fn sweep(&mut self, now: Instant) {
-        self.has_retired = self.supplies.cgroups.sweep();
         let known = &self.known;
         let rule = |run: &Run| known.get(&run.app).map(|known| known.app.stop).unwrap_or_default();
         let is_gone = |run: &Run, process: &mut Process| {
@@ -285,7 +288,8 @@ impl Apps {
     }
 
     /// Removes what no run needs any more.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(mut self) {
+        self.retire();
         self.supplies.cgroups.close();
     }
 
@@ -384,10 +388,7 @@ impl Apps {
         };
         let (place, pipe, group) = process.dissolve();
         place.leave(now, &mut self.supplies.ports);
-        if let Some(group) = group {
-            self.supplies.cgroups.retire(group);
-            self.has_retired = true;
-        }
+        self.retiring.extend(group);
         // Whoever has its end reads the rest from that.
         if let (Some(pipe), Audience::Nobody) = (pipe, self.audience) {
             if self.leftovers.len() == LEFTOVERS_MAX {

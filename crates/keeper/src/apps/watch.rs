@@ -35,6 +35,7 @@ impl Apps {
     pub(super) fn watch(&mut self, now: Instant) {
         let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         if is_due(&mut self.clocks.sweep_at) {
+            self.retire();
             self.kill_again();
             self.sweep(now);
         }
@@ -50,7 +51,9 @@ impl Apps {
     /// Winds the clocks of what there is to look at, and stops the others.
     pub(super) fn set_clocks(&mut self, now: Instant) {
         let processes = || self.processes.iter();
-        let has_rest = self.has_retired || processes().any(|(_, process)| process.pid().is_none());
+        let has_rest = self.has_retired
+            || !self.retiring.is_empty()
+            || processes().any(|(_, process)| process.pid().is_none());
         let is_unread = self.audience != Audience::Serving
             && processes().any(|(_, process)| process.talk.pipe.is_some());
         let is_watched =
@@ -73,6 +76,14 @@ impl Apps {
         for (run, rss) in measured.collect::<Vec<_>>() {
             self.feed(now, Input::Measured { run, rss });
         }
+    }
+
+    /// Removes control groups that nobody needs any more.
+    pub(super) fn retire(&mut self) {
+        for group in self.retiring.drain(..) {
+            self.supplies.cgroups.retire(group);
+        }
+        self.has_retired = self.supplies.cgroups.sweep();
     }
 
     fn kill_again(&mut self) {
