@@ -91,9 +91,10 @@ fn a_stable_run_is_followed_at_once() {
         .map(|_| {
             let killed_at = clock::now();
             signal::send(running(&last).0, Signal::Kill).unwrap();
-            let is_next =
-                |all: &[Instance]| all[0].run.generation > last.run.generation && all_ready(all);
-            let next = stage.observe(&worker, is_next).remove(0);
+            // The end is told before the next is even started.
+            let is_over = |all: &[Instance]| all[0].run.generation > last.run.generation;
+            assert_eq!(stage.observe(&worker, is_over)[0].pid, None);
+            let next = stage.observe(&worker, all_ready).remove(0);
             let wait = clock::now() - killed_at;
             last = next;
             wait
