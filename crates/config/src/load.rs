@@ -198,12 +198,19 @@ fn named<'r, T>(
     decoded
 }
 
-/// Without a listener or a route nothing would ever be served.
+/// Without a listener or a route nothing would ever be served. Apps alone are enough, for who only
+/// wants them to be kept running.
 fn refuse_idle(reader: &Reader<'_>) {
     let main = &reader.texts[0].name;
+    let has_any = |noun: Noun| {
+        let is_named = reader.places.borrow().keys().any(|(other, _)| *other == noun);
+        is_named || reader.unnamed.borrow().contains(&noun)
+    };
+    if has_any(Noun::App) && !has_any(Noun::Listener) && !has_any(Noun::Route) {
+        return;
+    }
     let refuse = |noun: Noun, help: &str| {
-        let has_any = reader.places.borrow().keys().any(|(other, _)| *other == noun);
-        if has_any || reader.unnamed.borrow().contains(&noun) {
+        if has_any(noun) {
             return;
         }
         let message = format!("there is no {}: nothing would be served", noun.word());

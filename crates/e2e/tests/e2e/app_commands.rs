@@ -155,6 +155,17 @@ fn instances_are_stopped_started_and_restarted_by_name() {
 }
 
 #[test]
+fn apps_run_without_any_listener() {
+    let node = Node::start(&format!(
+        "[app.sync]\nrun = [{APP:?}]\nready.by = \"tcp\"\noutput.to = \"nowhere\"\n"
+    ));
+    node.wait_for("it is ready", |status| status["apps"][0]["state"] == "ready");
+    let shown = run(&node, "status");
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert_eq!(run(&node, "restart sync").code, Some(0));
+}
+
+#[test]
 fn an_app_that_fails_for_good_degrades_its_node_with_a_reason() {
     let node = Node::start(&format!(
         "{HELLO}[app.bad]\nrun = [\"/bin/false\"]\nready.by = \"none\"\n\

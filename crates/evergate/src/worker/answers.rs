@@ -125,7 +125,9 @@ impl ControlPlane {
             health = health.max(Health::Degraded);
             reasons.extend(ending);
         }
-        if self.gateway.listening().next().is_none() {
+        // Whoever only wants apps to be kept running has no listener.
+        let serves = !self.gateway.config().listeners.is_empty();
+        if serves && self.gateway.listening().next().is_none() {
             health = Health::Down;
             reasons.push("nothing is listened on".to_owned());
         }
