@@ -19,7 +19,7 @@ const REST: Duration = Duration::from_secs(1);
 /// Failed attempts in a row after which following ends.
 const ATTEMPTS_MAX: u32 = 10;
 /// Lines of the past that are asked for after a pause, to find those that were missed.
-const CAUGHT_UP_MAX: usize = 1000;
+const CAUGHT_UP_MAX: usize = 10_000;
 
 /// Shows what apps print, oldest first.
 #[derive(clap::Args)]

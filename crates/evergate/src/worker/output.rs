@@ -1,6 +1,6 @@
 //! What apps print: to files, to standard output, and to whoever asks for it.
 //!
-//! One thread reads the pipes ([`reader`]), another writes the files, and between them is what both
+//! One thread reads the pipes ([`reader`]), another writes the files ([`writer`]), and between them is what both
 //! know ([`spool`]). The control plane only hands pipes over and asks. Both threads are started
 //! when there is an app.
 
@@ -28,6 +28,7 @@ mod reader;
 mod recent;
 mod spool;
 mod tail;
+mod writer;
 
 use reader::{Attached, Until};
 use spool::{Past, Spool};
@@ -177,7 +178,7 @@ impl Output {
         let (done, written) = oneshot::channel();
         let spool = Arc::clone(&self.spool);
         std::thread::Builder::new().name("output-writer".into()).spawn(move || {
-            spool::write(&spool);
+            writer::write(&spool);
             drop(done);
         })?;
         Ok(Threads { attached, until, read, written })
