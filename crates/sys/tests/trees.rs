@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,7 +47,7 @@ impl Nursery {
             let none = || strays(&BTreeSet::new()).unwrap().is_empty();
             assert!(nursery.within(SECONDS, None, none), "somebody got away");
             assert!(nursery.within(SECONDS, None, || exit::next().unwrap().is_none()));
-            nursery.cgroups.close();
+            std::mem::replace(&mut nursery.cgroups, Cgroups::none("over")).close();
         }
     }
 
@@ -55,7 +57,10 @@ impl Nursery {
         let token = format!("{}-{name}", std::process::id());
         let made = self.cgroups.make(&name, &Bounds::default());
         assert_eq!(made.problems, [""; 0]);
+        // Whoever outlives a test that fails must not hold what the test writes to.
+        let null = File::options().write(true).open("/dev/null").unwrap();
         let pid = spawn(&Spec {
+            stdout: Some(null.as_fd()),
             program: program.into(),
             args: vec!["-c".into(), script.into()],
             env: vec![(VARIABLE.into(), Some(token.clone().into()))],
@@ -114,6 +119,14 @@ impl Nursery {
     fn retire(&mut self, tree: Tree) {
         if let Some(group) = tree.into_group() {
             self.cgroups.retire(group);
+        }
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        for stray in strays(&BTreeSet::new()).unwrap_or_default() {
+            let _ = stray.signal(Signal::Kill);
         }
     }
 }
