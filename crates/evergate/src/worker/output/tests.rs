@@ -176,6 +176,28 @@ async fn a_line_is_in_its_pipe_until_it_is_written() {
 }
 
 #[tokio::test]
+async fn what_is_not_written_yet_is_still_in_the_pipe() {
+    let stage = Stage::new();
+    let spool = Arc::clone(&stage.output.spool);
+    let (attached, pipes) = mpsc::channel(1);
+    let (_until, told) = watch::channel(Until::Always);
+    let log = stage.output.log.clone();
+    let _read = reader::start(Arc::clone(&spool), log, pipes, told).unwrap();
+    let (pipe, mut writer) = io::pipe().unwrap();
+    attached.try_send((run(1), pipe.try_clone().unwrap().into())).unwrap();
+    let (peeker, mut held) = (evergate_sys::peek::Peeker::new().unwrap(), Vec::new());
+    // It is held for a while only, and we may be late.
+    let is_held = (0..10).any(|_| {
+        writer.write_all(b"one\n").unwrap();
+        let job = spool.next();
+        let seen = peeker.peek(&pipe, &mut held).is_ok() && held == b"one\n";
+        drop(job);
+        seen
+    });
+    assert!(is_held, "a worker that is killed now would take the line along");
+}
+
+#[tokio::test]
 async fn an_app_goes_on_while_nothing_can_be_written_and_a_line_says_what_is_missing() {
     let mut stage = Stage::new();
     fs::create_dir_all(stage.path("shop.log")).unwrap();
