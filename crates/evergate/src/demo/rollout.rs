@@ -8,7 +8,7 @@ use evergate_core::time::Instant;
 use super::node::{APP, INSTANCES, Node};
 
 /// A demo that is shorter has no second act.
-pub(super) const FOR_MIN: Duration = Duration::from_secs(5);
+pub(super) const FOR_MIN: Duration = Duration::from_secs(6);
 /// Longest wait until every instance is ready, so that a crash and the deploy do not mix.
 const READY_MAX: Duration = Duration::from_secs(10);
 /// Longest deploy.
