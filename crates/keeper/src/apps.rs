@@ -20,6 +20,7 @@ use evergate_core::supervise::fleet::{self, Event, Fleet, Input, Output, Revisio
 use evergate_core::time::Instant;
 use evergate_sys::cgroup::{Cgroups, Group};
 use evergate_sys::exit::Exit;
+use evergate_sys::oom;
 
 mod folder;
 mod known;
@@ -40,7 +41,7 @@ use self::known::{Known, admit};
 use self::news::News;
 use self::notices::Ears;
 use self::output::Pipe;
-use self::process::{End, Process};
+use self::process::{Circumstances, End, Process};
 use self::spawn::{Fault, Supplies};
 use self::users::Users;
 use self::watch::Clocks;
@@ -67,6 +68,7 @@ pub(crate) struct Apps {
     known: BTreeMap<String, Known>,
     processes: BTreeMap<Run, Process>,
     supplies: Supplies,
+    oom_kills: oom::Kills,
     audience: Audience,
     news: News,
     outbox: Vec<Message>,
@@ -114,6 +116,7 @@ impl Apps {
             known: BTreeMap::new(),
             processes: BTreeMap::new(),
             supplies,
+            oom_kills: oom::Kills::now(),
             audience: Audience::Nobody,
             news: News::default(),
             outbox: Vec::new(),
@@ -225,9 +228,12 @@ impl Apps {
             return;
         };
         let is_starting = self.is_starting(&run);
+        // Looked at in any case, so that kills of long ago are not taken for this one.
+        let machine_kills = self.oom_kills.have_grown();
         let rule = self.known.get(&run.app).map(|known| known.app.stop).unwrap_or_default();
         let process = self.processes.get_mut(&run).expect("just found");
-        let End { exit, how, has_rest } = process.end(exit, rule, is_starting);
+        let End { exit, how, has_rest } =
+            process.end(exit, rule, Circumstances { is_starting, machine_kills });
         if !has_rest {
             self.bury(now, &run);
         }

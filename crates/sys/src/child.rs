@@ -53,7 +53,10 @@ pub struct Spec<'a> {
     pub stdout: Option<BorrowedFd<'a>>,
     /// Descriptors to hand over, each under the number beside it: 3 to [`FD_NUMBER_MAX`].
     pub fds: Vec<(BorrowedFd<'a>, RawFd)>,
-    /// `cgroup.procs` files open for writing: the groups to be in from the first instruction on.
+    /// Directory of a control group of version 2 to be born in. It costs nothing, where to join one
+    /// later makes the kernel wait for every processor: ten milliseconds and more.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// `cgroup.procs` files open for writing: other groups to be in from the first instruction on.
     pub cgroups: Vec<BorrowedFd<'a>>,
     /// Who to be; needs root.
     pub user: Option<User>,

@@ -19,6 +19,7 @@ pub mod listen;
 pub mod listening;
 pub mod memfd;
 pub mod notify_socket;
+pub mod oom;
 pub mod peek;
 pub mod pipe;
 pub mod privilege;

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::fs::File;
 use std::io::{Read, pipe};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,6 +49,7 @@ fn spec<'a>(group: &'a Group, script: &str) -> Spec<'a> {
     Spec {
         program: "/bin/sh".into(),
         args: vec!["-c".into(), script.into()],
+        cgroup: group.home(),
         cgroups: group.procs().collect(),
         ..Spec::default()
     }
@@ -91,6 +93,35 @@ fn within(bound: Duration, mut done: impl FnMut() -> bool) -> bool {
 }
 
 const SECONDS: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_child_is_born_in_its_group_or_joins_it() {
+    let _turn = alone();
+    for version in [Version::V2, Version::V1] {
+        let Some(mut cgroups) = cgroups(version) else { continue };
+        let group = make(&mut cgroups, "shop.0.1", Bounds::default());
+        // Nobody can be born in a group of version 1: it is joined after the fork.
+        let directory = File::open(group.path()).unwrap();
+        let home = group.home().unwrap_or(directory.as_fd());
+        let (mut reader, writer) = pipe().unwrap();
+        let spec = Spec {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), "cat /proc/self/cgroup >&5".into()],
+            cgroup: Some(home),
+            fds: vec![(writer.as_fd(), 5)],
+            ..Spec::default()
+        };
+        spawn(&spec).unwrap();
+        drop(writer);
+        let mut memberships = String::new();
+        reader.read_to_string(&mut memberships).unwrap();
+        let name = group.path().file_name().unwrap().to_str().unwrap();
+        assert!(memberships.contains(name), "{version}: not in {name}: {memberships}");
+        assert!(within(SECONDS, || group.is_empty()));
+        cgroups.retire(group);
+        cgroups.close();
+    }
+}
 
 #[test]
 fn nobody_escapes_a_group_and_nobody_survives_its_end() {

@@ -64,6 +64,7 @@ impl Nursery {
             program: program.into(),
             args: vec!["-c".into(), script.into()],
             env: vec![(VARIABLE.into(), Some(token.clone().into()))],
+            cgroup: made.group.as_ref().and_then(|group| group.home()),
             cgroups: made.group.iter().flat_map(|group| group.procs()).collect(),
             ..Spec::default()
         });

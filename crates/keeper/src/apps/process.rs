@@ -54,6 +54,15 @@ pub(super) enum Place {
     Unix(Folder),
 }
 
+/// Under which its first process exited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    /// It was not ready yet.
+    pub(super) is_starting: bool,
+    /// The kernel has killed somebody because memory ran out.
+    pub(super) machine_kills: bool,
+}
+
 /// How the first process of a run ended.
 #[derive(Debug)]
 pub(super) struct End {
@@ -100,16 +109,16 @@ impl Process {
     }
 
     /// Takes in that its first process exited, which is not reaped yet.
-    pub(super) fn end(&mut self, exit: Exit, rule: StopRule, is_starting: bool) -> End {
+    pub(super) fn end(&mut self, exit: Exit, rule: StopRule, around: Circumstances) -> End {
         self.tree.main_ended();
         self.is_over = true;
         let has_rest = self.has_rest(rule);
-        if let Some(end) = self.starved(exit, has_rest) {
+        if let Some(end) = self.starved(exit, has_rest, around.machine_kills) {
             return end;
         }
         let mut how = exit.to_string();
         // Its own child may be what listens there.
-        if is_starting
+        if around.is_starting
             && !has_rest
             && let Some(holder) = self.port_holder()
         {
@@ -172,9 +181,16 @@ impl Process {
     }
 
     /// How it ended if the kernel killed it for want of memory.
-    fn starved(&self, exit: Exit, has_rest: bool) -> Option<End> {
-        let kills = self.tree.oom_kills().filter(|&kills| kills > 0)?;
-        let limit = self.revision.app.limits.memory;
+    fn starved(&self, exit: Exit, has_rest: bool, machine_kills: bool) -> Option<End> {
+        let is_killed = matches!(exit, Exit::Signal { number: SIGKILL, .. });
+        // Where nobody counts for the run alone, the machine's count has to do.
+        let (kills, limit) = match self.tree.oom_kills() {
+            Some(kills) => (kills, self.revision.app.limits.memory),
+            None => (u64::from(machine_kills && is_killed), None),
+        };
+        if kills == 0 {
+            return None;
+        }
         let what = match limit {
             Some(bytes) => format!("out of memory (limit {} MiB)", bytes >> 20),
             None => "the machine was out of memory".to_owned(),

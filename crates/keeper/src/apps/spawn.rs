@@ -221,6 +221,7 @@ fn launch(
         cwd: pinned.map_or(cwd, |pinned| pinned.cwd.clone()),
         stdout: Some(talk.pipe.as_ref().map_or(nowhere.as_fd(), Pipe::writer)),
         fds: listener.iter().map(|listener| (listener.as_fd(), LISTEN_FD)).collect(),
+        cgroup: group.and_then(Group::home),
         cgroups: group.into_iter().flat_map(Group::procs).collect(),
         user,
         no_new_privileges: true,

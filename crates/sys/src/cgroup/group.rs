@@ -23,6 +23,7 @@ const PERIOD_US: u64 = 100_000;
 pub struct Group {
     /// At least one; the first is asked who is in it.
     parts: Vec<Part>,
+    home: Option<OwnedFd>,
     procs: Vec<OwnedFd>,
 }
 
@@ -41,8 +42,18 @@ impl Group {
             let file = OpenOptions::new().write(true).open(part.directory.join("cgroup.procs"))?;
             Ok(OwnedFd::from(file))
         };
-        let procs = parts.iter().map(open).collect::<io::Result<Vec<_>>>()?;
-        Ok((!parts.is_empty()).then_some(Self { parts, procs }))
+        let of = |version| parts.iter().filter(move |part| part.version == version);
+        // There is one hierarchy of version 2.
+        let home =
+            of(Version::V2).next().map(|part| fs::File::open(&part.directory)).transpose()?;
+        let procs = of(Version::V1).map(open).collect::<io::Result<Vec<_>>>()?;
+        let home = home.map(OwnedFd::from);
+        Ok((!parts.is_empty()).then_some(Self { parts, home, procs }))
+    }
+
+    /// What a child is born in, see [`crate::child::Spec::cgroup`].
+    pub fn home(&self) -> Option<BorrowedFd<'_>> {
+        self.home.as_ref().map(OwnedFd::as_fd)
     }
 
     /// What a child writes itself into, see [`crate::child::Spec::cgroups`].

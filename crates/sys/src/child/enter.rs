@@ -29,6 +29,8 @@ const FAILED_STATUS: libc::c_int = 127;
 pub(super) struct Setup<'a> {
     image: Image,
     reporter: BorrowedFd<'a>,
+    /// The group to be born in, or to join if that could not be.
+    home: Option<BorrowedFd<'a>>,
     cgroups: Vec<BorrowedFd<'a>>,
     places: Vec<Place>,
     limits: [(Stage, Resource, Option<u64>); 3],
@@ -71,6 +73,7 @@ impl<'a> Setup<'a> {
         Self {
             image,
             reporter,
+            home: spec.cgroup,
             cgroups: spec.cgroups.clone(),
             places: all.map(|(fd, to)| Place { from: fd.as_raw_fd(), moved: -1, to }).collect(),
             limits: [
@@ -86,11 +89,14 @@ impl<'a> Setup<'a> {
     }
 
     /// Goes all the way; comes back only with what failed.
-    fn enter(&mut self) -> Result<std::convert::Infallible, (Stage, io::Error)> {
+    fn enter(&mut self, born: Born) -> Result<std::convert::Infallible, (Stage, io::Error)> {
         let at = |stage| move |error: rustix::io::Errno| (stage, io::Error::from(error));
         process::setsid().map_err(at(Stage::Session))?;
         reset_dispositions();
         // While it still has the right, and before it could start anything that would stay outside.
+        if let (Some(home), Born::Elsewhere) = (self.home, born) {
+            join(home).map_err(at(Stage::Cgroup))?;
+        }
         for group in &self.cgroups {
             let joined = rustix::io::retry_on_intr(|| rustix::io::write(group, b"0"));
             joined.map_err(at(Stage::Cgroup))?;
@@ -135,9 +141,11 @@ impl<'a> Setup<'a> {
 pub(super) fn fork(setup: &mut Setup<'_>) -> io::Result<u32> {
     // No handler of ours may run in the copy.
     let before = set_mask(Mask::Full);
+    let at_home = setup.home.and_then(fork_into);
+    let born = if at_home.is_some() { Born::AtHome } else { Born::Elsewhere };
     // SAFETY: the copy keeps to async-signal-safe calls, see the head of this file, and leaves by
     // execve or _exit, never by returning or unwinding into code that believes to be the parent.
-    let pid = unsafe { libc::fork() };
+    let pid = at_home.unwrap_or_else(|| unsafe { libc::fork() });
     match pid {
         -1 => {
             let error = io::Error::last_os_error();
@@ -145,7 +153,7 @@ pub(super) fn fork(setup: &mut Setup<'_>) -> io::Result<u32> {
             Err(error)
         }
         0 => {
-            let (stage, error) = match setup.enter() {
+            let (stage, error) = match setup.enter(born) {
                 Err(fault) => fault,
                 Ok(never) => match never {},
             };
@@ -158,6 +166,59 @@ pub(super) fn fork(setup: &mut Setup<'_>) -> io::Result<u32> {
             Ok(pid as u32)
         }
     }
+}
+
+/// Whether the copy is in its group of version 2 from birth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Born {
+    AtHome,
+    Elsewhere,
+}
+
+/// What clone3(2) takes, as far as it is needed here: every field is a `__u64`.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// A fork whose copy is born in `group`; `None` where that cannot be (before Linux 5.7, under a
+/// seccomp filter that hides the call's arguments, in a group of a kind that takes nobody).
+#[expect(unsafe_code, reason = "this is where processes come from")]
+fn fork_into(group: BorrowedFd<'_>) -> Option<libc::pid_t> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let args = CloneArgs {
+        flags: CLONE_INTO_CGROUP,
+        exit_signal: libc::SIGCHLD as u64,
+        cgroup: group.as_raw_fd() as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: the kernel only reads `args`, a live local of the layout and size that it is told.
+    // Without CLONE_VM and a stack this is a fork; what the C library's own would do beside it
+    // serves code that allocates or starts threads, which the copy does not: see `fork`.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone3, std::ptr::from_ref(&args), size_of::<CloneArgs>())
+    };
+    libc::pid_t::try_from(pid).ok().filter(|&pid| pid >= 0)
+}
+
+/// Joins the group of version 2 in this directory.
+fn join(group: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
+
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let procs = rustix::fs::openat(group, c"cgroup.procs", flags, Mode::empty())?;
+    rustix::io::write(&procs, b"0").map(drop)
 }
 
 /// Becomes the program; comes back only with why not.
