@@ -133,8 +133,8 @@ fn a_websocket_is_told_that_its_service_restarts() {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
     );
     assert_eq!(client.read_head().status, 101);
-    // The app sends back what comes, here an unmasked text.
-    client.send([0x81, 0x02, b'h', b'i']);
+    // The app sends back what comes, here a text under a mask of zeros.
+    client.send([0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
     assert_eq!(client.read_exact_bytes(4), [0x81, 0x02, b'h', b'i']);
     wait_in_flight(&node, 0, 1);
     assert_eq!(node.server("shop", "shop/0")["tunnels"], 1);
