@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evergate_sys::cgroup::{Bounds, Cgroups, Version};
 use evergate_sys::child::{Spec, spawn};
+use evergate_sys::clock;
 use evergate_sys::exit;
 use evergate_sys::process::{self, Known};
 use evergate_sys::signal::{self, Signal};
@@ -78,8 +79,8 @@ impl Nursery {
         mut tree: Option<&mut Tree>,
         mut done: impl FnMut() -> bool,
     ) -> bool {
-        let started = Instant::now();
-        while started.elapsed() < bound {
+        let started = clock::now();
+        while (clock::now() - started) < bound {
             while let Some((pid, _)) = exit::next().unwrap() {
                 if let Some(tree) = tree.as_deref_mut().filter(|tree| tree.pid() == pid) {
                     tree.main_ended();
@@ -96,9 +97,9 @@ impl Nursery {
 
     /// Waits until `count` processes are in `tree`.
     fn grows(&mut self, tree: &mut Tree, count: usize) {
-        let started = Instant::now();
+        let started = clock::now();
         while tree.look().len() < count {
-            assert!(started.elapsed() < SECONDS, "{:?}", tree.look());
+            assert!((clock::now() - started) < SECONDS, "{:?}", tree.look());
             self.within(Duration::ZERO, None, || true);
             std::thread::yield_now();
         }
@@ -106,14 +107,14 @@ impl Nursery {
 
     /// Waits until nobody of `scope` is left, doing `meanwhile` to the tree each time.
     fn ends(&mut self, tree: &mut Tree, scope: Scope, meanwhile: impl Fn(&mut Tree)) {
-        let started = Instant::now();
+        let started = clock::now();
         loop {
             meanwhile(tree);
             self.within(Duration::from_millis(1), Some(tree), || false);
             if tree.is_empty(scope) {
                 return;
             }
-            assert!(started.elapsed() < SECONDS, "{:?}", tree.look());
+            assert!((clock::now() - started) < SECONDS, "{:?}", tree.look());
         }
     }
 
@@ -216,9 +217,9 @@ for number in range(60):
     Nursery::each(|nursery| {
         let mut tree = nursery.start("python3", BOMB);
         nursery.grows(&mut tree, 20);
-        let started = Instant::now();
+        let started = clock::now();
         nursery.ends(&mut tree, Scope::Tree, |tree| tree.kill(Scope::Tree));
-        eprintln!("took {:?}", started.elapsed());
+        eprintln!("took {:?}", (clock::now() - started));
         nursery.retire(tree);
     });
 }
@@ -229,9 +230,9 @@ fn memory_of_all_processes_is_counted_together() {
         let hold = "import os, time; os.fork(); x = bytearray(20 << 20); time.sleep(1000)";
         let mut tree = nursery.start("python3", hold);
         nursery.grows(&mut tree, 2);
-        let started = Instant::now();
+        let started = clock::now();
         while tree.resident_bytes() < 40 << 20 {
-            assert!(started.elapsed() < SECONDS, "{}", tree.resident_bytes());
+            assert!((clock::now() - started) < SECONDS, "{}", tree.resident_bytes());
             std::thread::yield_now();
         }
         assert!(tree.resident_bytes() < 80 << 20);
