@@ -232,26 +232,40 @@ mod tests {
 
     #[test]
     fn a_process_is_recognised_by_its_start_and_by_what_it_was_told() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("1000")
-            .env("EVERGATE_TEST", "x=y")
-            .spawn()
-            .unwrap();
+        let child =
+            std::process::Command::new("sleep").arg("1000").env("EVERGATE_TEST", "x=y").spawn();
+        let mut child = Mortal(child.unwrap());
         let own = std::process::id();
-        let known = Known::now(child.id()).unwrap();
+        let known = Known::now(child.0.id()).unwrap();
         let found = all(usize::MAX).unwrap();
         let kin = found.iter().find(|kin| kin.known == known).unwrap();
         assert_eq!((kin.parent, kin.is_zombie), (own, false));
         assert!(found.iter().any(|kin| kin.known.pid == own));
         assert_eq!(all(1).unwrap().len(), 1);
-        assert_eq!(variable(child.id(), "EVERGATE_TEST").unwrap(), Some(b"x=y".to_vec()));
-        assert_eq!(variable(child.id(), "EVERGATE_TES").unwrap(), None);
+        // A program has just begun before it has its variables.
+        let patience = crate::clock::now() + Duration::from_secs(10);
+        let told = || variable(child.0.id(), "EVERGATE_TEST").unwrap();
+        while told().is_none() && crate::clock::now() < patience {
+            std::thread::yield_now();
+        }
+        assert_eq!(told(), Some(b"x=y".to_vec()));
+        assert_eq!(variable(child.0.id(), "EVERGATE_TES").unwrap(), None);
         assert!(own_bytes(own).unwrap() <= usage(own).unwrap().resident_bytes);
         let other = Known { started_ticks: known.started_ticks + 1, ..known };
         assert!(!other.is_there() && !other.signal(Signal::Kill).unwrap());
         assert!(known.signal(Signal::Kill).unwrap());
-        child.wait().unwrap();
+        child.0.wait().unwrap();
         assert!(!known.is_there());
+    }
+
+    /// A child that does not outlive a test that fails.
+    struct Mortal(std::process::Child);
+
+    impl Drop for Mortal {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
 
     #[test]
