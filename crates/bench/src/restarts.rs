@@ -67,6 +67,8 @@ pub struct Restarts {
     pub to_main: Series,
     /// From each kill until the process was seen to be out of the pool.
     pub out_of_pool: Series,
+    /// How long a call of the admin API takes just before each kill.
+    pub call: Series,
     /// Requests that got the right answer meanwhile.
     pub completed: u64,
     /// Requests that did not.
@@ -153,6 +155,11 @@ impl Scene {
     fn kill(&mut self, number: u16, restarts: &mut Restarts) -> anyhow::Result<()> {
         let pid = self.pids[&number];
         let address = self.node.as_ref().map(|node| node.address_of(pid)).transpose()?;
+        if let Some(node) = &self.node {
+            let asked_at = births::now();
+            node.servers_up()?;
+            restarts.call.0.push(births::now().saturating_sub(asked_at));
+        }
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process number")?;
         let killed_at = births::now();
         kill_process(raw, Signal::KILL)?;

@@ -71,7 +71,7 @@ impl Apps {
              {supervisord}. {INSTANCES} processes, one killed at a time. Times in ms: p50 / p99 / \
              max.\n\n\
              | supervisor | load | kill to `main` of the next | kill to out of the pool, at most | \
-             requests | failed |\n|---|---|---|---|---|---|\n{}",
+             of that a call | requests | failed |\n|---|---|---|---|---|---|---|\n{}",
             self.kills,
             self.rate,
             rows.concat()
@@ -85,8 +85,9 @@ fn row(plan: Plan<'_>, restarts: &Restarts) -> String {
         per_second => format!("{per_second}/s"),
     };
     let (name, completed, failed) = (plan.supervisor.name(), restarts.completed, restarts.failed);
-    let (to_main, out) = (quantiles(&restarts.to_main), quantiles(&restarts.out_of_pool));
-    format!("| {name} | {load} | {to_main} | {out} | {completed} | {failed} |\n")
+    let [to_main, out, call] =
+        [&restarts.to_main, &restarts.out_of_pool, &restarts.call].map(quantiles);
+    format!("| {name} | {load} | {to_main} | {out} | {call} | {completed} | {failed} |\n")
 }
 
 fn quantiles(series: &Series) -> String {
