@@ -4,7 +4,11 @@
 //! right unless somebody kills a process just when the kernel kills another. Control groups that
 //! count memory know better ([`crate::cgroup::Group::oom_kills`]).
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
+
+/// More than the whole list takes: the kernel makes it anew for each look, so it is read at once.
+const VMSTAT_BYTES: usize = 32 * 1024;
 
 /// The count, as it was last looked at.
 #[derive(Debug)]
@@ -29,7 +33,9 @@ impl Kills {
 
 /// Kills since the machine started.
 fn count() -> Option<u64> {
-    parse(&fs::read_to_string("/proc/vmstat").ok()?)
+    let mut text = Vec::with_capacity(VMSTAT_BYTES);
+    File::open("/proc/vmstat").ok()?.take(VMSTAT_BYTES as u64).read_to_end(&mut text).ok()?;
+    parse(std::str::from_utf8(&text).ok()?)
 }
 
 fn parse(vmstat: &str) -> Option<u64> {
