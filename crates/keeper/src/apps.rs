@@ -109,6 +109,7 @@ impl Apps {
         for problem in cgroups.claim() {
             report(format_args!("{problem}"));
         }
+        let oom_kills = cgroups.oom_kills_outside();
         let problems = Vec::new();
         let supplies = Supplies { ports, users, ears, files_max, run_dir: None, cgroups, problems };
         Ok(Self {
@@ -116,7 +117,7 @@ impl Apps {
             known: BTreeMap::new(),
             processes: BTreeMap::new(),
             supplies,
-            oom_kills: oom::Kills::now(),
+            oom_kills,
             audience: Audience::Nobody,
             news: News::default(),
             outbox: Vec::new(),

@@ -16,6 +16,7 @@ use std::{fmt, fs, io};
 pub use self::group::Group;
 use self::group::remove_tree;
 use self::hierarchy::Hierarchy;
+use crate::oom;
 use crate::process::Known;
 
 /// What the names of our own directories begin with; the keeper's pid and its start follow.
@@ -184,6 +185,17 @@ impl Cgroups {
     /// What can be done here.
     pub fn support(&self) -> &Support {
         &self.support
+    }
+
+    /// Counts kills for want of memory of those that are in no group of ours that counts them.
+    pub fn oom_kills_outside(&self) -> oom::Kills {
+        // Version 1 counts each kill in one group. Version 2 adds up, and whoever has it has a group.
+        let counts = |one: &&Hierarchy| {
+            one.version == Version::V1 && one.controllers.contains(&Controller::Memory)
+        };
+        let above = self.hierarchies.iter().find(counts);
+        let file = above.map(|one| one.directory.join("memory.oom_control"));
+        oom::Kills::counted_by(file.unwrap_or_else(|| PathBuf::from("/proc/vmstat")))
     }
 
     /// Makes ready for the first group: moves this process out of the way where version 2 demands

@@ -1,46 +1,46 @@
-//! Processes that the kernel killed because memory ran out, counted for the whole machine.
+//! Processes without a control group of their own that the kernel killed because memory ran out.
 //!
-//! The count does not say whom. A process that was killed while it grew is taken for one of them:
-//! right unless somebody kills a process just when the kernel kills another. Control groups that
-//! count memory know better ([`crate::cgroup::Group::oom_kills`]).
+//! The count does not say whom: a process that was killed while it grew is taken for one of them.
+//! It is that of the group that we and they are in, if there is one, so that nobody counts who ran
+//! into a limit of a group; else that of the whole machine.
 
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 
 /// More than the whole list takes: the kernel makes it anew for each look, so it is read at once.
-const VMSTAT_BYTES: usize = 32 * 1024;
+const COUNTS_BYTES: usize = 32 * 1024;
 
 /// The count, as it was last looked at.
 #[derive(Debug)]
 pub struct Kills {
+    file: PathBuf,
     seen: Option<u64>,
 }
 
 impl Kills {
-    /// From now on.
-    pub fn now() -> Self {
-        Self { seen: count() }
+    /// From now on, as `file` counts them: `/proc/vmstat`, or `memory.oom_control` of a group.
+    pub(crate) fn counted_by(file: PathBuf) -> Self {
+        let mut kills = Self { file, seen: None };
+        kills.seen = kills.count();
+        kills
     }
 
     /// Whether there were some since this was last asked. No, where nobody counts (before Linux
     /// 4.13).
     pub fn have_grown(&mut self) -> bool {
-        let now = count();
+        let now = self.count();
         let before = std::mem::replace(&mut self.seen, now);
         before.zip(now).is_some_and(|(before, now)| now > before)
     }
-}
 
-/// Kills since the machine started.
-fn count() -> Option<u64> {
-    let mut text = Vec::with_capacity(VMSTAT_BYTES);
-    File::open("/proc/vmstat").ok()?.take(VMSTAT_BYTES as u64).read_to_end(&mut text).ok()?;
-    parse(std::str::from_utf8(&text).ok()?)
-}
-
-fn parse(vmstat: &str) -> Option<u64> {
-    let mut lines = vmstat.lines();
-    lines.find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    fn count(&self) -> Option<u64> {
+        let mut text = Vec::with_capacity(COUNTS_BYTES);
+        let file = File::open(&self.file).ok()?;
+        file.take(COUNTS_BYTES as u64).read_to_end(&mut text).ok()?;
+        let mut lines = std::str::from_utf8(&text).ok()?.lines();
+        lines.find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -48,20 +48,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_is_found_among_others() {
-        let vmstat = "nr_free_pages 5\noom_kill 12\nnuma_hit 7\n";
-        assert_eq!(parse(vmstat), Some(12));
-        assert_eq!(parse("oom_kill_disable 3\n"), None);
-    }
-
-    #[test]
-    fn only_a_count_that_has_grown_tells_of_kills() {
-        let mut kills = Kills { seen: Some(0) };
-        let before = count();
-        kills.have_grown();
-        // Tests beside this one may let the kernel kill, so only the memory of it is certain.
-        assert!(kills.seen >= before);
-        assert!(!Kills { seen: None }.have_grown());
-        assert!(!Kills { seen: Some(u64::MAX) }.have_grown());
+    fn a_count_that_has_grown_tells_of_kills_once() {
+        let file = std::env::temp_dir().join(format!("evergate-oom-{}", std::process::id()));
+        let write = |count| {
+            let text = format!("oom_kill_disable 3\nunder_oom 0\noom_kill {count}\n");
+            std::fs::write(&file, text).unwrap();
+        };
+        write(5);
+        let mut kills = Kills::counted_by(file.clone());
+        assert!(!kills.have_grown());
+        write(7);
+        assert!(kills.have_grown());
+        assert!(!kills.have_grown());
+        std::fs::remove_file(&file).unwrap();
+        assert!(!kills.have_grown() && !Kills::counted_by(file).have_grown());
     }
 }
