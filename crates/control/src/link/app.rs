@@ -23,7 +23,7 @@ pub struct App {
     /// First and last port to hand out.
     #[n(5)]
     pub ports: (u16, u16),
-    /// Whom it runs as; default whoever the worker is. Must have been [`ToKeeper::Named`].
+    /// Whom it runs as; default whoever the worker is. Must have been [`super::ToKeeper::Named`].
     #[n(6)]
     pub user: Option<String>,
     /// Permissions that files it makes do not get; default the keeper's.
@@ -123,7 +123,7 @@ impl Default for Ready {
 /// How it is found out that a run is ready.
 #[derive(Clone, Copy, Debug, Decode, Default, Encode, Eq, PartialEq)]
 pub enum ReadyBy {
-    /// The worker probes and says [`ToKeeper::Probed`].
+    /// The worker probes and says [`super::ToKeeper::Probed`].
     #[default]
     #[n(0)]
     Probe,
