@@ -3,7 +3,7 @@
 //! Machines differ. There is version 2 with all controllers, if it was delegated to us; version 1
 //! with a hierarchy for each controller; both at once, where version 2 has no controllers but still
 //! knows who belongs together and can kill them; and containers where nothing is writable. So each
-//! controller is looked for by itself ([`hierarchy`]), a [`Group`] has a directory in each hierarchy
+//! controller is looked for by itself (`hierarchy`), a [`Group`] has a directory in each hierarchy
 //! that it needs, and what cannot be had is said in words. All of it is best effort, and none of it
 //! waits: these files are the kernel's memory, not a disk.
 

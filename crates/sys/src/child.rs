@@ -2,8 +2,8 @@
 //!
 //! The standard library's `Command` is not used: what it fails at is one error number for a dozen
 //! steps, and it knows neither control groups nor limits nor `LISTEN_PID`. Everything is prepared
-//! before the fork ([`image`]); the copy then makes system calls only ([`enter`]), says over a pipe
-//! which one failed, if any, and becomes the program ([`fault`]).
+//! before the fork (`image`); the copy then makes system calls only (`enter`), says over a pipe
+//! which one failed, if any, and becomes the program (`fault`).
 
 mod enter;
 mod fault;

@@ -70,7 +70,7 @@ pub struct Kept {
     pub limit: Limit,
     /// How well.
     pub strength: Strength,
-    /// By what, or why not: what follows the limit in [`Self::to_string`].
+    /// By what, or why not: what follows the limit in `Self::to_string`.
     pub how: String,
 }
 
