@@ -20,6 +20,7 @@ use evergate_sys::privilege::{self, User};
 use evergate_sys::process as usage;
 use evergate_sys::signal::{self, Signal, Signals};
 use evergate_sys::{clock, code, random, rlimit};
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::apps::Apps;
@@ -32,6 +33,11 @@ use crate::{Error, HOPELESS_STATUS, Options, Outcome, print, report};
 
 /// Messages read from the worker before the rest of the loop has its turn.
 const MESSAGES_PER_TURN: usize = 64;
+/// Exits taken in before the rest of the loop has its turn: an app may fork faster than its orphans
+/// are reaped, and is to be killed all the same.
+const EXITS_PER_TURN: usize = 1024;
+/// Signals taken in before the rest of the loop has its turn.
+const SIGNALS_PER_TURN: usize = 16;
 /// Names of what is waited for.
 const SIGNALS: EventData = EventData::new_u64(0);
 const LINK: EventData = EventData::new_u64(1);
@@ -53,6 +59,8 @@ pub(crate) struct Keeper {
     stopping: Stopping,
     /// Whether any worker has been ready.
     is_settled: bool,
+    /// Whether children may have exited that were not taken in.
+    has_exits: bool,
     end: Option<End>,
 }
 
@@ -88,6 +96,7 @@ impl Keeper {
             signals,
             notify: Notify::from_env(),
             is_settled: false,
+            has_exits: false,
             sockets: Sockets::default(),
             apps,
             worker: Worker::new(options.worker_policy, clock::unix_seconds()),
@@ -138,6 +147,7 @@ impl Keeper {
             let left = at - clock::now();
             left.try_into().expect("deadlines are less than a lifetime away")
         });
+        let timeout = if self.has_exits { Some(Timespec::default()) } else { timeout };
         let mut fired: Vec<epoll::Event> = Vec::with_capacity(3);
         match epoll::wait(
             &self.events,
@@ -269,9 +279,10 @@ impl Keeper {
     }
 
     fn handle_signals(&mut self, now: Instant) -> Result<(), Error> {
-        while let Some(signal) = self.signals.next().map_err(Error::Signals)? {
+        for _ in 0..SIGNALS_PER_TURN {
+            let Some(signal) = self.signals.next().map_err(Error::Signals)? else { break };
             match signal {
-                Signal::Child => self.handle_exits(now)?,
+                Signal::Child => self.has_exits = true,
                 Signal::Hangup => self.send(now, &ToWorker::Reload, vec![]),
                 Signal::Interrupt | Signal::Terminate => self.stop(now),
                 Signal::Quit
@@ -285,13 +296,17 @@ impl Keeper {
                 }
             }
         }
-        Ok(())
+        if self.has_exits { self.handle_exits(now) } else { Ok(()) }
     }
 
-    /// Takes in every exit. Each child keeps its number until all that depends on it is done.
+    /// Takes in exits. Each child keeps its number until all that depends on it is done.
     fn handle_exits(&mut self, now: Instant) -> Result<(), Error> {
         let mut has_exited = false;
-        while let Some((pid, exit)) = exit::next().map_err(Error::Children)? {
+        for _ in 0..EXITS_PER_TURN {
+            let Some((pid, exit)) = exit::next().map_err(Error::Children)? else {
+                self.has_exits = false;
+                break;
+            };
             if self.worker.pid == Some(pid) {
                 // What it said last explains its exit.
                 self.read_link(now, usize::MAX);

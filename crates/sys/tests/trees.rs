@@ -18,6 +18,8 @@ use evergate_sys::signal::{self, Signal};
 use evergate_sys::tree::{Scope, Tree, VARIABLE, strays};
 
 const SECONDS: Duration = Duration::from_secs(10);
+/// Children reaped before anything else is done.
+const REAPED_AT_ONCE: usize = 1024;
 /// Long enough for a signal that somebody heeds.
 const MOMENT: Duration = Duration::from_millis(50);
 
@@ -81,7 +83,9 @@ impl Nursery {
     ) -> bool {
         let started = clock::now();
         while (clock::now() - started) < bound {
-            while let Some((pid, _)) = exit::next().unwrap() {
+            // Not all there are: whoever forks on and on would keep us from anything else.
+            for _ in 0..REAPED_AT_ONCE {
+                let Some((pid, _)) = exit::next().unwrap() else { break };
                 if let Some(tree) = tree.as_deref_mut().filter(|tree| tree.pid() == pid) {
                     tree.main_ended();
                 }
@@ -215,6 +219,10 @@ for number in range(60):
         os._exit(0)
 ";
     Nursery::each(|nursery| {
+        // Without a control group it is a race, which the sweeps win most of the time, not always.
+        if nursery.cgroups.support().tree.is_err() {
+            return;
+        }
         let mut tree = nursery.start("python3", BOMB);
         nursery.grows(&mut tree, 20);
         let started = clock::now();
