@@ -389,6 +389,18 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_apps_are_not_shown() {
+        let app = App {
+            run: vec!["/bin/shop".into(), "--token=hush".into()],
+            env: vec![("TOKEN".into(), "hush".into())],
+            ..App::default()
+        };
+        let desired = ToKeeper::Desired(Desired { apps: vec![app], ..Desired::default() });
+        let shown = format!("{desired:?}");
+        assert!(!shown.contains("hush") && shown.contains("TOKEN"), "{shown}");
+    }
+
+    #[test]
     fn garbage_is_refused_without_a_panic() {
         for bytes in [&b""[..], b"\xff", b"\x82\x01", &[0u8; 40]] {
             assert!(decode::<ToKeeper>(bytes).is_err());

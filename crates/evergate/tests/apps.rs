@@ -4,42 +4,16 @@
 
 #[path = "../../console/tests/fake/mod.rs"]
 mod fake;
+mod node;
 
-use std::path::PathBuf;
 use std::process::Stdio;
 
-use evergate_console::{Listening, serve};
 use evergate_control::snapshot::{DeployStatus, InstanceStatus, Status};
-use fake::{Fake, deploy, instance, line};
+use fake::{deploy, instance, line};
+use node::Node;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::UnixListener;
-use tokio::process::Command;
-
-/// A fake node that listens.
-struct Node {
-    fake: Fake,
-    socket: PathBuf,
-    _folder: tempfile::TempDir,
-}
 
 impl Node {
-    fn start() -> Self {
-        let fake = Fake::start();
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("admin.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let router = fake.router.clone();
-        tokio::spawn(serve(Listening::Unix(listener), router, std::future::pending()));
-        Self { fake, socket, _folder: folder }
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_evergate"));
-        command.args(line.split_whitespace()).stdin(Stdio::null()).kill_on_drop(true);
-        command.arg("--socket").arg(&self.socket);
-        command
-    }
-
     /// Exit code, standard output and standard error.
     async fn run(&self, line: &str) -> (i32, String, String) {
         let output = self.command(line).output().await.unwrap();
@@ -258,9 +232,8 @@ async fn what_is_not_there_or_refused_is_told_with_help() {
         assert_eq!(node.run(line).await.0, 64, "{line}");
     }
     for line in ["apps", "start a", "stop a/0", "restart a", "deploy a"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_evergate"));
-        command.args(line.split_whitespace()).args(["--socket", "/nowhere/admin.sock"]);
-        let output = command.output().await.unwrap();
+        let mut command = node::command(line);
+        let output = command.args(["--socket", "/nowhere/admin.sock"]).output().await.unwrap();
         let err = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(3), "{line}");
         assert!(err.starts_with("evergate: no answer at /nowhere/admin.sock: "), "{err}");

@@ -4,50 +4,19 @@
 
 #[path = "../../console/tests/fake/mod.rs"]
 mod fake;
+mod node;
 
-use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-use evergate_console::{Listening, serve};
 use evergate_control::snapshot::{Candidate, Health, PlanChange};
-use fake::Fake;
+use node::{Node, command};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::UnixListener;
-use tokio::process::{ChildStdout, Command};
-
-/// A fake node that listens.
-struct Node {
-    fake: Fake,
-    socket: PathBuf,
-    _folder: tempfile::TempDir,
-}
+use tokio::process::ChildStdout;
 
 impl Node {
-    fn start() -> Self {
-        let fake = Fake::start();
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("admin.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let router = fake.router.clone();
-        tokio::spawn(serve(Listening::Unix(listener), router, std::future::pending()));
-        Self { fake, socket, _folder: folder }
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = command(line);
-        command.arg("--socket").arg(&self.socket);
-        command
-    }
-
     async fn run(&self, line: &str) -> Shown {
         Shown::of(self.command(line).output().await.unwrap())
     }
-}
-
-fn command(line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_evergate"));
-    command.args(line.split_whitespace()).stdin(Stdio::null()).kill_on_drop(true);
-    command
 }
 
 /// What a command showed.

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
@@ -34,7 +34,7 @@ pub const EXEC_WITHIN: Duration = Duration::from_secs(2);
 /// The child leads a session and a process group of its own. It gets the default signal mask and
 /// dispositions, `/dev/null` as standard input, no protection from the kernel's out-of-memory
 /// killer, the normal scheduling policy, and no other descriptor than those listed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Spec<'a> {
     /// A path, or a name to look up in the child's `PATH` with the child's rights.
     pub program: OsString,
@@ -71,6 +71,13 @@ pub struct Spec<'a> {
     /// Most processes and threads of its user, wherever they come from (`RLIMIT_NPROC`); default
     /// this process's.
     pub tasks_max: Option<u64>,
+}
+
+/// Without arguments and variables, which may be secrets.
+impl fmt::Debug for Spec<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec").field("program", &self.program).finish_non_exhaustive()
+    }
 }
 
 /// Starts a process and returns its number once the program runs.

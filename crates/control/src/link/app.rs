@@ -1,9 +1,11 @@
 //! An app as the worker wants it: what to run, and what that goes by.
 
+use std::fmt;
+
 use minicbor::{Decode, Encode};
 
 /// One app to run. Times are in milliseconds.
-#[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
+#[derive(Clone, Decode, Default, Encode, Eq, PartialEq)]
 pub struct App {
     /// Name in the configuration.
     #[n(0)]
@@ -62,6 +64,19 @@ pub struct App {
     /// How runs are replaced one after another.
     #[n(18)]
     pub deploy: DeployRule,
+}
+
+/// Without arguments and values of variables, which may be secrets.
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variables: Vec<&String> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("App")
+            .field("name", &self.name)
+            .field("instances", &self.instances)
+            .field("program", &self.run.first())
+            .field("variables", &variables)
+            .finish_non_exhaustive()
+    }
 }
 
 impl App {

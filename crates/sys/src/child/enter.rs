@@ -25,7 +25,6 @@ const OOM_SCORE: &std::ffi::CStr = c"/proc/self/oom_score_adj";
 const FAILED_STATUS: libc::c_int = 127;
 
 /// What the copy is to do to itself; everything in it was allocated before.
-#[derive(Debug)]
 pub(super) struct Setup<'a> {
     image: Image,
     reporter: BorrowedFd<'a>,

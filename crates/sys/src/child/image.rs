@@ -19,7 +19,6 @@ const LISTEN_PID: &[u8] = b"LISTEN_PID=0000000000\0";
 /// Everything that `execve` is given.
 ///
 /// The pointers are into the strings beside them, which stay where they are when the image moves.
-#[derive(Debug)]
 pub(super) struct Image {
     /// Where the program may be, in the order to try.
     pub(super) candidates: Vec<CString>,
@@ -33,7 +32,6 @@ pub(super) struct Image {
     listen_pid: Option<Box<[u8]>>,
 }
 
-#[derive(Debug)]
 struct Pointers {
     _strings: Vec<CString>,
     /// One for each string, and a null one at the end.
