@@ -2,7 +2,7 @@
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::link::Verb;
+use crate::link::{UpgradeOrder, Verb};
 use crate::snapshot::{Event, Explanation, LogLine, PlanChange, Stats, Status};
 
 /// Most commands waiting at once; the admin API answers 503 past that.
@@ -67,6 +67,13 @@ pub enum Command {
         /// What to do.
         verb: Verb,
         /// What will be done (or would be), a line for each step; or why not.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+    /// Replaces worker and keeper. How it goes is in [`Status::upgrade`].
+    Upgrade {
+        /// What is wanted.
+        order: UpgradeOrder,
+        /// What will be done, a line for each step; or why nothing will.
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
     /// What apps printed.

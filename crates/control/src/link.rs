@@ -14,19 +14,26 @@ use minicbor::{Decode, Encode};
 mod app;
 mod news;
 mod observed;
+mod upgrade;
 
 pub use app::*;
 pub use news::*;
 pub use observed::*;
+pub use upgrade::*;
 
 /// Version of these messages.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
+/// Oldest version that is still spoken: during an upgrade the two ends are of different binaries,
+/// so a version is given up one release after the next one came, at the earliest.
+pub const PROTOCOL_MIN: u16 = 4;
 /// Largest encoded message, in bytes; a larger one is refused.
 pub const MESSAGE_BYTES_MAX: usize = 160 * 1024;
 /// The configuration that was applied last.
 pub const KEPT_CONFIG: &str = "config";
 /// The keys of TLS session tickets.
 pub const KEPT_TICKETS: &str = "tickets";
+/// What is known of servers and connections, and every counter ([`crate::state`]).
+pub const KEPT_STATE: &str = "state";
 /// Most files that a keeper keeps, of different names.
 pub const KEPT_MAX: usize = 16;
 /// Most file descriptors beside one message; Linux allows 253.
@@ -56,7 +63,7 @@ pub enum ToKeeper {
     /// in place of an earlier one of the same name. The keeper does not look into it.
     #[n(3)]
     Keep {
-        /// What it is: [`KEPT_CONFIG`] or [`KEPT_TICKETS`].
+        /// What it is: [`KEPT_CONFIG`], [`KEPT_TICKETS`] or [`KEPT_STATE`].
         #[n(0)]
         name: String,
     },
@@ -145,6 +152,57 @@ pub enum ToKeeper {
         #[n(3)]
         verb: Verb,
     },
+    /// A candidate accepts: the answer to [`ToWorker::Activate`].
+    #[n(13)]
+    Activated,
+    /// Everything exclusive was let go: the answer to [`ToWorker::Release`]. Before it the worker
+    /// has said [`Self::Keep`] of its state.
+    #[n(14)]
+    Released,
+    /// The worker is the primary one: the answer to [`ToWorker::Acquire`].
+    #[n(15)]
+    Acquired,
+    /// How requests went since this worker started. Sent every second while the last
+    /// [`ToWorker::Node`] spoke of an upgrade under way.
+    #[n(16)]
+    Served {
+        /// Responses.
+        #[n(0)]
+        requests: u64,
+        /// Of these, with a status from 500.
+        #[n(1)]
+        errors: u64,
+    },
+    /// One descriptor beside it: what a worker that drains still has open and what it has counted
+    /// since it let go, for the primary one. Sent every second while that changes, and when all is
+    /// finished.
+    #[n(17)]
+    Shared,
+    /// A reload that the keeper asked for ([`ToWorker::Reload`]) is over.
+    #[n(18)]
+    Reloaded {
+        /// Whether the configuration was applied.
+        #[n(0)]
+        is_applied: bool,
+    },
+    /// The answer to [`ToWorker::Ping`].
+    #[n(19)]
+    Pong {
+        /// As asked.
+        #[n(0)]
+        number: u32,
+    },
+    /// The operator wants an upgrade. Answered by [`ToWorker::Heard`]; how it goes is said in
+    /// [`ToWorker::Node`].
+    #[n(20)]
+    Upgrade {
+        /// Chosen by the worker, repeated in the answer.
+        #[n(0)]
+        request: u32,
+        /// What is wanted.
+        #[n(1)]
+        order: UpgradeOrder,
+    },
     /// Ends an instance at once with SIGKILL; it is then started again like after a crash.
     #[n(7)]
     Kill {
@@ -178,6 +236,10 @@ pub enum ToWorker {
         /// When the keeper started, in seconds of Unix time.
         #[n(4)]
         started_at: u64,
+        /// What the worker is there for.
+        #[n(5)]
+        #[cbor(default)]
+        role: Role,
     },
     /// The sockets of one address, as many descriptors beside it. At least as many as desired;
     /// all must be accepted from.
@@ -237,7 +299,60 @@ pub enum ToWorker {
     /// Something happened to an app, worth an event.
     #[n(10)]
     Happened(#[n(0)] Happening),
-    /// Read the configuration again (SIGHUP).
+    /// Accept on every socket, beside the worker that does already. Answered by
+    /// [`ToKeeper::Activated`].
+    #[n(11)]
+    Activate,
+    /// One descriptor beside it: a connected stream. Serve one HTTP/1 request on it by way of every
+    /// data-plane thread, whatever it asks for, and answer 200 with `token` as the body.
+    #[n(12)]
+    Probe {
+        /// Differs each time.
+        #[n(0)]
+        token: String,
+    },
+    /// Let go of everything exclusive, but go on accepting and serving. Answered by
+    /// [`ToKeeper::Released`].
+    #[n(13)]
+    Release,
+    /// Be the primary worker, whatever this one was: accept, and take everything exclusive.
+    /// [`Self::Output`] of every run follows. What is to be known is among what was kept: a
+    /// descriptor beside this if there is a newer [`KEPT_STATE`]. Answered by
+    /// [`ToKeeper::Acquired`].
+    #[n(14)]
+    Acquire,
+    /// Accept no more, finish what is in flight, say [`ToKeeper::Drained`], and stay: either
+    /// [`Self::Acquire`] or [`Self::Finish`] follows.
+    #[n(15)]
+    Retire,
+    /// Exit when all is finished; what takes longer than its route allows is cut.
+    #[n(16)]
+    Finish,
+    /// One descriptor beside it: what another worker said with [`ToKeeper::Shared`].
+    #[n(17)]
+    Shared {
+        /// Which worker; what it said before of what is open is to be forgotten.
+        #[n(0)]
+        generation: u32,
+    },
+    /// That worker is gone: nothing of it is open any more.
+    #[n(18)]
+    Gone {
+        /// Which.
+        #[n(0)]
+        generation: u32,
+    },
+    /// How keeper and workers are; sent after each change.
+    #[n(19)]
+    Node(#[n(0)] NodeNews),
+    /// Answer at once, if all works, with [`ToKeeper::Pong`].
+    #[n(20)]
+    Ping {
+        /// Differs each time.
+        #[n(0)]
+        number: u32,
+    },
+    /// Read the configuration again (SIGHUP). Answered by [`ToKeeper::Reloaded`].
     #[n(5)]
     Reload,
     /// Stop accepting, finish what is in flight, say [`ToKeeper::Drained`] and exit (SIGTERM).

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 mod apps;
 mod stats;
+mod upgrade;
 
 pub use apps::*;
 pub use stats::*;
+pub use upgrade::*;
 
 /// The state of the node.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -52,6 +54,15 @@ pub struct Status {
     pub admin: Vec<String>,
     /// Certificates that are served, in order of listener.
     pub certificates: Vec<CertificateStatus>,
+    /// Every worker: the primary one, and those that start or drain.
+    pub workers: Vec<WorkerStatus>,
+    /// The upgrade that is under way, or else the last one.
+    pub upgrade: Option<UpgradeStatus>,
+    /// Version of the keeper; it may be older than this worker's after an upgrade that went half
+    /// the way.
+    pub keeper_version: String,
+    /// How often the keeper became another binary.
+    pub keeper_execs: u32,
 }
 
 /// How well something is.

@@ -29,6 +29,8 @@ pub mod retry;
 pub mod rng;
 pub mod route;
 pub mod sd_notify;
+pub mod state;
 pub mod supervise;
 pub mod time;
+pub mod upgrade;
 pub mod websocket;

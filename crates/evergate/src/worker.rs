@@ -14,7 +14,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use evergate_acme::prepare_root;
 use evergate_config::{Config, Loaded, load_with, recall, render};
-use evergate_control::link::{KEPT_CONFIG, KEPT_TICKETS, PROTOCOL, ToKeeper, ToWorker};
+use evergate_control::link::{
+    KEPT_CONFIG, KEPT_TICKETS, PROTOCOL, PROTOCOL_MIN, Role, ToKeeper, ToWorker,
+};
 use evergate_pki::Tickets;
 use evergate_sys::privilege::{self, Dumpable, User};
 use evergate_sys::{clock, inherited, memfd, rlimit};
@@ -31,6 +33,7 @@ mod log_dir;
 mod output;
 mod probes;
 mod sockets;
+mod upgrades;
 mod users;
 mod watch;
 mod wishes;
@@ -53,6 +56,7 @@ struct Birth {
     keeper_pid: u32,
     /// In seconds of Unix time.
     keeper_started_at: u64,
+    role: Role,
 }
 
 /// Where the configuration in force came from.
@@ -89,6 +93,9 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let socket: OwnedFd = inherited::take(socket).context("the link to the keeper is not open")?;
     let mut link = Link::new(socket);
     let (birth, mut kept) = welcome(&mut link)?;
+    if birth.role == Role::Candidate {
+        bail!("this worker cannot serve beside another one");
+    }
     // Without it there is only less room for connections.
     let _ = rlimit::raise_files();
 
@@ -125,22 +132,20 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
 /// The keeper's first message, and what earlier workers had it keep, by name.
 fn welcome(link: &mut Link) -> anyhow::Result<(Birth, BTreeMap<String, Vec<u8>>)> {
     let (message, fds) = link.receive().context("the keeper says nothing")?;
-    let ToWorker::Welcome { protocol, generation, kept, keeper_pid, started_at } = message else {
+    let ToWorker::Welcome { protocol, generation, kept, keeper_pid, started_at, role } = message
+    else {
         bail!("the keeper's first message is no welcome");
     };
-    if protocol != PROTOCOL {
-        bail!("the keeper speaks protocol {protocol}, this worker {PROTOCOL}");
+    if !(PROTOCOL_MIN..=PROTOCOL).contains(&protocol) {
+        bail!("the keeper speaks protocol {protocol}, this worker {PROTOCOL_MIN} to {PROTOCOL}");
     }
     // What cannot be read is made anew.
     let kept = kept.into_iter().zip(fds);
     let kept =
         kept.filter_map(|(name, file)| Some((name, memfd::read(file, KEPT_BYTES_MAX).ok()?)));
     let kept = kept.collect();
-    link.send(
-        &ToKeeper::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() },
-        &[],
-    )?;
-    Ok((Birth { generation, keeper_pid, keeper_started_at: started_at }, kept))
+    link.send(&ToKeeper::Hello { protocol, version: env!("CARGO_PKG_VERSION").to_owned() }, &[])?;
+    Ok((Birth { generation, keeper_pid, keeper_started_at: started_at, role }, kept))
 }
 
 /// The configuration in the file; or, if that is bad, the one an earlier worker applied, so that a

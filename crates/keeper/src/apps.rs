@@ -183,7 +183,15 @@ impl Apps {
             | ToKeeper::Open { .. }
             | ToKeeper::Hopeless { .. }
             | ToKeeper::Drained
-            | ToKeeper::Named { .. } => debug_assert!(false, "not about apps"),
+            | ToKeeper::Named { .. }
+            | ToKeeper::Activated
+            | ToKeeper::Released
+            | ToKeeper::Acquired
+            | ToKeeper::Served { .. }
+            | ToKeeper::Shared
+            | ToKeeper::Reloaded { .. }
+            | ToKeeper::Pong { .. }
+            | ToKeeper::Upgrade { .. } => debug_assert!(false, "not about apps"),
         }
     }
 

@@ -226,6 +226,18 @@ impl Keeper {
                     self.apps.end_drained(now);
                 }
             }
+            ToKeeper::Upgrade { request, order: _ } => {
+                let error = Some("this keeper cannot be replaced while it runs".to_owned());
+                self.send(now, &ToWorker::Heard { request, error, plan: vec![] }, vec![]);
+            }
+            // There is one worker, and nothing is handed over.
+            ToKeeper::Activated
+            | ToKeeper::Released
+            | ToKeeper::Acquired
+            | ToKeeper::Served { .. }
+            | ToKeeper::Shared
+            | ToKeeper::Reloaded { .. }
+            | ToKeeper::Pong { .. } => {}
             ToKeeper::Probed { .. }
             | ToKeeper::Idle { .. }
             | ToKeeper::Sampled { .. }

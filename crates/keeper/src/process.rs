@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use evergate_control::link::{PROTOCOL, ToWorker};
+use evergate_control::link::{PROTOCOL, Role, ToWorker};
 use evergate_core::supervise::worker::{Policy, Reason, Worker as Machine};
 use evergate_sys::child::{self, Spec};
 
@@ -49,6 +49,7 @@ impl Worker {
             kept: kept.keys().cloned().collect(),
             keeper_pid: std::process::id(),
             started_at: self.keeper_started_at,
+            role: Role::Primary,
         };
         link.send(&welcome, kept.values().cloned().collect())
             .expect("a new link takes one message");

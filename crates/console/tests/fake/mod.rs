@@ -12,7 +12,7 @@ use evergate_control::command::{
 use evergate_control::snapshot::{
     AppLimitsStatus, CertificateStatus, ConfigStatus, DeployStatus, Event, Explanation, Health,
     InstanceStatus, ListenerStatus, LogLine, OutputCounts, PlanChange, PoolStatus, RouteStatus,
-    ServerStatus, Stats, Status,
+    ServerStatus, Stats, Status, WorkerStatus,
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -156,6 +156,11 @@ fn answer(command: Command, state: &mut State) {
             state.done.push(format!("reload dry_run={dry_run}"));
             drop(reply.send(state.reload.clone()));
         }
+        Command::Upgrade { order, reply } => {
+            state.is_wished = true;
+            state.done.push(format!("upgrade {order:?}"));
+            drop(reply.send(state.plan.clone()));
+        }
         Command::Explain { question, reply } => {
             let Question { method, url, headers, client } = question;
             state.done.push(format!("explain {method} {url} {headers:?} {client:?}"));
@@ -244,6 +249,17 @@ pub(crate) fn status() -> Status {
         ..InstanceStatus::default()
     };
     Status {
+        workers: vec![WorkerStatus {
+            generation: 1,
+            pid: 11,
+            version: "0.1.0".into(),
+            state: "primary".into(),
+            since_seconds: 3699,
+            connections: None,
+        }],
+        upgrade: None,
+        keeper_version: "0.1.0".into(),
+        keeper_execs: 0,
         certificates: vec![CertificateStatus {
             listener: "web".into(),
             source: "acme.le".into(),

@@ -9,7 +9,7 @@ use evergate_gateway::ending_soon;
 use evergate_sys::{clock, process};
 
 use super::control_plane::ControlPlane;
-use super::{instances, output};
+use super::{instances, output, upgrades};
 
 impl ControlPlane {
     /// Does what `command` wants. An answer that nobody waits for any more is dropped.
@@ -35,6 +35,7 @@ impl ControlPlane {
                 drop(reply.send(evergate_config::to_toml(self.gateway.config())));
             }
             Command::App { app, instance, verb, reply } => self.wish(app, instance, verb, reply),
+            Command::Upgrade { order, reply } => self.upgrade(order, reply),
             Command::Logs { app, instance, lines, follow, reply } => {
                 let wanted = output::Wanted { app: app.as_deref(), instance, lines, follow };
                 self.answer_logs(wanted, reply);
@@ -72,6 +73,10 @@ impl ControlPlane {
             deploys: self.deploys(),
             app_limits: self.observed.limits.iter().map(instances::limits).collect(),
             admin: self.admin.addresses(),
+            workers: upgrades::workers(&self.node),
+            upgrade: self.node.upgrade.as_ref().map(upgrades::upgrade),
+            keeper_version: self.node.keeper_version.clone(),
+            keeper_execs: self.node.keeper_execs,
         }
     }
 

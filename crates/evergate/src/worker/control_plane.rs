@@ -14,7 +14,7 @@ use evergate_acme::Agents;
 use evergate_config::{Config, Level, Loaded, load_with, remember, render};
 use evergate_control::command::{COMMANDS_QUEUED_MAX, Command, Control, EVENTS_QUEUED_MAX};
 use evergate_control::link::{
-    Desired, KEPT_CONFIG, KEPT_TICKETS, Observed, Outcome, ToKeeper, ToWorker,
+    Desired, KEPT_CONFIG, KEPT_TICKETS, NodeNews, Observed, Outcome, ToKeeper, ToWorker,
 };
 use evergate_control::snapshot::PlanChange;
 use evergate_core::time::Instant;
@@ -54,6 +54,8 @@ pub(super) struct ControlPlane {
     pub(super) observed: Observed,
     /// When it said so.
     pub(super) observed_at: Instant,
+    /// What the keeper said last of itself and of the workers.
+    pub(super) node: NodeNews,
     pub(super) wishes: Wishes,
     probes: Probes,
     pub(super) output: Output,
@@ -126,6 +128,7 @@ impl ControlPlane {
             reloads: Reloads::default(),
             observed: Observed::default(),
             observed_at: clock::now(),
+            node: NodeNews::default(),
             wishes: Wishes::default(),
             probes: Probes::new(),
             output,
@@ -276,10 +279,11 @@ impl ControlPlane {
         }
     }
 
-    /// A reload that nobody waits for: its outcome is an event.
-    pub(super) async fn reload_and_tell(&mut self) {
+    /// A reload that nobody waits for: its outcome is an event. Says whether it was applied.
+    pub(super) async fn reload_and_tell(&mut self) -> bool {
         let outcome = self.reload(false).await;
         self.note_reload(&outcome);
+        outcome.is_ok()
     }
 
     /// Keeps the outcome of a reload for status, metrics and events.
@@ -416,6 +420,16 @@ impl ControlPlane {
                 | ToWorker::Heard { .. }
                 | ToWorker::Output { .. }
                 | ToWorker::Happened(_)
+                | ToWorker::Activate
+                | ToWorker::Probe { .. }
+                | ToWorker::Release
+                | ToWorker::Acquire
+                | ToWorker::Retire
+                | ToWorker::Finish
+                | ToWorker::Shared { .. }
+                | ToWorker::Gone { .. }
+                | ToWorker::Node(_)
+                | ToWorker::Ping { .. }
                 | ToWorker::Reload
                 | ToWorker::Stop { .. } => self.inbox.push_back((message, fds)),
             }
@@ -477,10 +491,24 @@ impl ControlPlane {
                 ToWorker::Heard { request, error, plan } => {
                     self.wishes.answer(request, error.map_or(Ok(plan), Err));
                 }
-                ToWorker::Reload => self.reload_and_tell().await,
+                ToWorker::Reload => {
+                    let is_applied = self.reload_and_tell().await;
+                    self.tell_keeper(&ToKeeper::Reloaded { is_applied });
+                }
+                ToWorker::Ping { number } => self.tell_keeper(&ToKeeper::Pong { number }),
+                ToWorker::Node(news) => self.node = news,
                 ToWorker::Stop { grace_ms } => {
                     return Next::Stop { grace: Duration::from_millis(u64::from(grace_ms)) };
                 }
+                // This worker is alone and stays it.
+                ToWorker::Activate
+                | ToWorker::Probe { .. }
+                | ToWorker::Release
+                | ToWorker::Acquire
+                | ToWorker::Retire
+                | ToWorker::Finish
+                | ToWorker::Shared { .. }
+                | ToWorker::Gone { .. } => {}
                 // Answers to questions that are no longer waited for.
                 ToWorker::Welcome { .. }
                 | ToWorker::Listening { .. }

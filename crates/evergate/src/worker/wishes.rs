@@ -1,8 +1,8 @@
-//! What the operator wants of apps: sent on to the keeper, and answered when that has spoken.
+//! What the operator wants of the keeper: sent on to the keeper, and answered when that has spoken.
 
 use std::collections::BTreeMap;
 
-use evergate_control::link::{ToKeeper, Verb};
+use evergate_control::link::{ToKeeper, UpgradeOrder, Verb};
 use tokio::sync::oneshot;
 
 use super::control_plane::ControlPlane;
@@ -10,7 +10,7 @@ use super::control_plane::ControlPlane;
 /// Most wishes that wait for the keeper at once; more are refused.
 const WISHES_WAITING_MAX: usize = 64;
 /// Said when there is nobody to carry a wish out.
-const KEEPER_GONE: &str = "the keeper is gone: apps cannot be changed until Evergate is restarted";
+const KEEPER_GONE: &str = "the keeper is gone: nothing can be changed until Evergate is restarted";
 
 /// What becomes of a wish: a line for each step, or why nothing is done.
 type Answer = Result<Vec<String>, String>;
@@ -51,7 +51,7 @@ impl Wishes {
 }
 
 impl ControlPlane {
-    /// Tells the keeper what the operator wants; `reply` is answered when it has spoken.
+    /// Tells the keeper what the operator wants of an app; `reply` is answered when it has spoken.
     pub(super) fn wish(
         &mut self,
         app: String,
@@ -59,6 +59,15 @@ impl ControlPlane {
         verb: Verb,
         reply: oneshot::Sender<Answer>,
     ) {
+        self.pass_on(reply, |request| ToKeeper::Wish { request, app, instance, verb });
+    }
+
+    /// Tells the keeper that the operator wants an upgrade; `reply` is answered when it has spoken.
+    pub(super) fn upgrade(&mut self, order: UpgradeOrder, reply: oneshot::Sender<Answer>) {
+        self.pass_on(reply, |request| ToKeeper::Upgrade { request, order });
+    }
+
+    fn pass_on(&mut self, reply: oneshot::Sender<Answer>, message: impl FnOnce(u32) -> ToKeeper) {
         if self.keeper_is_gone() {
             return drop(reply.send(Err(KEEPER_GONE.to_owned())));
         }
@@ -69,8 +78,7 @@ impl ControlPlane {
                 return drop(reply.send(Err(why)));
             }
         };
-        let sent = self.link.send(&ToKeeper::Wish { request, app, instance, verb }, &[]);
-        if let Err(error) = sent {
+        if let Err(error) = self.link.send(&message(request), &[]) {
             self.wishes.answer(request, Err(format!("cannot tell the keeper: {error}")));
         }
     }

@@ -159,7 +159,8 @@ mod tests {
         let spec = Spec { program: "./shop".into(), env: vec![path("/a")], ..Spec::default() };
         let image = Image::new(&spec).unwrap();
         assert_eq!((image.candidates.len(), image.is_searched), (1, false));
-        let error = Image::new(&Spec { program: "a\0b".into(), ..Spec::default() }).unwrap_err();
+        let made = Image::new(&Spec { program: "a\0b".into(), ..Spec::default() });
+        let error = made.err().unwrap();
         assert!(error.is_lasting(), "{error}");
     }
 }

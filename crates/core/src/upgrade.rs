@@ -1,0 +1,193 @@
+//! Replacing the worker, and after it the keeper, while requests go on.
+//!
+//! The worker is replaced by another process that serves beside it for a while; the keeper becomes
+//! the new binary in place. Every phase has a timeout, and until the last one a way back: what
+//! serves is never let go before what follows it has proved that it serves.
+//!
+//! ```text
+//!  Checking -> Loading -> Activating -> Probing -> Releasing -> Acquiring -> Soaking
+//!      |          |           |            |           |            |           |
+//!      v          v           v            v           v            v           v
+//!   refused    new killed, the old one goes on as it was      old one is primary again
+//!
+//!  Soaking -> Rehearsing -> Executing -> done
+//!                 |             |
+//!                 v             v
+//!            the keeper stays what it was; the worker stays new
+//! ```
+//!
+//! Exclusive things (what apps print, checks of servers, certificates, the admin socket) belong to
+//! the primary worker alone. They change hands once the new worker has been seen to serve, so that
+//! nothing has to be given back before that.
+
+use alloc::string::String;
+use core::time::Duration;
+
+/// How long each phase may take, and when the new worker is no good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// For the new binary to say what it is and that it could go on from here.
+    pub check_within: Duration,
+    /// From the start of the new worker until it could serve.
+    pub load_within: Duration,
+    /// For the new worker to accept beside the old one.
+    pub activate_within: Duration,
+    /// For the answer to a request through the new worker.
+    pub probe_within: Duration,
+    /// For the old worker to let go of exclusive things.
+    pub release_within: Duration,
+    /// For the new worker to take them.
+    pub acquire_within: Duration,
+    /// How long the new worker is watched, the old one ready to come back.
+    pub soak: Duration,
+    /// Responses of the new worker below which their errors say nothing.
+    pub samples_min: u64,
+    /// By how many errors in 1,000 responses the new worker may exceed the old one.
+    pub errors_more_permille: u16,
+    /// For the new keeper to say that it could go on from the state of this one.
+    pub rehearse_within: Duration,
+}
+
+impl Default for Policy {
+    /// 10 s, 30 s, 2 s, 5 s, 10 s, 2 s; 30 s of soak, from 20 responses on, 5 % more errors; 10 s.
+    fn default() -> Self {
+        Self {
+            check_within: Duration::from_secs(10),
+            load_within: Duration::from_secs(30),
+            activate_within: Duration::from_secs(2),
+            probe_within: Duration::from_secs(5),
+            release_within: Duration::from_secs(10),
+            acquire_within: Duration::from_secs(2),
+            soak: Duration::from_secs(30),
+            samples_min: 20,
+            errors_more_permille: 50,
+            rehearse_within: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Most workers that finish what they began, beside the one that serves and the one before it.
+pub const DRAINING_MAX: usize = 2;
+
+/// How far an upgrade is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Phase {
+    /// The new binary is asked what it is, whether it understands the configuration in force and
+    /// the state of the keeper.
+    Checking,
+    /// The new worker starts and loads the configuration in force.
+    Loading,
+    /// It takes over state and begins to accept beside the old one.
+    Activating,
+    /// It answers a request.
+    Probing,
+    /// The old worker lets go of exclusive things and says what it knows.
+    Releasing,
+    /// The new one takes them: it is the primary worker.
+    Acquiring,
+    /// The old one finishes what it began and stays; the new one is watched.
+    Soaking,
+    /// The new keeper is asked once more whether it could go on.
+    Rehearsing,
+    /// The keeper becomes the new binary.
+    Executing,
+}
+
+/// Which of the two workers of an upgrade.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// That served when it began.
+    Old,
+    /// That is to serve.
+    New,
+}
+
+/// How requests through a worker went, counted since it started.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Served {
+    /// Responses.
+    pub requests: u64,
+    /// Of these, with a status from 500.
+    pub errors: u64,
+}
+
+/// What is to be replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Parts {
+    /// The worker.
+    pub worker: bool,
+    /// The keeper.
+    pub keeper: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// The new binary said that it could go on from here, or why it could not; also an answer to
+    /// [`Output::Rehearse`].
+    Checked(Result<(), String>),
+    /// The new worker could serve.
+    Ready,
+    /// The new worker accepts.
+    Activated,
+    /// A request through the new worker was answered as it should be, or not.
+    Probed(Result<(), String>),
+    /// The old worker let go.
+    Released,
+    /// The new worker is the primary one.
+    Acquired,
+    /// How a worker fares.
+    Served(Side, Served),
+    /// A worker exited, could not be started, or no longer follows its link; why.
+    Lost(Side, String),
+    /// The keeper did not become the new binary; why.
+    Stayed(String),
+    /// This is the new binary, and it goes on.
+    Executed,
+    /// The operator, or the end of the node, wants no upgrade any more; why.
+    Cancel(String),
+    /// The deadline passed.
+    Tick,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// Run the new binary aside and say [`Input::Checked`].
+    Check,
+    /// Start the new worker.
+    Spawn,
+    /// Have the new worker accept.
+    Activate,
+    /// Send a request through the new worker.
+    Probe,
+    /// Have the old worker let go of exclusive things and say what it knows.
+    Release,
+    /// Have this worker be the primary one: what was let go is its own from here on.
+    Acquire(Side),
+    /// Have the old worker finish what it began; it stays until [`Output::Finish`].
+    Retire,
+    /// Nobody needs the old worker any more: it ends when it has finished.
+    Finish,
+    /// End the new worker at once.
+    Kill,
+    /// Run the new binary aside with the state of this keeper and say [`Input::Checked`].
+    Rehearse,
+    /// Become the new binary. Who is still here after that says [`Input::Stayed`].
+    Execute,
+    /// It is over.
+    End(Outcome),
+}
+
+/// How an upgrade ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// All of it is new.
+    Done,
+    /// The new binary never served: nothing was changed. Why.
+    Refused(String),
+    /// The new worker was not good enough, and the old one serves again. Why.
+    Returned(String),
+    /// The worker is new, the keeper is not. Why.
+    Partial(String),
+}
