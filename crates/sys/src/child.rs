@@ -38,6 +38,9 @@ pub const EXEC_WITHIN: Duration = Duration::from_secs(2);
 pub struct Spec<'a> {
     /// A path, or a name to look up in the child's `PATH` with the child's rights.
     pub program: OsString,
+    /// The program itself, open ([`crate::image`]): what is under [`Spec::program`] by now does not matter, and that
+    /// is only what it is told that it was called as. A binary, for a script could not be read.
+    pub image: Option<BorrowedFd<'a>>,
     /// What it is told that it was called as; default the program as given.
     pub argv0: Option<OsString>,
     /// Arguments, without the program's name.
@@ -92,7 +95,13 @@ pub fn spawn(spec: &Spec<'_>) -> Result<u32, SpawnError> {
     let image = Image::new(spec)?;
     let (reports, reporter) = report_pipe().map_err(SpawnError::Fork)?;
     let null = fs::File::open("/dev/null").map_err(SpawnError::Fork)?;
-    let mut setup = enter::Setup::new(spec, image, null.as_fd(), reporter.as_fd());
+    let binary = spec.image.map(out_of_the_way).transpose().map_err(SpawnError::Fork)?;
+    let fds = enter::Fds {
+        null: null.as_fd(),
+        reporter: reporter.as_fd(),
+        binary: binary.as_ref().map(AsFd::as_fd),
+    };
+    let mut setup = enter::Setup::new(spec, image, fds);
     let pid = enter::fork(&mut setup).map_err(SpawnError::Fork)?;
     drop(reporter);
     match read_report(&reports).map_err(SpawnError::Fork) {
@@ -127,9 +136,14 @@ enum Report {
 /// ask for.
 fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reports, reporter) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    let reporter = rustix::io::fcntl_dupfd_cloexec(&reporter, FD_NUMBER_MAX + 1)?;
-    debug_assert!(reporter.as_raw_fd() > FD_NUMBER_MAX);
-    Ok((reports, reporter))
+    Ok((reports, out_of_the_way(&reporter)?))
+}
+
+/// A copy of `fd`, closed on exec, under a number that no child may ask for.
+fn out_of_the_way(fd: impl AsFd) -> io::Result<OwnedFd> {
+    let copy = rustix::io::fcntl_dupfd_cloexec(fd, FD_NUMBER_MAX + 1)?;
+    debug_assert!(copy.as_raw_fd() > FD_NUMBER_MAX);
+    Ok(copy)
 }
 
 fn read_report(reports: &OwnedFd) -> io::Result<Report> {

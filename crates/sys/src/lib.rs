@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod directory;
 pub mod exit;
 pub mod folder;
+pub mod image;
 pub mod inherited;
 pub mod limits;
 pub mod listen;

@@ -1,5 +1,6 @@
 //! What processes are and use, read from `/proc`.
 
+use std::ffi::CString;
 use std::io::Read;
 use std::time::Duration;
 use std::{fs, io};
@@ -23,6 +24,15 @@ pub struct Usage {
     pub threads: u32,
     /// When it started, in clock ticks after boot; with the pid it names a process for good.
     pub started_ticks: u64,
+}
+
+/// Names the calling thread, which for the main thread is the process: what `ps` and `/proc/PID/comm`
+/// show, at most 15 bytes of it.
+///
+/// A program that was started from an open file is named after the number of that file otherwise.
+pub fn set_name(name: &str) -> io::Result<()> {
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(rustix::thread::set_name(&name)?)
 }
 
 /// What this process uses.
@@ -189,6 +199,16 @@ fn fields(stat: &str) -> Option<(u32, Vec<&str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_goes_by_the_name_that_it_gives_itself() {
+        let named = std::thread::spawn(|| {
+            set_name("evergate-tested-here").unwrap();
+            fs::read_to_string("/proc/thread-self/comm").unwrap()
+        });
+        assert_eq!(named.join().unwrap(), "evergate-tested\n");
+        assert!(set_name("a\0b").is_err());
+    }
 
     #[test]
     fn a_process_is_who_it_acts_as() {

@@ -4,15 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, pipe};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use evergate_core::rng::Rng;
 use evergate_sys::child::{EXEC_WITHIN, SpawnError, Spec, spawn};
 use evergate_sys::clock;
 use evergate_sys::exit::{self, Exit};
+use evergate_sys::image::Image;
 use evergate_sys::signal::{self, Signal, Signals};
 use evergate_sys::{privilege, random};
 
@@ -455,4 +457,29 @@ fn a_child_goes_by_the_name_it_is_given() {
     let _turn = alone();
     let spec = shell("tr '\\0' ' ' </proc/$$/cmdline >&5");
     assert!(run(Spec { argv0: Some("shop".into()), ..spec }).0.starts_with("shop -c "));
+}
+
+#[test]
+fn a_child_is_started_from_an_open_file_whatever_its_path_means_by_now() {
+    let _turn = alone();
+    let folder = tempdir("image");
+    let path = folder.join("program");
+    fs::copy("/bin/sh", &path).unwrap();
+    let image = Image::open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let spec = || Spec { image: Some(image.as_fd()), ..shell("echo $0 >&5; exit 7") };
+    // Also where a descriptor that it gets has the number that the program is open under.
+    let null = fs::File::open("/dev/null").unwrap();
+    let fds = vec![(null.as_fd(), image.as_fd().as_raw_fd())];
+    for fds in [vec![], fds] {
+        let (text, exit) = run(Spec { fds, argv0: Some("given".into()), ..spec() });
+        assert_eq!((text.as_str(), exit), ("given\n", Exit::Status(7)));
+    }
+    // What it could not be started as is an error here, as ever.
+    fs::write(&path, b"\x7fELF and nothing else").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let broken = Image::open(&path).unwrap();
+    let error = spawn(&Spec { image: Some(broken.as_fd()), ..shell("") }).unwrap_err();
+    assert!(error.to_string().contains("neither a binary for this machine"), "{error}");
+    fs::remove_dir_all(folder).unwrap();
 }

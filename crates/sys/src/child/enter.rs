@@ -28,6 +28,7 @@ const FAILED_STATUS: libc::c_int = 127;
 pub(super) struct Setup<'a> {
     image: Image,
     reporter: BorrowedFd<'a>,
+    binary: Option<BorrowedFd<'a>>,
     /// The group to be born in, or to join if that could not be.
     home: Option<BorrowedFd<'a>>,
     cgroups: Vec<BorrowedFd<'a>>,
@@ -37,6 +38,15 @@ pub(super) struct Setup<'a> {
     no_new_privileges: bool,
     umask: Option<u32>,
     is_protected: bool,
+}
+
+/// Descriptors that the way to the program needs; the last two out of the way of all numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fds<'a> {
+    pub(super) null: BorrowedFd<'a>,
+    pub(super) reporter: BorrowedFd<'a>,
+    /// The program, where it is known by no name.
+    pub(super) binary: Option<BorrowedFd<'a>>,
 }
 
 /// A descriptor on its way to its number.
@@ -56,14 +66,9 @@ struct Identity {
 }
 
 impl<'a> Setup<'a> {
-    pub(super) fn new(
-        spec: &'a Spec<'a>,
-        image: Image,
-        null: BorrowedFd<'a>,
-        reporter: BorrowedFd<'a>,
-    ) -> Self {
+    pub(super) fn new(spec: &'a Spec<'a>, image: Image, fds: Fds<'a>) -> Self {
         let output = spec.stdout.into_iter().flat_map(|fd| [(fd, 1), (fd, 2)]);
-        let all = [(null, 0)].into_iter().chain(output).chain(spec.fds.iter().copied());
+        let all = [(fds.null, 0)].into_iter().chain(output).chain(spec.fds.iter().copied());
         let user = spec.user.as_ref().map(|user| Identity {
             uid: Uid::from_raw(user.uid),
             gid: Gid::from_raw(user.gid),
@@ -71,7 +76,8 @@ impl<'a> Setup<'a> {
         });
         Self {
             image,
-            reporter,
+            reporter: fds.reporter,
+            binary: fds.binary,
             home: spec.cgroup,
             cgroups: spec.cgroups.clone(),
             places: all.map(|(fd, to)| Place { from: fd.as_raw_fd(), moved: -1, to }).collect(),
@@ -126,7 +132,10 @@ impl<'a> Setup<'a> {
         }
         self.image.name_process(process::getpid().as_raw_nonzero().get() as u32);
         set_mask(Mask::Empty);
-        Err(run(&self.image))
+        Err(match self.binary {
+            Some(binary) => run_open(binary, &self.image),
+            None => run(&self.image),
+        })
     }
 
     fn report(&self, stage: Stage, error: &io::Error) {
@@ -218,6 +227,28 @@ fn join(group: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let procs = rustix::fs::openat(group, c"cgroup.procs", flags, Mode::empty())?;
     rustix::io::write(&procs, b"0").map(drop)
+}
+
+/// Becomes the program that is open as `binary`; comes back only with why not.
+#[expect(unsafe_code, reason = "rustix's execveat wants to know the strings, not the pointers")]
+fn run_open(binary: BorrowedFd<'_>, image: &Image) -> (Stage, io::Error) {
+    // SAFETY: the path is an empty string, every string ends with NUL, and both arrays end with a
+    // null pointer.
+    unsafe {
+        libc::execveat(
+            binary.as_raw_fd(),
+            c"".as_ptr(),
+            image.argv().cast(),
+            image.envp().cast(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // It is there, for it is open.
+        Some(libc::ENOENT) => (Stage::Interpreter, error),
+        _ => (Stage::Program, error),
+    }
 }
 
 /// Becomes the program; comes back only with why not.
