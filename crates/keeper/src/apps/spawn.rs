@@ -214,6 +214,7 @@ fn launch(
     let cwd = revision.app.cwd.as_ref().map(PathBuf::from);
     let spec = Spec {
         program: pinned.map_or(written.into(), |pinned| pinned.program.clone().into()),
+        image: None,
         argv0: Some(written.into()),
         args: args.iter().map(Into::into).collect(),
         env,
