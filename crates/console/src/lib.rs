@@ -19,6 +19,7 @@ mod problem;
 mod router;
 mod serve;
 mod stream;
+mod upgrade;
 pub mod when;
 pub mod words;
 

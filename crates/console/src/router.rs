@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::access::{Access, Peer};
 use crate::desk::Desk;
 use crate::problem::Problem;
-use crate::{api, apps, change, events, health, logs, metrics, page};
+use crate::{api, apps, change, events, health, logs, metrics, page, upgrade};
 
 /// Largest request body, in bytes; a larger one is answered 413.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -37,7 +37,9 @@ pub(crate) const PATHS: &[(&str, &str)] = &[
     ("GET", "/api/v1/config"),
     ("GET", "/api/v1/explain"),
     ("GET", "/api/v1/openapi.json"),
+    ("GET", "/api/v1/upgrade"),
     ("POST", "/api/v1/reload"),
+    ("POST", "/api/v1/upgrade"),
     ("POST", "/api/v1/apps/{app}/start"),
     ("POST", "/api/v1/apps/{app}/stop"),
     ("POST", "/api/v1/apps/{app}/restart"),
@@ -82,6 +84,7 @@ pub fn router(control: Control, access: watch::Receiver<Access>) -> Router {
         .route("/api/v1/explain", get(api::explain))
         .route("/api/v1/openapi.json", get(api::openapi))
         .route("/api/v1/reload", post(change::reload))
+        .route("/api/v1/upgrade", get(upgrade::show).post(upgrade::begin))
         // The rest of the path, because instances of an app are named `shop/0`.
         .route("/api/v1/pools/{pool}/servers/{*server}", patch(change::server))
         .route("/api/v1/apps/{app}/start", post(apps::start))

@@ -1,6 +1,8 @@
-//! What is told of apps, in words: the same on the page and on the command line.
+//! What is told of apps and upgrades, in words: the same on the page and on the command line.
 
-use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus};
+use evergate_control::snapshot::{
+    AppLimitsStatus, DeployStatus, InstanceStatus, Status, UpgradeStatus, WorkerStatus,
+};
 
 use crate::when;
 
@@ -123,6 +125,72 @@ pub fn cause(instance: &InstanceStatus) -> String {
     let how = if instance.reason.is_empty() { instance.last_exit.clone() } else { None };
     let words = [how.unwrap_or_default(), why(instance)];
     words.into_iter().filter(|one| !one.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// What happens in a phase of an upgrade.
+pub fn phase(phase: &str) -> &'static str {
+    match phase {
+        "check" => "the new binary is asked whether it could go on from here",
+        "load" => "the new worker loads what is in force",
+        "activate" => "the new worker accepts beside the old one",
+        "probe" => "a request goes through the new worker",
+        "release" => "the old worker lets go and says what it knows",
+        "acquire" => "the new worker takes over",
+        "soak" => "the new worker is watched; the old one finishes, ready to come back",
+        "rehearse" => "the new keeper is asked whether it could go on",
+        "execute" => "the keeper becomes the new binary",
+        _ => "",
+    }
+}
+
+/// How an upgrade ended and who serves now, in one or two lines; or how far it is.
+pub fn outcome(upgrade: &UpgradeStatus) -> String {
+    let why = upgrade.reason.as_deref().unwrap_or("no reason was given");
+    match upgrade.outcome.as_str() {
+        "done" => format!("done: evergate {} serves", upgrade.version),
+        "refused" => format!("refused: {why}\nnothing was changed; the old one serves"),
+        "returned" => format!("returned: {why}\nthe old one serves again"),
+        "partial" => format!("partial: {why}\nthe worker is new, the keeper is the old one"),
+        _ => match upgrade.steps.last() {
+            Some(step) => format!("{}: {}", step.phase, phase(&step.phase)),
+            None => "it begins".to_owned(),
+        },
+    }
+}
+
+/// What there is to say of keeper, workers and upgrade beside that all is as usual, a line each.
+pub fn replacement(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(upgrade) = &status.upgrade {
+        let head = format!("upgrade #{} to {}", upgrade.number, upgrade.binary);
+        match upgrade.outcome.as_str() {
+            "done" => {}
+            "under way" => lines.push(format!("{head}: {}", outcome(upgrade))),
+            _ => {
+                let text = outcome(upgrade).replace('\n', "; ");
+                lines.push(format!("{head} was {text}"));
+            }
+        }
+    }
+    if !status.keeper_version.is_empty() && status.keeper_version != status.version {
+        let (keeper, worker) = (&status.keeper_version, &status.version);
+        lines.push(format!("the keeper is evergate {keeper}, the worker {worker}"));
+    }
+    let others = status.workers.iter().filter(|worker| worker.state != "primary");
+    lines.extend(others.map(worker));
+    lines
+}
+
+/// A worker that is not the one that serves: `worker 11 (#3) is draining for 12s, 4 connections`.
+fn worker(worker: &WorkerStatus) -> String {
+    let WorkerStatus { generation, pid, state, since_seconds, connections, .. } = worker;
+    let since = when::span(*since_seconds);
+    let connections = match connections {
+        Some(1) => ", 1 connection".to_owned(),
+        Some(number) => format!(", {number} connections"),
+        None => String::new(),
+    };
+    format!("worker {pid} (#{generation}) is {state} for {since}{connections}")
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ pub(crate) mod screen;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod table;
+pub(crate) mod time;
 pub(crate) mod top;
+pub(crate) mod upgrade;
 pub(crate) mod weight;
 pub(crate) mod wish;
 
@@ -38,6 +40,8 @@ const SOCKET_DEFAULT: &str = "/run/evergate/admin.sock";
 const FILES_DEFAULT: [&str; 2] = ["/etc/evergate/evergate.toml", "evergate.toml"];
 /// Exit code of a command whose node does not answer, the same as `status` gives when it is down.
 const EXIT_DOWN: u8 = 3;
+/// Exit code of a command that Ctrl-C ended, as of a shell.
+const EXIT_INTERRUPTED: u8 = 130;
 
 /// Which configuration file is meant, for commands about files.
 #[derive(clap::Args)]

@@ -22,6 +22,7 @@ use evergate_sys::clock;
 use evergate_sys::signal::{Signal, Signals};
 
 use crate::ctl::screen::{Palette, is_terminal, redraw, show, show_json};
+use crate::ctl::time::parse_time;
 use load::Load;
 use node::{APP, INSTANCES, Node};
 use rollout::Rollout;
@@ -42,8 +43,6 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 const LOAD_AHEAD: Duration = Duration::from_secs(1);
 /// Most requests a second.
 const RATE_MAX: i64 = 20_000;
-/// Longest demo.
-const FOR_MAX: Duration = Duration::from_secs(3600);
 
 /// Shows what Evergate does: three instances of a small app under load, one killed every 2.5 s, then
 /// all of them replaced by the next release.
@@ -186,37 +185,4 @@ impl Killer {
 
 fn interrupted(signals: &Signals) -> bool {
     matches!(signals.next(), Ok(Some(_)))
-}
-
-/// A time such as `500ms`, `20s` or `2m`.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| "a time is a number and ms, s or m".to_owned())?;
-    let time = match unit {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.saturating_mul(60)),
-        _ => return Err("a time ends in ms, s or m".to_owned()),
-    };
-    match time {
-        Duration::ZERO => Err("a time must not be zero".to_owned()),
-        time if time > FOR_MAX => Err(format!("at most {} s", FOR_MAX.as_secs())),
-        time => Ok(time),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_a_unit_and_a_bound() {
-        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse_time("20s"), Ok(Duration::from_secs(20)));
-        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
-        for text in ["", "20", "s", "0s", "2h", "61m", "-1s", "99999999999999999999s"] {
-            assert!(parse_time(text).is_err(), "{text}");
-        }
-    }
 }

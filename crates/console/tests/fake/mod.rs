@@ -12,7 +12,7 @@ use evergate_control::command::{
 use evergate_control::snapshot::{
     AppLimitsStatus, CertificateStatus, ConfigStatus, DeployStatus, Event, Explanation, Health,
     InstanceStatus, ListenerStatus, LogLine, OutputCounts, PlanChange, PoolStatus, RouteStatus,
-    ServerStatus, Stats, Status, WorkerStatus,
+    ServerStatus, Stats, Status, UpgradeStatus, UpgradeStepStatus, WorkerStatus,
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -257,7 +257,14 @@ pub(crate) fn status() -> Status {
             since_seconds: 3699,
             connections: None,
         }],
-        upgrade: None,
+        upgrade: Some(UpgradeStatus {
+            number: 1,
+            binary: "/usr/bin/evergate".into(),
+            version: "0.1.0".into(),
+            steps: vec![UpgradeStepStatus { phase: "check".into(), at_ms: 1, took_ms: Some(12) }],
+            outcome: "done".into(),
+            reason: None,
+        }),
         keeper_version: "0.1.0".into(),
         keeper_execs: 0,
         certificates: vec![CertificateStatus {

@@ -13,6 +13,7 @@ use evergate_core::time::Instant;
 use evergate_sys::clock;
 use evergate_sys::signal::Signals;
 
+use super::EXIT_INTERRUPTED;
 use super::app::{AppName, apps};
 use super::client::{Client, Failure};
 use super::screen::{Block, Paint, Palette, bar, is_terminal, paint_of, show};
@@ -24,8 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// How long what was wished for may not show. A wish that changes nothing never does.
 const SHOW_MAX: Duration = Duration::from_secs(2);
-/// Exit code of a command that Ctrl-C ended, as of a shell.
-const EXIT_INTERRUPTED: u8 = 130;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use evergate_console::when;
+use evergate_console::{when, words};
 use evergate_control::snapshot::{self, CertificateStatus, Health, PoolStatus};
 
 use super::Node;
@@ -106,6 +106,9 @@ fn head(status: &snapshot::Status, palette: Palette) -> String {
     );
     for reason in &status.reasons {
         text.push_str(&palette.lines(paint_of(health), "  ", reason));
+    }
+    for line in words::replacement(status) {
+        text.push_str(&palette.lines(Paint::Warn, "  ", &line));
     }
     let config = &status.config;
     let applied = when::utc(config.applied_at * 1000);
