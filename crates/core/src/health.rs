@@ -12,8 +12,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use crate::time::Instant;
 
+mod carried;
 mod check;
 mod outlier;
 mod reason;
@@ -22,6 +25,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
+pub use carried::Carried;
 pub use outlier::{EJECTIONS_MAX, may_eject};
 pub use reason::Reason;
 pub use schedule::{CHECK_DELAY_MIN, Pace, first_check_delay, next_check_delay};
@@ -171,16 +175,25 @@ struct Wish {
 /// A server that was down does not get all its share at once: its caches are cold, and it may
 /// have gone down because of its load. One that comes later than the others is cold too; where all
 /// come together, nobody is colder than the others.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 enum SlowStart {
     /// It was never able to serve.
+    #[n(0)]
     New,
     /// It has its whole weight.
+    #[n(1)]
     Done,
     /// It was able to serve, and now is not.
+    #[n(2)]
     Away,
     /// It came back.
-    Steps { since: Instant, next_at: Instant },
+    #[n(3)]
+    Steps {
+        #[n(0)]
+        since: Instant,
+        #[n(1)]
+        next_at: Instant,
+    },
 }
 
 impl Health {

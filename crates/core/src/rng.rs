@@ -1,8 +1,12 @@
 //! Chance as the cores see it: a seeded sequence, so that every choice can be replayed.
 
+use minicbor::decode::{self, Decoder};
+use minicbor::{Decode, Encode};
+
 /// A small, fast generator (xorshift64*, Vigna 2016). Not for secrets.
-#[derive(Clone, Debug)]
-pub struct Rng(u64);
+#[derive(Clone, Debug, Encode)]
+#[cbor(transparent)]
+pub struct Rng(#[n(0)] u64);
 
 impl Rng {
     /// A generator that always yields the same sequence for the same seed.
@@ -31,6 +35,15 @@ impl Rng {
     }
 }
 
+impl<'b, C> Decode<'b, C> for Rng {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        match d.u64()? {
+            0 => Err(decode::Error::message("chance got stuck")),
+            state => Ok(Self(state)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +57,15 @@ mod tests {
         }
         assert!(seen.iter().all(|&n| (800..1200).contains(&n)), "{seen:?}");
         assert_eq!(rng.below(0), 0);
+    }
+
+    #[test]
+    fn a_sequence_goes_on_after_it_was_written_down() {
+        let mut rng = Rng::seeded(7);
+        rng.next_u64();
+        let mut again: Rng = minicbor::decode(&minicbor::to_vec(&rng).unwrap()).unwrap();
+        assert_eq!(again.next_u64(), rng.next_u64());
+        assert!(minicbor::decode::<Rng>(&[0]).is_err(), "that one never leaves zero");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 mod calendar;
 mod spoken;
 
@@ -10,8 +12,9 @@ pub use calendar::Calendar;
 pub use spoken::Spoken;
 
 /// A point on a monotonic clock, counted in nanoseconds from an epoch the caller chose.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Instant(u64);
+#[derive(Clone, Copy, Debug, Decode, Default, Encode, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cbor(transparent)]
+pub struct Instant(#[n(0)] u64);
 
 impl Instant {
     /// The epoch itself.

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use super::{OutlierPolicy, Reason};
 use crate::time::Instant;
 
@@ -17,17 +19,31 @@ pub fn may_eject(ejected: usize, total: usize, policy: &OutlierPolicy) -> bool {
     total > 1 && (ejected == 0 || within)
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub(super) struct Outlier {
     /// Ejections in a row: a time without one takes them off again.
+    #[n(0)]
     ejections: u32,
+    #[n(1)]
     state: State,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 enum State {
-    InUse { since: Instant },
-    Ejected { until: Instant, length: Duration, failures: u32 },
+    #[n(0)]
+    InUse {
+        #[n(0)]
+        since: Instant,
+    },
+    #[n(1)]
+    Ejected {
+        #[n(0)]
+        until: Instant,
+        #[n(1)]
+        length: Duration,
+        #[n(2)]
+        failures: u32,
+    },
 }
 
 impl Default for Outlier {
@@ -50,6 +66,21 @@ impl Outlier {
             }
             State::InUse { .. } | State::Ejected { .. } => {}
         }
+    }
+
+    /// What another process knew: nothing of it may last longer than this policy allows.
+    pub(super) fn resume(self, now: Instant, policy: &OutlierPolicy) -> Self {
+        let longest = policy.eject.saturating_mul(EJECTIONS_MAX);
+        let state = match self.state {
+            State::InUse { since } => State::InUse { since: since.min(now) },
+            State::Ejected { until, length, failures } => {
+                let length = length.min(longest);
+                State::Ejected { until: until.min(now + length), length, failures }
+            }
+        };
+        let mut resumed = Self { ejections: self.ejections.min(EJECTIONS_MAX), state };
+        resumed.tick(now);
+        resumed
     }
 
     /// An active check has passed.

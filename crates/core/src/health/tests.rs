@@ -4,6 +4,7 @@ use alloc::{format, vec};
 use super::*;
 use crate::rng::Rng;
 
+mod carried;
 mod simulation;
 
 const SECOND: Duration = Duration::from_secs(1);

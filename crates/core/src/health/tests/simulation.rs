@@ -61,7 +61,7 @@ impl Model {
     }
 }
 
-fn random_input(rng: &mut Rng) -> Input {
+pub(super) fn random_input(rng: &mut Rng) -> Input {
     match rng.below(36) {
         0..16 => passed(rng.below(2) as usize),
         16..28 => failed(rng.below(2) as usize, "refused"),
