@@ -139,7 +139,8 @@ pub fn read(blob: &[u8]) -> Result<Vec<Section<'_>>, Refusal> {
     if wants > SCHEMA {
         return Err(Refusal::Newer { wants });
     }
-    if u32_at(head, 8) as usize != rest.len() {
+    // There is no schema 0, so nobody wants a reader of it.
+    if wants == 0 || u32_at(head, 8) as usize != rest.len() {
         return Err(Refusal::Damaged);
     }
     let mut sections = Vec::new();
