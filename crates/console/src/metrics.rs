@@ -299,6 +299,21 @@ const METRICS: &[Metric] = &[
         "Counts the configurations applied by this worker.",
         |stats, out| out.put(&[], stats.config_generation),
     ),
+    gauge("evergate_workers", "Workers, by what they do.", |stats, out| {
+        for (state, count) in &stats.workers {
+            out.put(&[("state", state)], *count);
+        }
+    }),
+    counter("evergate_upgrades_total", "Upgrades that ended, by outcome.", |stats, out| {
+        for (outcome, count) in &stats.upgrades {
+            out.put(&[("outcome", outcome)], *count);
+        }
+    }),
+    counter(
+        "evergate_keeper_execs_total",
+        "How often the keeper became another binary.",
+        |stats, out| out.put(&[], stats.keeper_execs),
+    ),
     counter("evergate_config_reloads_total", "Reloads, by outcome.", |stats, out| {
         out.put(&[("outcome", "applied")], stats.reloads);
         out.put(&[("outcome", "refused")], stats.reloads_failed);

@@ -21,6 +21,9 @@ fn full() -> Stats {
         ..ServerStatus::default()
     };
     Stats {
+        workers: vec![("primary".into(), 1), ("draining".into(), 1)],
+        upgrades: vec![("done".into(), 2), ("returned".into(), 1)],
+        keeper_execs: 2,
         version: "0.1.0".into(),
         started_at: 1_790_000_000,
         worker_generation: 2,

@@ -62,6 +62,24 @@ pub struct NodeNews {
     /// The upgrade that is under way, or else the last one.
     #[n(3)]
     pub upgrade: Option<UpgradeNews>,
+    /// How the upgrades of this keeper ended, through all its binaries.
+    #[n(4)]
+    #[cbor(default)]
+    pub ended: UpgradeCounts,
+}
+
+/// How many upgrades ended how.
+#[derive(Clone, Copy, Debug, Decode, Default, Encode, Eq, PartialEq)]
+#[allow(missing_docs, reason = "each field counts the outcome of the same name")]
+pub struct UpgradeCounts {
+    #[n(0)]
+    pub done: u32,
+    #[n(1)]
+    pub refused: u32,
+    #[n(2)]
+    pub returned: u32,
+    #[n(3)]
+    pub partial: u32,
 }
 
 /// One worker.

@@ -47,6 +47,12 @@ pub struct Stats {
     pub apps: Vec<InstanceStatus>,
     /// Deploys of apps.
     pub deploys: Vec<DeployStatus>,
+    /// Workers by what they do: `starting`, `standby`, `primary` and `draining`.
+    pub workers: Vec<(String, u64)>,
+    /// Upgrades that ended, by outcome: `done`, `refused`, `returned` and `partial`.
+    pub upgrades: Vec<(String, u64)>,
+    /// How often the keeper became another binary.
+    pub keeper_execs: u32,
 }
 
 /// Counters of a listener.

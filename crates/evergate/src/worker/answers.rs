@@ -93,6 +93,9 @@ impl ControlPlane {
         stats.deploys = self.deploys();
         stats.certificates = self.certificates();
         stats.acme = self.acme_stats();
+        stats.workers = upgrades::workers_by_state(&self.node);
+        stats.upgrades = upgrades::by_outcome(&self.node);
+        stats.keeper_execs = self.node.keeper_execs;
         let roles = [("keeper", self.birth.keeper_pid), ("worker", std::process::id())];
         for (role, pid) in roles {
             if let Ok(usage) = process::usage(pid) {

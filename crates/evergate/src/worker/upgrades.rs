@@ -1,7 +1,7 @@
 //! Keeper, workers and upgrades as the keeper tells of them, in words.
 
 use evergate_control::link::{
-    NodeNews, UpgradeNews, UpgradeOutcome, UpgradePhase, WorkerNews, WorkerState,
+    NodeNews, UpgradeCounts, UpgradeNews, UpgradeOutcome, UpgradePhase, WorkerNews, WorkerState,
 };
 use evergate_control::snapshot::{UpgradeStatus, UpgradeStepStatus, WorkerStatus};
 use evergate_sys::clock;
@@ -13,19 +13,38 @@ pub(super) fn workers(news: &NodeNews) -> Vec<WorkerStatus> {
 }
 
 fn worker(news: &WorkerNews, now_ms: u64) -> WorkerStatus {
-    let state = match news.state {
-        WorkerState::Starting => "starting",
-        WorkerState::Standby => "standby",
-        WorkerState::Primary => "primary",
-        WorkerState::Draining => "draining",
-    };
     WorkerStatus {
         generation: news.generation,
         pid: news.pid,
         version: news.version.clone().unwrap_or_default(),
-        state: state.to_owned(),
+        state: state_word(news.state).to_owned(),
         since_seconds: now_ms.saturating_sub(news.since_ms) / 1000,
         connections: None,
+    }
+}
+
+/// How many workers do what.
+pub(super) fn workers_by_state(news: &NodeNews) -> Vec<(String, u64)> {
+    const STATES: [WorkerState; 4] =
+        [WorkerState::Starting, WorkerState::Standby, WorkerState::Primary, WorkerState::Draining];
+    let count = |state| news.workers.iter().filter(|worker| worker.state == state).count() as u64;
+    STATES.map(|state| (state_word(state).to_owned(), count(state))).to_vec()
+}
+
+/// How many upgrades ended how.
+pub(super) fn by_outcome(news: &NodeNews) -> Vec<(String, u64)> {
+    let UpgradeCounts { done, refused, returned, partial } = news.ended;
+    let counts =
+        [("done", done), ("refused", refused), ("returned", returned), ("partial", partial)];
+    counts.map(|(outcome, count)| (outcome.to_owned(), u64::from(count))).to_vec()
+}
+
+const fn state_word(state: WorkerState) -> &'static str {
+    match state {
+        WorkerState::Starting => "starting",
+        WorkerState::Standby => "standby",
+        WorkerState::Primary => "primary",
+        WorkerState::Draining => "draining",
     }
 }
 
