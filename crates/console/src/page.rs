@@ -104,13 +104,14 @@ impl Display for Page<'_> {
 
 fn reasons(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     let failed = status.config.failed_reload.as_deref();
-    if status.reasons.is_empty() && failed.is_none() {
+    let replacement = words::replacement(status);
+    if status.reasons.is_empty() && failed.is_none() && replacement.is_empty() {
         return Ok(());
     }
     let class = if status.health == Health::Down { " bad" } else { "" };
     write!(f, "<div class=\"reasons{class}\">")?;
-    for reason in &status.reasons {
-        write!(f, "<p>{}</p>", Text(reason))?;
+    for line in status.reasons.iter().chain(&replacement) {
+        write!(f, "<p>{}</p>", Text(line))?;
     }
     if let Some(why) = failed {
         write!(
