@@ -17,7 +17,7 @@ use evergate_control::snapshot::{
 
 use crate::desk::Desk;
 use crate::problem::{Problem, text_response};
-use crate::when;
+use crate::{when, words};
 
 /// Most events shown, the latest first.
 const EVENTS_SHOWN_MAX: usize = 30;
