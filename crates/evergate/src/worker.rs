@@ -44,7 +44,7 @@ use link::Link;
 use users::Users;
 use watch::Look;
 
-use crate::embedded;
+use crate::{embedded, fault};
 
 /// Most bytes of a file that is kept; a configuration is the largest.
 const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -93,6 +93,7 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let socket: OwnedFd = inherited::take(socket).context("the link to the keeper is not open")?;
     let mut link = Link::new(socket);
     let (birth, mut kept) = welcome(&mut link)?;
+    fault::in_welcome(birth.role);
     if birth.role == Role::Candidate {
         bail!("this worker cannot serve beside another one");
     }
