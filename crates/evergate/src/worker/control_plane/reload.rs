@@ -1,0 +1,193 @@
+//! Putting another configuration in force, whole or not at all: first the new sockets are had
+//! beside the old ones, then the plan is swapped, then the old sockets are closed.
+
+use std::io;
+
+use evergate_config::{Config, Level, Loaded, load_with, remember, render};
+use evergate_control::link::{Desired, KEPT_CONFIG};
+use evergate_control::snapshot::PlanChange;
+use evergate_gateway::Addresses;
+use evergate_sys::clock;
+
+use super::ControlPlane;
+use crate::worker::files::{self, Helped};
+use crate::worker::{apps, certificates, log_dir, sockets};
+
+/// What is said of a key that a running worker cannot follow.
+const LATE: &str = "takes effect when Evergate is started anew";
+
+impl ControlPlane {
+    /// Reads the configuration again and applies it, or says everything that is wrong with it. With
+    /// `dry_run` it only says what would change.
+    pub(in crate::worker) async fn reload(&mut self, dry_run: bool) -> Result<PlanChange, String> {
+        let loaded = self.load(dry_run)?;
+        let mut change = self.gateway.difference(&loaded.config);
+        change.warnings =
+            loaded.warnings.iter().map(|one| render(std::slice::from_ref(one), false)).collect();
+        let wanted = self.wanted(&loaded.config);
+        change.runs = apps::consequences(
+            (self.gateway.config(), &self.desired.apps),
+            (&loaded.config, &wanted.apps),
+        );
+        let late = self.late_keys(&loaded.config);
+        let refusals = self.users.refusals(&loaded.config);
+        if !refusals.is_empty() {
+            return Err(refusals.join("\n"));
+        }
+        if !dry_run {
+            log_dir::prepare(&loaded.config, None)?;
+            let root = certificates::root(&loaded.config)?;
+            self.apply(&loaded, wanted).await?;
+            self.follow_authorities(root).await;
+            self.applied(&loaded);
+            for key in &late {
+                self.event(Level::Warn, "config_warning", key, LATE);
+            }
+        }
+        change.warnings.extend(late.iter().map(|key| format!("{key}: {LATE}")));
+        Ok(change)
+    }
+
+    /// Keys that a running worker cannot follow and that `config` changes.
+    fn late_keys(&self, config: &Config) -> Vec<String> {
+        let (before, after) = (&self.gateway.config().node, &config.node);
+        let changed = [
+            ("node.threads", before.threads != after.threads),
+            ("node.user", before.user != after.user),
+        ];
+        let changed = changed.into_iter().filter(|(_, is_changed)| *is_changed);
+        changed.map(|(key, _)| key.to_owned()).chain(self.users.late_keys(config)).collect()
+    }
+
+    /// Reads the configuration; watches what it was read from, unless this is only a question.
+    fn load(&mut self, dry_run: bool) -> Result<Loaded, String> {
+        let files = Helped::new(&mut self.link);
+        let loaded = load_with(&self.file, &files);
+        let seen = files.into_asked();
+        if !dry_run {
+            self.watch.set(seen);
+        }
+        loaded.map_err(|errors| render(&errors, false))
+    }
+
+    /// Reloads if a file changed. A change that amounts to nothing is not worth an event.
+    pub(super) async fn look_at_files(&mut self) {
+        let link = &mut self.link;
+        if !self.watch.has_changed(|path| files::metadata(link, path)) {
+            return;
+        }
+        let is_known = match self.load(false) {
+            Ok(loaded) => self.reloads.failure.is_none() && loaded.config == *self.gateway.config(),
+            Err(errors) => self.reloads.failure == Some(errors),
+        };
+        if !is_known {
+            self.reload_and_tell().await;
+        }
+    }
+
+    /// A reload that nobody waits for: its outcome is an event. Says whether it was applied.
+    pub(super) async fn reload_and_tell(&mut self) -> bool {
+        let outcome = self.reload(false).await;
+        self.note_reload(&outcome);
+        outcome.is_ok()
+    }
+
+    /// Keeps the outcome of a reload for status, metrics and events.
+    pub(in crate::worker) fn note_reload(&mut self, outcome: &Result<PlanChange, String>) {
+        match outcome {
+            Ok(change) => {
+                let parts = [
+                    ("added", &change.added),
+                    ("changed", &change.changed),
+                    ("removed", &change.removed),
+                ];
+                let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+                let parts = parts.map(|(what, names)| format!("{what} {}", names.join(", ")));
+                let told: Vec<_> = parts.chain(change.runs.iter().cloned()).collect();
+                let told =
+                    if told.is_empty() { "nothing changed".to_owned() } else { told.join("; ") };
+                self.event(Level::Info, "config_applied", "config", &told);
+            }
+            Err(errors) => {
+                self.reloads.refused += 1;
+                self.reloads.failure = Some(errors.clone());
+                let reason = format!("nothing was changed:\n{errors}");
+                self.event(Level::Error, "config_refused", "config", &reason);
+            }
+        }
+    }
+
+    /// What the keeper is to do for `config`.
+    fn wanted(&self, config: &Config) -> Desired {
+        let threads = u16::try_from(self.gateway.threads()).unwrap_or(u16::MAX);
+        let mut wanted = sockets::desired(config, threads);
+        self.users.hold_back(&mut wanted, &self.desired);
+        wanted
+    }
+
+    async fn apply(&mut self, loaded: &Loaded, wanted: Desired) -> Result<(), String> {
+        let config = loaded.config.clone();
+        let addresses = self.resolve(&config).await;
+        let next = self.gateway.prepare(config, addresses)?;
+        if wanted == self.desired {
+            self.gateway.enforce(next).await;
+            return Ok(());
+        }
+        let gone = |error: io::Error| format!("the keeper does not answer: {error}");
+        let mut bound = self.settle(&sockets::union(&wanted, &self.desired)).map_err(gone)?;
+        let failures = sockets::failures(&bound);
+        if !failures.is_empty() {
+            let before = self.desired.clone();
+            self.settle(&before).map_err(gone)?;
+            return Err(failures.join("\n"));
+        }
+        // The keeper lets go first, so that whoever is still waiting on a socket that goes is
+        // accepted below; apps change only once no request needs those of before.
+        let sockets_only = Desired { listeners: wanted.listeners.clone(), ..self.desired.clone() };
+        self.settle(&sockets_only).map_err(gone)?;
+        self.forget_sockets(&wanted).await;
+        self.gateway.enforce(next).await;
+        bound.retain(|(name, address), _| {
+            wanted.listeners.iter().any(|one| one.name == *name && one.address == *address)
+        });
+        self.take_sockets(&mut bound).await;
+        self.settle(&wanted).map_err(gone)?;
+        self.desired = wanted;
+        Ok(())
+    }
+
+    /// Everything that follows from having applied a configuration.
+    pub(super) fn applied(&mut self, loaded: &Loaded) {
+        self.reloads.generation += 1;
+        self.reloads.applied_at = clock::unix_seconds();
+        self.reloads.failure = None;
+        self.admin.set_access(&loaded.config.admin);
+        self.probes.follow(&self.observed.instances, &loaded.config);
+        self.output.follow(&loaded.config);
+        for warning in &loaded.warnings {
+            let text = render(std::slice::from_ref(warning), false);
+            self.event(Level::Warn, "config_warning", &warning.path, &text);
+        }
+        // Without it a worker that comes after a crash has only the file to go by.
+        self.keep(KEPT_CONFIG, &remember(loaded));
+    }
+
+    pub(super) async fn resolve_again(&mut self) {
+        if !self.gateway.addresses().is_empty() {
+            let config = self.gateway.config().clone();
+            let addresses = self.resolve(&config).await;
+            self.gateway.set_addresses(addresses).await;
+        }
+    }
+
+    /// Looks names up beside the control plane, for a resolver may take seconds.
+    async fn resolve(&self, config: &Config) -> Addresses {
+        let known = self.gateway.addresses().clone();
+        if !Addresses::has_names(config) {
+            return Addresses::default();
+        }
+        let (config, before) = (config.clone(), known.clone());
+        let looked_up = tokio::task::spawn_blocking(move || before.resolve(&config)).await;
+        looked_up.unwrap_or(known)
+    }
+}
