@@ -23,28 +23,48 @@
 use alloc::string::String;
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
+mod judge;
+mod machine;
+
+#[cfg(test)]
+mod tests;
+
+pub use machine::{EXECUTE_WITHIN, REASON_BYTES_MAX, Upgrade};
+
 /// How long each phase may take, and when the new worker is no good.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub struct Policy {
     /// For the new binary to say what it is and that it could go on from here.
+    #[n(0)]
     pub check_within: Duration,
     /// From the start of the new worker until it could serve.
+    #[n(1)]
     pub load_within: Duration,
     /// For the new worker to accept beside the old one.
+    #[n(2)]
     pub activate_within: Duration,
     /// For the answer to a request through the new worker.
+    #[n(3)]
     pub probe_within: Duration,
     /// For the old worker to let go of exclusive things.
+    #[n(4)]
     pub release_within: Duration,
     /// For the new worker to take them.
+    #[n(5)]
     pub acquire_within: Duration,
     /// How long the new worker is watched, the old one ready to come back.
+    #[n(6)]
     pub soak: Duration,
     /// Responses of the new worker below which their errors say nothing.
+    #[n(7)]
     pub samples_min: u64,
     /// By how many errors in 1,000 responses the new worker may exceed the old one.
+    #[n(8)]
     pub errors_more_permille: u16,
     /// For the new keeper to say that it could go on from the state of this one.
+    #[n(9)]
     pub rehearse_within: Duration,
 }
 
@@ -70,53 +90,68 @@ impl Default for Policy {
 pub const DRAINING_MAX: usize = 2;
 
 /// How far an upgrade is.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Phase {
     /// The new binary is asked what it is, whether it understands the configuration in force and
     /// the state of the keeper.
+    #[n(0)]
     Checking,
     /// The new worker starts and loads the configuration in force.
+    #[n(1)]
     Loading,
     /// It takes over state and begins to accept beside the old one.
+    #[n(2)]
     Activating,
     /// It answers a request.
+    #[n(3)]
     Probing,
     /// The old worker lets go of exclusive things and says what it knows.
+    #[n(4)]
     Releasing,
     /// The new one takes them: it is the primary worker.
+    #[n(5)]
     Acquiring,
     /// The old one finishes what it began and stays; the new one is watched.
+    #[n(6)]
     Soaking,
     /// The new keeper is asked once more whether it could go on.
+    #[n(7)]
     Rehearsing,
     /// The keeper becomes the new binary.
+    #[n(8)]
     Executing,
 }
 
 /// Which of the two workers of an upgrade.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub enum Side {
     /// That served when it began.
+    #[n(0)]
     Old,
     /// That is to serve.
+    #[n(1)]
     New,
 }
 
 /// How requests through a worker went, counted since it started.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Default, Encode, Eq, PartialEq)]
 pub struct Served {
     /// Responses.
+    #[n(0)]
     pub requests: u64,
     /// Of these, with a status from 500.
+    #[n(1)]
     pub errors: u64,
 }
 
 /// What is to be replaced.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub struct Parts {
     /// The worker.
+    #[n(0)]
     pub worker: bool,
     /// The keeper.
+    #[n(1)]
     pub keeper: bool,
 }
 
@@ -138,13 +173,15 @@ pub enum Input {
     Acquired,
     /// How a worker fares.
     Served(Side, Served),
-    /// A worker exited, could not be started, or no longer follows its link; why.
+    /// A worker exited, could not be started, or no longer follows its link; why. Whoever says so
+    /// of one that might still be there has killed it: another may take its place at once.
     Lost(Side, String),
     /// The keeper did not become the new binary; why.
     Stayed(String),
     /// This is the new binary, and it goes on.
     Executed,
-    /// The operator, or the end of the node, wants no upgrade any more; why.
+    /// The operator, or the end of the node, wants no upgrade any more; why. Too late once the
+    /// keeper was told to [`Output::Execute`].
     Cancel(String),
     /// The deadline passed.
     Tick,
@@ -163,31 +200,39 @@ pub enum Output {
     Probe,
     /// Have the old worker let go of exclusive things and say what it knows.
     Release,
-    /// Have this worker be the primary one: what was let go is its own from here on.
+    /// Have this worker be the primary one: it accepts, and what was let go is its own from here on.
+    /// Nobody waits for the old one to say so: it has been the primary one before.
     Acquire(Side),
     /// Have the old worker finish what it began; it stays until [`Output::Finish`].
     Retire,
-    /// Nobody needs the old worker any more: it ends when it has finished.
+    /// The new worker stays, and a worker that follows it is of its binary too. Nobody needs the old
+    /// one any more: if it is still there, it ends when it has finished.
     Finish,
-    /// End the new worker at once.
+    /// End the new worker at once, if it is still there.
     Kill,
     /// Run the new binary aside with the state of this keeper and say [`Input::Checked`].
     Rehearse,
     /// Become the new binary. Who is still here after that says [`Input::Stayed`].
     Execute,
-    /// It is over.
+    /// It is over: what was begun besides, such as a check, is to be given up. If no worker is left,
+    /// the next one is started as after any crash.
     End(Outcome),
 }
 
 /// How an upgrade ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 pub enum Outcome {
     /// All of it is new.
+    #[n(0)]
     Done,
-    /// The new binary never served: nothing was changed. Why.
-    Refused(String),
-    /// The new worker was not good enough, and the old one serves again. Why.
-    Returned(String),
+    /// Nothing was changed: the old worker never stopped to serve, unless it was lost. Why.
+    #[n(1)]
+    Refused(#[n(0)] String),
+    /// The new worker was not good enough, and the old one serves again; where it was lost, another
+    /// of its binary. Why.
+    #[n(2)]
+    Returned(#[n(0)] String),
     /// The worker is new, the keeper is not. Why.
-    Partial(String),
+    #[n(3)]
+    Partial(#[n(0)] String),
 }
