@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::ptr;
 
 use super::{SpawnError, Spec};
+use crate::strings::Strings;
 
 /// Most directories of a `PATH` that are searched.
 const PATH_ENTRIES_MAX: usize = 128;
@@ -17,8 +17,6 @@ const PATH_DEFAULT: &str = "/bin:/usr/bin";
 const LISTEN_PID: &[u8] = b"LISTEN_PID=0000000000\0";
 
 /// Everything that `execve` is given.
-///
-/// The pointers are into the strings beside them, which stay where they are when the image moves.
 pub(super) struct Image {
     /// Where the program may be, in the order to try.
     pub(super) candidates: Vec<CString>,
@@ -26,24 +24,10 @@ pub(super) struct Image {
     pub(super) is_searched: bool,
     /// Where to run.
     pub(super) cwd: Option<CString>,
-    args: Pointers,
-    env: Pointers,
+    args: Strings,
+    env: Strings,
     /// The one string that is written to, after the fork.
     listen_pid: Option<Box<[u8]>>,
-}
-
-struct Pointers {
-    _strings: Vec<CString>,
-    /// One for each string, and a null one at the end.
-    pointers: Vec<*const c_char>,
-}
-
-impl Pointers {
-    fn new(strings: Vec<CString>) -> Self {
-        let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
-        pointers.push(ptr::null());
-        Self { _strings: strings, pointers }
-    }
 }
 
 impl Image {
@@ -69,7 +53,7 @@ impl Image {
         };
         let called = spec.argv0.as_ref().unwrap_or(&spec.program);
         let args = [called].into_iter().chain(&spec.args).cloned().map(string);
-        let args = Pointers::new(args.collect::<Result<_, _>>()?);
+        let args = Strings::new(args.collect::<Result<_, _>>()?);
         if spec.listen_pid {
             variables.remove(OsStr::new("LISTEN_PID"));
         }
@@ -78,10 +62,10 @@ impl Image {
             pair.push(value);
             string(pair)
         });
-        let mut env = Pointers::new(pairs.collect::<Result<_, _>>()?);
+        let mut env = Strings::new(pairs.collect::<Result<_, _>>()?);
         let listen_pid = spec.listen_pid.then(|| Box::<[u8]>::from(LISTEN_PID));
         if let Some(variable) = &listen_pid {
-            env.pointers.insert(0, variable.as_ptr().cast());
+            env.insert_first(variable.as_ptr().cast());
         }
         let cwd = spec.cwd.clone().map(|cwd| string(cwd.into_os_string())).transpose()?;
         Ok(Self { candidates, is_searched, cwd, args, env, listen_pid })
@@ -89,12 +73,12 @@ impl Image {
 
     /// Arguments, for `execve`.
     pub(super) fn argv(&self) -> *const *const c_char {
-        self.args.pointers.as_ptr()
+        self.args.as_ptr()
     }
 
     /// Variables, for `execve`.
     pub(super) fn envp(&self) -> *const *const c_char {
-        self.env.pointers.as_ptr()
+        self.env.as_ptr()
     }
 
     /// Puts the number of a process into `LISTEN_PID`, if that was asked for. Allocates nothing.
@@ -120,9 +104,7 @@ impl Image {
             *place = byte;
         }
         // Anew, because whoever wrote had it alone.
-        if let Some(first) = self.env.pointers.first_mut() {
-            *first = variable.as_ptr().cast();
-        }
+        self.env.replace_first(variable.as_ptr().cast());
     }
 }
 
