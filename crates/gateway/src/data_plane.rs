@@ -12,16 +12,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use evergate_core::time::Instant;
 use evergate_sys::{clock, random};
 use tokio::net::TcpListener;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::access_log::{BUFFER_AGE_MAX, LogBuffer, LogWriter};
+use crate::farewell::Farewell;
 use crate::issuance::SharedIssuance;
 use crate::listener::{self, Gate};
 use crate::plan::Plan;
 use crate::pool_local::{PoolCounters, RouteCounters};
+use crate::proof::{self, Proof};
 use crate::shard::{Report, Shard};
 
 /// Commands waiting for a thread; the control plane waits past that.
@@ -35,6 +39,9 @@ const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct DataPlane {
     threads: Vec<Thread>,
+    /// Threads that have not said yet that they accept no more.
+    retiring: Vec<oneshot::Receiver<()>>,
+    emptied: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -45,7 +52,7 @@ struct Thread {
 
 /// What a thread is told.
 #[derive(Debug)]
-enum ToShard {
+pub(crate) enum ToShard {
     Plan(Arc<Plan>),
     /// Something became of the endpoints with these uids.
     LookAt(Arc<[u64]>),
@@ -59,7 +66,20 @@ enum ToShard {
         key: SocketKey,
     },
     Count(oneshot::Sender<ShardCounts>),
-    Drain(oneshot::Sender<()>),
+    /// Responses so far, and those of them with a status from 500.
+    CountServed(oneshot::Sender<(u64, u64)>),
+    Prove(Proof),
+    /// Accept no more, not even who is waiting; answered once that is so.
+    Retire(oneshot::Sender<()>),
+    Resume,
+    /// Do nothing until told to go on.
+    #[cfg(test)]
+    Stall(std::sync::mpsc::Receiver<()>),
+    /// Accept who is waiting and no more, and end; answered when nothing is open any more.
+    Stop {
+        until: Instant,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// A listener's name and one of its addresses.
@@ -84,21 +104,24 @@ impl DataPlane {
         issuance: &SharedIssuance,
         reports: &mpsc::Sender<Report>,
     ) -> io::Result<Self> {
+        let emptied = Arc::new(Notify::new());
         let start_one = |index: usize| {
             let (commands, inbox) = mpsc::channel(COMMANDS_QUEUED_MAX);
+            let emptied = Arc::clone(&emptied);
             let (plan, log, reports) = (Arc::clone(plan), log.clone(), reports.clone());
             let issuance = Arc::clone(issuance);
             // Here, so that a failure is noticed: nobody would accept from a dead thread's sockets.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || {
                 let log = LogBuffer::new(log);
-                let shard = Shard::new(plan, random::seed(), log, issuance, reports);
+                let shard = Shard::new(plan, random::seed(), log, issuance, reports, emptied);
                 LocalSet::new().block_on(&runtime, serve(Rc::new(shard), inbox));
             };
             let join = thread::Builder::new().name(format!("data-{index}")).spawn(run)?;
             Ok(Thread { commands, join: Some(join) })
         };
-        Ok(Self { threads: (0..threads).map(start_one).collect::<io::Result<_>>()? })
+        let threads = (0..threads).map(start_one).collect::<io::Result<_>>()?;
+        Ok(Self { threads, retiring: Vec::new(), emptied })
     }
 
     /// How many threads there are.
@@ -155,12 +178,77 @@ impl DataPlane {
         all
     }
 
-    /// Accepts who is waiting and no more, lets requests in flight finish, and ends the threads.
-    pub(crate) async fn drain(&mut self) {
+    /// Responses of every thread, and those of them with a status from 500.
+    pub(crate) async fn served(&self) -> (u64, u64) {
+        let mut waiting = Vec::with_capacity(self.threads.len());
+        for thread in &self.threads {
+            let (reply, served) = oneshot::channel();
+            let _ = thread.commands.send(ToShard::CountServed(reply)).await;
+            waiting.push(served);
+        }
+        let mut sum = (0, 0);
+        for served in waiting {
+            if let Ok(Ok(served)) = tokio::time::timeout(COUNTS_TIMEOUT, served).await {
+                sum = (sum.0 + served.0, sum.1 + served.1);
+            }
+        }
+        sum
+    }
+
+    /// Has one request on `stream` answered with `token`, by way of every thread. Returns at once;
+    /// a thread that does not serve is seen by no answer coming.
+    pub(crate) fn prove(&self, stream: OwnedFd, token: &str) {
+        let mut rest: Vec<_> = self.threads.iter().map(|one| one.commands.clone()).collect();
+        let Some(first) = rest.pop() else { return };
+        let _ = first.try_send(ToShard::Prove(Proof { stream, token: token.to_owned(), rest }));
+    }
+
+    /// Keeps one thread from doing anything until what is given back is dropped.
+    #[cfg(test)]
+    pub(crate) async fn stall(&self, thread: usize) -> std::sync::mpsc::Sender<()> {
+        let (go_on, until) = std::sync::mpsc::channel();
+        let _ = self.threads[thread].commands.send(ToShard::Stall(until)).await;
+        go_on
+    }
+
+    /// Accepts no more, not even who is waiting, and begins to end what is open.
+    pub(crate) async fn retire(&mut self) {
+        for thread in &self.threads {
+            let (reply, done) = oneshot::channel();
+            let _ = thread.commands.send(ToShard::Retire(reply)).await;
+            self.retiring.push(done);
+        }
+    }
+
+    /// Takes [`DataPlane::retire`] back, but for the sockets.
+    pub(crate) async fn resume(&mut self) {
+        self.retiring.clear();
+        for thread in &self.threads {
+            let _ = thread.commands.send(ToShard::Resume).await;
+        }
+    }
+
+    /// Waits until every thread has heard that it retires. Cancel safe.
+    pub(crate) async fn retired(&mut self) {
+        while let Some(last) = self.retiring.last_mut() {
+            // A thread that has ended accepts nothing either.
+            let _ = last.await;
+            self.retiring.pop();
+        }
+    }
+
+    /// Told whenever the last connection of a thread has ended, while all ends.
+    pub(crate) fn emptied(&self) -> Notified<'_> {
+        self.emptied.notified()
+    }
+
+    /// Accepts who is waiting and no more, lets requests in flight finish until `until`, and ends
+    /// the threads.
+    pub(crate) async fn stop(&mut self, until: Instant) {
         let mut waiting = Vec::with_capacity(self.threads.len());
         for thread in &self.threads {
             let (reply, done) = oneshot::channel();
-            let _ = thread.commands.send(ToShard::Drain(reply)).await;
+            let _ = thread.commands.send(ToShard::Stop { until, reply }).await;
             waiting.push(done);
         }
         for done in waiting {
@@ -181,7 +269,13 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
     tokio::task::spawn_local(hand_log_over(Rc::clone(&shard)));
     tokio::task::spawn_local(sweep(Rc::clone(&shard)));
     let mut accepting: Vec<Accepting> = Vec::new();
-    while let Some(command) = inbox.recv().await {
+    let mut stopping: Option<oneshot::Sender<()>> = None;
+    loop {
+        let command = tokio::select! {
+            command = inbox.recv() => command,
+            () = emptied(&shard), if stopping.is_some() => None,
+        };
+        let Some(command) = command else { break };
         match command {
             ToShard::Plan(plan) => shard.set_plan(plan),
             ToShard::LookAt(endpoints) => shard.look_at(&endpoints),
@@ -197,15 +291,34 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
                 // Whoever asked may have given up.
                 let _ = reply.send(counts(&shard));
             }
-            ToShard::Drain(reply) => {
+            ToShard::CountServed(reply) => {
+                let _ = reply.send(shard.served());
+            }
+            ToShard::Prove(proof) => {
+                tokio::task::spawn_local(proof::give(Rc::clone(&shard), proof));
+            }
+            ToShard::Retire(reply) => {
+                // Whoever waits is for the process that accepts beside this one.
+                accepting.drain(..).for_each(|open| open.task.abort());
+                shard.take_leave(Some(Farewell::retiring(clock::now())));
+                let _ = reply.send(());
+            }
+            ToShard::Resume => shard.take_leave(None),
+            #[cfg(test)]
+            ToShard::Stall(until) => {
+                let _ = until.recv();
+            }
+            ToShard::Stop { until, reply } => {
                 for open in accepting.drain(..) {
                     open.close().await;
                 }
-                drain(&shard).await;
-                let _ = reply.send(());
-                return;
+                shard.take_leave(Some(Farewell::stopping(clock::now(), until)));
+                stopping = Some(reply);
             }
         }
+    }
+    if let Some(reply) = stopping {
+        let _ = reply.send(());
     }
 }
 
@@ -250,13 +363,13 @@ fn accept(
 }
 
 /// Waits until the last connection has ended.
-async fn drain(shard: &Shard) {
-    shard.drain();
-    while shard.connections.get() > 0 {
-        let woken = shard.drained.notified();
-        if shard.connections.get() > 0 {
-            woken.await;
+async fn emptied(shard: &Shard) {
+    loop {
+        let woken = shard.emptied.notified();
+        if shard.connections.get() == 0 {
+            return;
         }
+        woken.await;
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evergate_config::{Config, Level};
 use evergate_control::command::{Adjustment, Question};
@@ -336,9 +337,53 @@ impl Gateway {
         self.common.tickets.turn(now).then(|| self.ticket_keys())
     }
 
-    /// Serves who is waiting to be accepted, lets requests in flight finish, and ends the threads.
-    pub async fn drain(&mut self) {
-        self.data.drain().await;
+    /// Accepts no more, not even who is waiting already: another process accepts from the same
+    /// sockets. Everything open begins to end politely; what may take long, like a WebSocket, goes
+    /// on for as long as its route allows.
+    pub async fn retire(&mut self) {
+        self.bound.clear();
+        self.data.retire().await;
+    }
+
+    /// Waits, after [`Gateway::retire`], until no client's connection is left. Cancel safe.
+    pub async fn drained(&mut self) {
+        self.data.retired().await;
+        loop {
+            let emptied = self.data.emptied();
+            if self.connections() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Takes [`Gateway::retire`] back: what is open goes on, but for connections that were told of
+    /// their end already, and [`Gateway::listen`] brings new ones.
+    pub async fn resume(&mut self) {
+        self.data.resume().await;
+    }
+
+    /// Connections of clients that are open, over all listeners.
+    pub fn connections(&self) -> u64 {
+        self.gates.values().map(|gate| gate.open()).sum()
+    }
+
+    /// Responses since the start, over all threads, and those of them with a status from 500.
+    pub async fn served(&self) -> (u64, u64) {
+        self.data.served().await
+    }
+
+    /// Answers one HTTP/1 request on `stream`, a connected stream of TCP or Unix, with 200 and
+    /// `token`, by way of every data-plane thread. Returns at once; no answer comes if a thread is
+    /// stuck.
+    pub async fn answer_probe(&self, stream: OwnedFd, token: &str) {
+        self.data.prove(stream, token);
+    }
+
+    /// Serves who is waiting to be accepted, lets requests in flight finish within `grace`, and
+    /// ends the threads. What takes longer is for the caller to cut, by dropping this.
+    pub async fn stop(&mut self, grace: Duration) {
+        self.data.stop(clock::now() + grace).await;
     }
 
     /// Waits until every line of the access log was printed.

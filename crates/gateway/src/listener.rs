@@ -150,7 +150,7 @@ fn admit(shard: &Rc<Shard>, name: &Rc<str>, gate: &Arc<Gate>, tcp: TcpStream, pe
     let (shard, name, settings) = (Rc::clone(shard), Rc::clone(name), Arc::clone(settings));
     shard.connections.set(shard.connections.get() + 1);
     tokio::task::spawn_local(async move {
-        let mut leave = Departure { shard: Rc::clone(&shard), admission };
+        let mut leave = Departure { admission, _counted: Counted { shard: Rc::clone(&shard) } };
         welcome::serve(shard, tcp, &name, settings, peer, &mut leave.admission).await;
     });
 }
@@ -171,16 +171,22 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 
 /// Counts a connection out, also when its task panicked.
 struct Departure {
-    shard: Rc<Shard>,
+    /// Goes first: whoever hears that a thread is empty looks at the gates.
     admission: Admission,
+    _counted: Counted,
 }
 
-impl Drop for Departure {
+/// A connection of this thread.
+struct Counted {
+    shard: Rc<Shard>,
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         let left = self.shard.connections.get() - 1;
         self.shard.connections.set(left);
-        if left == 0 && self.shard.draining.get() {
-            self.shard.drained.notify_waiters();
+        if left == 0 && self.shard.is_leaving() {
+            self.shard.emptied.notify_waiters();
         }
     }
 }
@@ -209,6 +215,11 @@ impl Gate {
             // It is counted all the same.
             let _ = shard.reports.try_send(report);
         }
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.load(Relaxed)
     }
 
     /// How handshakes on it ended.

@@ -222,6 +222,13 @@ impl RouteLocal {
 }
 
 impl RouteCounters {
+    /// Responses, and those of them with a status from 500.
+    pub(crate) fn served(&self) -> (u64, u64) {
+        self.statuses.iter().fold((0, 0), |(all, errors), &(status, count)| {
+            (all + count, errors + if status >= 500 { count } else { 0 })
+        })
+    }
+
     /// Counts one response.
     pub(crate) fn record(&mut self, status: u16, took: Duration, received: u64, sent: u64) {
         match self.statuses.iter_mut().find(|(known, _)| *known == status) {

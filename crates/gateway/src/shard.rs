@@ -5,6 +5,7 @@
 //! by message.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::access_log::LogBuffer;
 use crate::buffers::Buffers;
 use crate::date::DateCache;
 use crate::endpoint::Endpoint;
+use crate::farewell::Farewell;
 use crate::files::OpenFiles;
 use crate::http2::workers::Workers;
 use crate::issuance::SharedIssuance;
@@ -113,13 +115,23 @@ pub(crate) struct Shard {
     pub(crate) log: LogBuffer,
     pub(crate) counters: Counters,
     pub(crate) reports: mpsc::Sender<Report>,
-    /// No new requests: connections end as soon as they may.
-    pub(crate) draining: Cell<bool>,
+    /// Set once all ends: connections do so as soon as they may.
+    pub(crate) farewell: Cell<Option<Farewell>>,
     /// Open client connections of this thread.
     pub(crate) connections: Cell<usize>,
-    /// Told when a connection ends while draining.
-    pub(crate) drained: Notify,
+    /// Told when the last connection of a thread ends while all ends; the same for all threads.
+    pub(crate) emptied: Arc<Notify>,
     plan: RefCell<Rc<ThreadPlan>>,
+    left: RefCell<Left>,
+}
+
+/// What is in the plan no more.
+#[derive(Debug, Default)]
+struct Left {
+    /// Routes on which requests may be in flight.
+    routes: Vec<Rc<RouteLocal>>,
+    /// What the others had served.
+    served: (u64, u64),
 }
 
 /// Counters that belong to no route or pool.
@@ -149,6 +161,7 @@ impl Shard {
         log: LogBuffer,
         issuance: SharedIssuance,
         reports: mpsc::Sender<Report>,
+        emptied: Arc<Notify>,
     ) -> Self {
         Self {
             buffers: Buffers::new(),
@@ -162,10 +175,11 @@ impl Shard {
             issuance,
             counters: Counters::default(),
             reports,
-            draining: Cell::new(false),
+            farewell: Cell::new(None),
             connections: Cell::new(0),
-            drained: Notify::new(),
-            plan: RefCell::new(Rc::new(ThreadPlan::new(plan, None))),
+            emptied,
+            plan: RefCell::new(Rc::new(ThreadPlan::new(plan, None, &[]))),
+            left: RefCell::default(),
         }
     }
 
@@ -176,8 +190,10 @@ impl Shard {
 
     /// Puts `plan` in force for the requests to come.
     pub(crate) fn set_plan(&self, plan: Arc<Plan>) {
-        let next = ThreadPlan::new(plan, Some(&self.plan.borrow()));
+        let mut left = self.left.borrow_mut();
+        let next = ThreadPlan::new(plan, Some(&self.plan.borrow()), &left.routes);
         let before = self.plan.replace(Rc::new(next));
+        left.follow(&before, &self.plan.borrow());
         // Requests in flight may hold it for long.
         let now = clock::now();
         before.pools.iter().for_each(|pool| pool.close_idle(now));
@@ -196,11 +212,16 @@ impl Shard {
         (!Rc::ptr_eq(same, pool)).then(|| Rc::clone(same))
     }
 
-    /// Ends idle connections in a moment and busy ones after their response.
-    pub(crate) fn drain(&self) {
-        self.draining.set(true);
+    /// Has every connection end by this, or go on if it is none after all. One that was told of its
+    /// end ends all the same.
+    pub(crate) fn take_leave(&self, farewell: Option<Farewell>) {
+        self.farewell.set(farewell);
         self.timers.fire_all();
-        self.drained.notify_waiters();
+    }
+
+    /// Whether all ends.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.farewell.get().is_some()
     }
 
     /// Closes upstream connections that have been idle for too long or were closed by the server,
@@ -211,6 +232,13 @@ impl Shard {
         }
         self.files.sweep(now);
         self.workers.sweep();
+    }
+
+    /// Responses so far, and those of them with a status from 500.
+    pub(crate) fn served(&self) -> (u64, u64) {
+        let (plan, left) = (self.plan(), self.left.borrow());
+        let routes = plan.routes.iter().chain([&plan.unmatched]).chain(&left.routes);
+        routes.fold(left.served, |sum, route| add(sum, route.counters.borrow().served()))
     }
 
     /// Counts a request that was refused.
@@ -231,15 +259,16 @@ impl Shard {
 }
 
 impl ThreadPlan {
-    fn new(plan: Arc<Plan>, before: Option<&Self>) -> Self {
+    /// Goes on where `before` stopped, and the routes in `left` whose requests may not be over.
+    fn new(plan: Arc<Plan>, before: Option<&Self>, left: &[Rc<RouteLocal>]) -> Self {
         let pools = plan.pools.iter().map(|pool| {
             let earlier = before
                 .and_then(|before| before.pools.iter().find(|local| local.pool.name == pool.name));
             Rc::new(PoolLocal::new(Arc::clone(pool), earlier.map(Rc::as_ref)))
         });
-        let earlier_routes: std::collections::HashMap<&str, &Rc<RouteLocal>> = before
-            .map(|before| before.routes.iter().map(|route| (route.name.as_str(), route)).collect())
-            .unwrap_or_default();
+        let earlier_routes = before.map(|before| &before.routes).into_iter().flatten();
+        let earlier_routes: std::collections::HashMap<&str, &Rc<RouteLocal>> =
+            left.iter().chain(earlier_routes).map(|route| (route.name.as_str(), route)).collect();
         let routes =
             plan.routes.iter().map(|route| match earlier_routes.get(route.name.as_str()) {
                 Some(earlier) => Rc::clone(earlier),
@@ -253,4 +282,26 @@ impl ThreadPlan {
             plan,
         }
     }
+}
+
+impl Left {
+    /// Takes over what `after` has no more, gives back what it has again, and keeps no more of the
+    /// rest than what requests in flight need.
+    fn follow(&mut self, before: &ThreadPlan, after: &ThreadPlan) {
+        let stays: HashSet<_> = after.routes.iter().map(Rc::as_ptr).collect();
+        self.routes.extend(before.routes.iter().cloned());
+        self.routes.retain(|route| !stays.contains(&Rc::as_ptr(route)));
+        let served = &mut self.served;
+        self.routes.retain(|route| {
+            let is_needed = Rc::strong_count(route) > 1;
+            if !is_needed {
+                *served = add(*served, route.counters.borrow().served());
+            }
+            is_needed
+        });
+    }
+}
+
+fn add(sum: (u64, u64), more: (u64, u64)) -> (u64, u64) {
+    (sum.0 + more.0, sum.1 + more.1)
 }

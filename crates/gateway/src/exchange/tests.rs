@@ -164,7 +164,17 @@ fn shard() -> (Rc<Shard>, mpsc::Receiver<Report>) {
     );
     let log = crate::access_log::LogBuffer::new(LogWriter::start(io::sink()).unwrap());
     let (reports, told) = mpsc::channel(8);
-    (Rc::new(Shard::new(Arc::new(plan.unwrap()), 1, log, Default::default(), reports)), told)
+    (
+        Rc::new(Shard::new(
+            Arc::new(plan.unwrap()),
+            1,
+            log,
+            Default::default(),
+            reports,
+            Arc::default(),
+        )),
+        told,
+    )
 }
 
 /// Has `client` post a body of one byte.

@@ -19,6 +19,7 @@ use super::*;
 
 mod join;
 mod leaving;
+mod retiring;
 mod websockets;
 
 /// Nothing here takes longer unless it hangs.
@@ -60,6 +61,11 @@ struct Node {
 impl Node {
     /// With more lines in the pool's section.
     async fn start(pool: &str) -> Self {
+        Self::start_on(StdListener::bind("127.0.0.1:0").unwrap(), pool).await
+    }
+
+    /// With a socket that others may accept from too.
+    async fn start_on(socket: StdListener, pool: &str) -> Self {
         let text = format!(
             "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
              [route.all]\nmatch = \"/*\"\npool = \"shop\"\ntimeout = \"15s\"\n\
@@ -78,7 +84,6 @@ impl Node {
             Tickets::new(0).unwrap(),
         )
         .unwrap();
-        let socket = StdListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         gateway.listen("web", "127.0.0.1:0", &address.to_string(), vec![socket.into()]).await;
         Self { gateway, address, observed: Observed::default(), idle: VecDeque::new() }

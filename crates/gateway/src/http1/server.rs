@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use evergate_config::Limits;
 use evergate_core::head::{Method, RequestHead, ResponseHead, Version};
 use evergate_core::http1::{self, Body, HeadError, RequestError};
 use evergate_core::http2::PREFACE;
@@ -30,12 +29,14 @@ use crate::shard::Shard;
 use crate::timers::Timer;
 use crate::wire::{Unsent, Wire};
 
-/// When all ends, how long a connection on which no request has begun is kept for one more: a client
-/// that is just sending one gets an answer, and with it the word that the connection ends.
-const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a connection that we closed is read on, so that the client gets our last response
 /// instead of a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// The same for a connection that ends because all ends, when no request of the client was cut.
+/// After the end of our stream nothing can be answered; but a client that hears of the end in order,
+/// with no byte of a response, knows that it may ask again (RFC 9112, 9.3.1), and one that hears of
+/// a reset does not.
+const FAREWELL_LINGER: Duration = Duration::from_secs(1);
 /// How much is read on then.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -98,7 +99,12 @@ pub(crate) async fn serve(
         let arrival = connection.next_request(&settings, requests == 0, &mut head).await;
         let (request, started) = match arrival {
             Arrival::Request(request, started) => (request, started),
-            Arrival::Over => return None,
+            Arrival::Over => {
+                if shard.is_leaving() {
+                    connection.linger(FAREWELL_LINGER).await;
+                }
+                return None;
+            }
             Arrival::Http2 => {
                 let early = connection.incoming.take_unused();
                 return Some(Http2 { wire: connection.wire, early });
@@ -106,7 +112,7 @@ pub(crate) async fn serve(
             Arrival::Refused(reject, started) => {
                 exchange::refuse(&shard, &mut connection, head.as_ref(), caller, started, reject)
                     .await;
-                connection.linger().await;
+                connection.linger(LINGER).await;
                 return None;
             }
         };
@@ -144,11 +150,40 @@ pub(crate) async fn serve(
         }
         if !goes_on || !connection.keep_alive {
             if !connection.incoming.is_done() || !connection.incoming.unused().is_empty() {
-                connection.linger().await;
+                connection.linger(LINGER).await;
+            } else if shard.is_leaving() {
+                connection.linger(FAREWELL_LINGER).await;
             }
             return None;
         }
     }
+}
+
+/// Answers one request, whatever it asks for, with `body`, and closes.
+pub(crate) async fn answer_once(
+    shard: Rc<Shard>,
+    wire: Wire,
+    settings: &Listener,
+    caller: &Caller,
+    body: &str,
+) {
+    let mut connection = Connection::new(Rc::clone(&shard), wire);
+    let mut head = None;
+    let arrival = connection.next_request(settings, true, &mut head).await;
+    let (Arrival::Request(request, started), Some(head)) = (arrival, head) else { return };
+    connection.prepare(&request, &head, settings, settings.limits.requests);
+    let request = Request {
+        head: &head,
+        body: request.body,
+        expect_continue: request.expect_continue,
+        upgrade: false,
+        connection_names: request.connection_names,
+        started,
+        caller,
+        listener: settings,
+    };
+    exchange::answer(&shard, &mut connection, &request, body).await;
+    connection.linger(LINGER).await;
 }
 
 impl Connection {
@@ -180,7 +215,11 @@ impl Connection {
         let now = clock::now();
         let limits = &settings.limits;
         let mut started = (!self.incoming.unused().is_empty()).then_some(now);
-        let mut deadline = now + self.patience(limits, started.is_some(), first);
+        // The clock of a head runs from its first byte; that of the first one from the connection.
+        let is_timed = started.is_some() || first;
+        let patience = if is_timed { limits.header_timeout } else { limits.idle_timeout };
+        let until = now + patience;
+        let mut deadline = if started.is_some() { until } else { self.quiet_until(now, until) };
         self.timer.set(deadline);
         self.begun = false;
         if started.is_some() {
@@ -219,12 +258,10 @@ impl Connection {
                 ready!(self.timer.poll_elapsed(cx));
                 let late = clock::now();
                 let Some(begin) = started else {
+                    // It may have elapsed because all ends, or goes on after all.
+                    deadline = self.quiet_until(now, until);
                     if late >= deadline {
                         return Poll::Ready(Arrival::Over);
-                    }
-                    // It elapsed because all ends.
-                    if self.shard.draining.get() {
-                        deadline = deadline.min(late + FAREWELL);
                     }
                     self.timer.set(deadline);
                     continue;
@@ -245,11 +282,13 @@ impl Connection {
         begun[..begun.len().min(PREFACE.len())] == PREFACE[..begun.len().min(PREFACE.len())]
     }
 
-    /// How long to wait for a head, or for more of one that has begun.
-    fn patience(&self, limits: &Limits, begun: bool, first: bool) -> Duration {
-        // The clock of a head runs from its first byte; that of the first one from the connection.
-        let patience = if begun || first { limits.header_timeout } else { limits.idle_timeout };
-        if !begun && self.shard.draining.get() { patience.min(FAREWELL) } else { patience }
+    /// Until when to wait for the first byte of a request, silent `since` then, and `until` some
+    /// time if nothing else happens.
+    fn quiet_until(&self, since: Instant, until: Instant) -> Instant {
+        match self.shard.farewell.get() {
+            Some(farewell) => until.min(farewell.idle_until(since)),
+            None => until,
+        }
     }
 
     /// Reads once. `Ok(None)` with nothing started means that the client left; otherwise that the
@@ -332,13 +371,19 @@ impl Connection {
 
     /// Closes in a way that lets the client read our last response: sends the end of the stream,
     /// then reads until the client ends its own.
-    async fn linger(mut self) {
-        self.timer.set(clock::now() + LINGER);
+    async fn linger(mut self, patience: Duration) {
+        let until = clock::now() + patience;
+        self.timer.set(until);
         let mut rest = LINGER_BYTES_MAX;
         std::future::poll_fn(|cx| {
             loop {
                 if self.timer.poll_elapsed(cx).is_ready() {
-                    return Poll::Ready(());
+                    if clock::now() >= until {
+                        return Poll::Ready(());
+                    }
+                    // It elapsed because all ends.
+                    self.timer.set(until);
+                    continue;
                 }
                 if !self.outgoing.unsent.is_empty()
                     && ready!(self.wire.poll_flush(cx, &mut self.outgoing.unsent)).is_err()
@@ -410,7 +455,7 @@ impl Client for Connection {
     fn begin(&mut self, plan: &ResponsePlan<'_>) {
         self.begun = true;
         let ends_by_closing = plan.length == Length::Unknown && self.version == Version::Http10;
-        if plan.close || ends_by_closing || self.shard.draining.get() {
+        if plan.close || ends_by_closing || self.shard.is_leaving() {
             self.keep_alive = false;
         }
         let framing = match plan.length {

@@ -47,8 +47,9 @@ const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
 const PENDING_RESETS_MAX: usize = 100;
 /// Streams that we reset for an error of the client, over the life of a connection.
 const LOCAL_RESETS_MAX: usize = 1024;
-/// When all ends, how long a connection without streams is kept for a request that is on its way.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// After we have said that we leave, how long a connection without streams is kept for a request
+/// that is on its way. A client that answers is not waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a connection that we ended is read on, so that the client gets our last words instead
 /// of a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -278,7 +279,7 @@ impl Connection {
             ready!(self.timer.poll_elapsed(cx));
             self.timer_at = at;
             self.timer.set(at);
-            if self.connected.shard.draining.get() && self.leaving_since.is_none() {
+            if self.connected.shard.is_leaving() && self.leaving_since.is_none() {
                 self.leave(now);
                 return Poll::Ready(Next::GoOn);
             }

@@ -79,7 +79,14 @@ impl Gateway {
         plan.pools[0].endpoints[0].set_share(100);
         let log = LogBuffer::new(LogWriter::start(io::sink()).unwrap());
         let (reports, _) = tokio::sync::mpsc::channel(8);
-        let shard = Rc::new(Shard::new(Arc::new(plan), 1, log, Default::default(), reports));
+        let shard = Rc::new(Shard::new(
+            Arc::new(plan),
+            1,
+            log,
+            Default::default(),
+            reports,
+            Arc::default(),
+        ));
         let timers = Rc::clone(&shard.timers);
         spawn_local(async move { timers.run().await });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

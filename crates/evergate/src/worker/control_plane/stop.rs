@@ -17,7 +17,7 @@ impl ControlPlane {
     pub(super) async fn stop(mut self, grace: Duration) {
         let until = clock::now() + grace;
         self.event(Level::Info, "stopping", "worker", "requests in flight are finished");
-        if timeout(grace, self.gateway.drain()).await.is_err() {
+        if timeout(grace, self.gateway.stop(grace)).await.is_err() {
             self.event(Level::Warn, "drain_cut", "worker", "the grace is over; the rest is cut");
         }
         // A keeper that is gone need not be told. Now it ends the apps; they have last words.
