@@ -93,9 +93,11 @@ const METRICS: &[Metric] = &[
         help: "Version of Evergate; always 1.",
         samples: |stats, out| out.put(&[("version", &stats.version)], 1u32),
     },
-    gauge("evergate_start_time_seconds", "When the worker started, in Unix time.", |stats, out| {
-        out.put(&[], stats.started_at);
-    }),
+    gauge(
+        "evergate_start_time_seconds",
+        "When counting began, in Unix time; counters go on from worker to worker.",
+        |stats, out| out.put(&[], stats.started_at),
+    ),
     gauge(
         "evergate_worker_generation",
         "How many workers there have been since the keeper started.",

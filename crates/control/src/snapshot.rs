@@ -3,6 +3,7 @@
 //! A field that an older worker does not send reads as its default, so that the command line of a
 //! newer binary can show it.
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 mod apps;
@@ -195,20 +196,26 @@ pub struct CertificateStatus {
 }
 
 /// Something that changed.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Decode, Default, Deserialize, Encode, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Event {
-    /// Counts up from 1 in one worker.
+    /// Counts up from 1, and goes on when one worker takes the place of another.
+    #[n(0)]
     pub sequence: u64,
     /// Milliseconds of Unix time.
+    #[n(1)]
     pub at_ms: u64,
     /// `error`, `warn` or `info`.
+    #[n(2)]
     pub level: String,
     /// What kind of thing happened, such as `server_down` or `config_applied`.
+    #[n(3)]
     pub kind: String,
     /// What it happened to, such as `pool.api/a`.
+    #[n(4)]
     pub subject: String,
     /// Why, in words.
+    #[n(5)]
     pub reason: String,
 }
 

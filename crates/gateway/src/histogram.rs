@@ -59,7 +59,7 @@ impl Histogram {
                 .filter(|&(_, &count)| count > 0)
                 .map(|(index, &count)| (upper_seconds(index), count))
                 .collect(),
-            sum: self.sum_nanos as f64 / 1e9,
+            sum: Duration::from_nanos(self.sum_nanos),
             count: self.count,
         }
     }
@@ -111,7 +111,7 @@ mod tests {
         one.add_to(&mut total);
         let shown = total.snapshot();
         assert_eq!(shown.count, 4);
-        assert!((shown.sum - 0.012).abs() < 1e-9);
+        assert_eq!(shown.sum, Duration::from_millis(12));
         assert_eq!(shown.buckets.iter().map(|(_, count)| count).sum::<u64>(), 4);
     }
 }

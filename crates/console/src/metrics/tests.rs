@@ -1,5 +1,6 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use evergate_control::snapshot::{
     AcmeStats, CertificateStatus, DeployStatus, Histogram, InstanceStatus, ListenerStats,
@@ -55,7 +56,7 @@ fn full() -> Stats {
             statuses: vec![(200, 9), (503, 1)],
             duration: Histogram {
                 buckets: vec![(0.0005, 1), (0.0011, 2), (0.9, 3), (70.0, 4)],
-                sum: 280.5,
+                sum: Duration::from_millis(280_500),
                 count: 10,
             },
             received_bytes: 11,

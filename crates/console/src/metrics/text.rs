@@ -95,7 +95,7 @@ impl Samples<'_> {
             self.line("_bucket", labels, Some(&format!("{bound:?}")), below.into());
         }
         self.line("_bucket", labels, Some("+Inf"), histogram.count.into());
-        self.line("_sum", labels, None, histogram.sum.into());
+        self.line("_sum", labels, None, histogram.sum.as_secs_f64().into());
         self.line("_count", labels, None, histogram.count.into());
     }
 

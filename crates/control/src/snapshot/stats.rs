@@ -1,13 +1,15 @@
 //! Every counter, for metrics.
 
+use std::time::Duration;
+
 use super::{CertificateStatus, DeployStatus, InstanceStatus, ServerStatus};
 
-/// Every counter. Counts are since the worker started.
+/// Every counter. Counts are since `started_at`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Version of Evergate.
     pub version: String,
-    /// When the worker started, in seconds of Unix time.
+    /// When the first worker whose counts these go on from started, in seconds of Unix time.
     pub started_at: u64,
     /// How many workers there have been since the keeper started.
     pub worker_generation: u32,
@@ -143,8 +145,8 @@ pub struct PoolStats {
 pub struct Histogram {
     /// Upper bound in seconds and count of each bucket, in order, empty ones left out.
     pub buckets: Vec<(f64, u64)>,
-    /// Sum of all durations in seconds.
-    pub sum: f64,
+    /// Sum of all durations.
+    pub sum: Duration,
     /// How many.
     pub count: u64,
 }
