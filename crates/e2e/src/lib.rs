@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+pub mod admin;
+pub mod binaries;
 pub mod binary;
 pub mod certificates;
 pub mod client;
@@ -14,7 +16,11 @@ pub mod origin;
 pub mod pebble;
 pub mod place;
 pub mod program;
+pub mod scraper;
+pub mod upgrade;
 
+pub use admin::Admin;
+pub use binaries::Binaries;
 pub use certificates::Ca;
 pub use client::Client;
 pub use message::{Broken, Response};
@@ -22,6 +28,7 @@ pub use node::{Node, Outputs, Setup};
 pub use origin::{Origin, Served, Signal};
 pub use pebble::Pebble;
 pub use program::Program;
+pub use scraper::Scraper;
 
 /// How often something is looked at that no event tells.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

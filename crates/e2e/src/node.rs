@@ -1,10 +1,10 @@
 //! A whole node: the real binary with a configuration of its own.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use evergate_sys::signal::{self, Signal};
 use serde_json::Value;
 
 use crate::certificates::Issued;
-use crate::{LOOK_EVERY, PATIENCE, binary};
+use crate::{Admin, LOOK_EVERY, PATIENCE, binary};
 
 /// The name of every node, as `Via` shows it.
 pub const NAME: &str = "edge-e2e";
@@ -30,6 +30,7 @@ pub struct Setup {
     private_files: Vec<(String, String)>,
     include: Vec<String>,
     outputs: Outputs,
+    program: Option<PathBuf>,
 }
 
 /// Where standard output and error of a node go.
@@ -74,6 +75,7 @@ impl Default for Setup {
             private_files: Vec::new(),
             include: Vec::new(),
             outputs: Outputs::Kept,
+            program: None,
         }
     }
 }
@@ -118,6 +120,12 @@ impl Setup {
     pub fn certificate(self, name: &str, issued: &Issued) -> Self {
         let with_cert = self.file(&format!("{name}.pem"), &issued.cert);
         with_cert.private_file(&format!("{name}.key"), &issued.key)
+    }
+
+    /// Started from this binary instead of the one under test.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
     }
 
     /// With its standard output and error going there.
@@ -166,7 +174,8 @@ impl Setup {
         write(&file("evergate.toml"), &format!("{head}{config}"));
         let notified = UnixDatagram::bind(file("notify.sock")).expect("a new directory");
         notified.set_read_timeout(Some(LOOK_EVERY)).expect("not zero");
-        let mut command = Command::new(binary::path());
+        let program = self.program.as_ref().unwrap_or_else(|| binary::path());
+        let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(file("evergate.toml"));
         command.env("NOTIFY_SOCKET", file("notify.sock"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -256,29 +265,13 @@ impl Node {
 
     /// Status and text of a call to the admin API.
     pub fn admin(&self, method: &str, path: &str, body: Option<String>) -> (u16, String) {
-        let body = body.unwrap_or_default();
-        let mut stream =
-            UnixStream::connect(self.path("run/admin.sock")).expect("the admin API is there");
-        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).expect("it takes the request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("it answers with a head");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        let body = if is_chunked {
-            let mut whole = crate::message::Body::default();
-            assert!(whole.follow_chunks(body.as_bytes()), "the answer broke off: {answer}");
-            whole.data
-        } else {
-            body.into()
-        };
-        (status.expect("a status"), String::from_utf8(body).expect("it is text"))
+        let answer = self.admin_api().call(method, path, &body.unwrap_or_default());
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// The admin API, for those that outlive a borrow of the node.
+    pub fn admin_api(&self) -> Admin {
+        Admin::at(&self.path("run/admin.sock"))
     }
 
     /// Waits until the status is as `ready` wants it.
@@ -326,6 +319,16 @@ impl Node {
         self.write("evergate.toml", &format!("{}{config}", self.head));
     }
 
+    /// What it told its service manager since this was last asked, a message a line.
+    pub fn take_notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        let mut message = [0; 1024];
+        while let Ok(count) = self.notified.recv(&mut message) {
+            notices.push(String::from_utf8_lossy(&message[..count]).into_owned());
+        }
+        notices
+    }
+
     /// Sends a signal to the keeper.
     pub fn signal(&self, signal: Signal) {
         signal::send(self.pid(), signal).expect("the keeper runs");
@@ -357,10 +360,12 @@ impl Node {
     /// If it ends instead.
     pub fn wait_until_ready(&mut self) {
         let until = Instant::now() + PATIENCE;
-        let mut message = [0; 64];
+        let mut message = [0; 1024];
         loop {
             match self.notified.recv(&mut message) {
-                Ok(count) if message[..count] == *b"READY=1" => return,
+                Ok(count) if message[..count].split(|&b| b == b'\n').any(|l| l == b"READY=1") => {
+                    return;
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => panic!("cannot be notified: {error}"),

@@ -71,6 +71,8 @@ mod testssl;
 mod tls;
 #[path = "e2e/traffic.rs"]
 mod traffic;
+#[path = "e2e/upgrades.rs"]
+mod upgrades;
 #[path = "e2e/upstream.rs"]
 mod upstream;
 #[path = "e2e/upstream_tls.rs"]

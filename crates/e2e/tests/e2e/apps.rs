@@ -18,6 +18,6 @@ mod output;
 #[path = "apps/readiness.rs"]
 mod readiness;
 #[path = "apps/stage.rs"]
-mod stage;
+pub(crate) mod stage;
 #[path = "apps/web_socket.rs"]
-mod web_socket;
+pub(crate) mod web_socket;

@@ -4,6 +4,11 @@
 //! for nobody: a node that stands still finds every request waiting that was due meanwhile, and
 //! their latencies count from when they were due. No request is tried again.
 
+#[path = "load/http2.rs"]
+mod http2;
+#[path = "load/storm.rs"]
+mod storm;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +18,8 @@ pub(crate) use evergate_bench::load::Failure;
 use evergate_bench::load::{Load, Outcome, Pace, Reuse};
 use evergate_bench::tls::Tls;
 use evergate_e2e::{PATIENCE, wait_until};
+
+pub(crate) use storm::{Storm, Strength};
 
 /// Connections of each kind, at most.
 pub(crate) const CONNECTIONS: u32 = 32;

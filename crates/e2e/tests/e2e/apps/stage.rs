@@ -238,7 +238,7 @@ impl Releases {
 }
 
 /// Ports that no other test hands out.
-fn ports() -> String {
+pub(crate) fn ports() -> String {
     const EACH: u16 = 40;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 21_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 200 * EACH;

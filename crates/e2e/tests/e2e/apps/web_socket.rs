@@ -37,10 +37,15 @@ pub(crate) struct Farewell {
 impl WebSockets {
     /// Opens `count` of them.
     pub(crate) fn open(address: SocketAddr, count: usize) -> Self {
+        Self::open_calm(address, count, TALK_EVERY)
+    }
+
+    /// Opens `count` that say something that often.
+    pub(crate) fn open_calm(address: SocketAddr, count: usize, every: Duration) -> Self {
         let (over, echoes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let client = || {
             let (over, echoes) = (Arc::clone(&over), Arc::clone(&echoes));
-            thread::spawn(move || keep_one_open(address, &over, &echoes))
+            thread::spawn(move || keep_one_open(address, every, &over, &echoes))
         };
         let clients = (0..count).map(|_| client()).collect();
         Self { over, echoes, clients }
@@ -71,16 +76,26 @@ pub(crate) fn codes(farewells: &[Farewell]) -> BTreeMap<u16, usize> {
     codes
 }
 
-fn keep_one_open(address: SocketAddr, over: &AtomicBool, echoes: &AtomicU64) -> Vec<Farewell> {
+fn keep_one_open(
+    address: SocketAddr,
+    every: Duration,
+    over: &AtomicBool,
+    echoes: &AtomicU64,
+) -> Vec<Farewell> {
     let mut farewells = Vec::new();
     while !over.load(Ordering::Relaxed) {
-        farewells.extend(talk(address, over, echoes));
+        farewells.extend(talk(address, every, over, echoes));
     }
     farewells
 }
 
 /// Talks to the end of one; says how it ended, unless we closed it.
-fn talk(address: SocketAddr, over: &AtomicBool, echoes: &AtomicU64) -> Option<Farewell> {
+fn talk(
+    address: SocketAddr,
+    every: Duration,
+    over: &AtomicBool,
+    echoes: &AtomicU64,
+) -> Option<Farewell> {
     let mut client = Client::connect(address);
     client.send(
         "GET /talk HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
@@ -106,7 +121,7 @@ fn talk(address: SocketAddr, over: &AtomicBool, echoes: &AtomicU64) -> Option<Fa
             other => panic!("an opcode that nobody sent: {other:#x}"),
         }
         echoes.fetch_add(1, Ordering::Relaxed);
-        thread::park_timeout(TALK_EVERY);
+        thread::park_timeout(every);
     }
 }
 
