@@ -8,7 +8,7 @@ use evergate_config::Acme;
 use evergate_core::renewal::{Cause, Failure, Input, Now, Output, Past, Policy, Renewal, Standing};
 use evergate_core::rng::Rng;
 use evergate_sys::{clock, random};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tokio::task::spawn_blocking;
 
 use crate::order::Clerk;
@@ -33,6 +33,8 @@ pub(crate) struct Agent {
     news: mpsc::Sender<News>,
     /// Tells the news of one agent from those of another with the same name.
     number: u64,
+    /// Held for reading while something is written.
+    writing: Arc<RwLock<()>>,
 }
 
 /// What is needed to start one.
@@ -43,13 +45,14 @@ pub(crate) struct Brief<'a> {
     pub(crate) front: &'a Arc<dyn Front>,
     pub(crate) news: &'a mpsc::Sender<News>,
     pub(crate) number: u64,
+    pub(crate) writing: &'a Arc<RwLock<()>>,
 }
 
 impl Agent {
     /// Reads what is stored and serves the certificate, if there is one. Also returns what is wrong
     /// with what is stored.
     pub(crate) async fn prepare(brief: Brief<'_>) -> (Self, Vec<String>) {
-        let Brief { name, section, root, front, news, number } = brief;
+        let Brief { name, section, root, front, news, number, writing } = brief;
         let store = Store::new(root, name, &section.directory);
         let reader = store.clone();
         let loaded = spawn_blocking(move || reader.load()).await;
@@ -85,6 +88,7 @@ impl Agent {
             failure: None,
             news: news.clone(),
             number,
+            writing: Arc::clone(writing),
         };
         (agent, damage)
     }
@@ -226,7 +230,14 @@ impl Agent {
         write: impl FnOnce(&Store) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), Trouble> {
         let store = self.store.clone();
-        match spawn_blocking(move || write(&store)).await {
+        let writing = Arc::clone(&self.writing).read_owned().await;
+        // It goes on when this agent is given up.
+        let task = move || {
+            let outcome = write(&store);
+            drop(writing);
+            outcome
+        };
+        match spawn_blocking(task).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Trouble::new(Failure::Storage, error)),
             Err(error) => Err(Trouble::new(Failure::Storage, error)),

@@ -51,6 +51,8 @@ pub async fn serve(listener: Listening, router: Router, stop: impl Future<Output
     loop {
         let has_room = connections.len() < CONNECTIONS_MAX;
         let accepted = tokio::select! {
+            biased;
+            // Another process may accept from the same socket: whoever comes now is for that one.
             () = &mut stop => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept(), if has_room => accepted,

@@ -17,18 +17,33 @@ pub struct Events {
     sequence: u64,
     listeners: broadcast::Sender<Event>,
     log: Log,
+    /// Nothing less severe is printed, whatever `log` says.
+    printed_max: Level,
     unprinted: u64,
 }
 
 impl Events {
     /// No events yet; each one goes to `listeners`, and to standard error as `log` says.
     pub fn new(listeners: broadcast::Sender<Event>, log: Log) -> Self {
-        Self { kept: VecDeque::new(), sequence: 0, listeners, log, unprinted: 0 }
+        Self {
+            kept: VecDeque::new(),
+            sequence: 0,
+            listeners,
+            log,
+            printed_max: Level::Trace,
+            unprinted: 0,
+        }
     }
 
     /// Follows another configuration of the log.
     pub fn set_log(&mut self, log: Log) {
         self.log = log;
+    }
+
+    /// Prints nothing less severe than `printed_max`, whatever the log is to have: of two processes
+    /// that serve, one tells people what happens.
+    pub fn limit(&mut self, printed_max: Level) {
+        self.printed_max = printed_max;
     }
 
     /// Records that something happened.
@@ -42,7 +57,7 @@ impl Events {
             subject: subject.to_owned(),
             reason: reason.to_owned(),
         };
-        if level <= self.log.level && !print(&event, self.log.format) {
+        if level <= self.log.level.min(self.printed_max) && !print(&event, self.log.format) {
             self.unprinted += 1;
         }
         if self.kept.len() == EVENTS_KEPT_MAX {

@@ -35,7 +35,7 @@ use crate::runs::{Change, Runs};
 use crate::shard::{REPORTS_QUEUED_MAX, Report};
 use crate::tls::expiry::{self, Expiry};
 use crate::tls::termination::Common;
-use crate::wards::{Checked, Wards};
+use crate::wards::{Checked, Checks, Wards};
 
 mod counts;
 #[cfg(test)]
@@ -250,6 +250,12 @@ impl Gateway {
             () = sleep_until(deadline) => {}
         }
         self.wards.turn(&self.plan, clock::now(), &mut self.rng, &mut self.events);
+    }
+
+    /// Begins or ends to check servers. It begins with the start; whoever wants none says so before
+    /// the first [`Gateway::turn`].
+    pub fn set_checks(&mut self, checks: Checks) {
+        self.wards.set_checks(checks, &self.plan, clock::now(), &mut self.rng);
     }
 
     /// Changes one server, until it is changed back or leaves the configuration.

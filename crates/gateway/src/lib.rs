@@ -63,3 +63,4 @@ pub use issuance::{Issuance, SharedIssuance};
 pub use probe::{ProbeFailure, probe_run};
 pub use resolve::Addresses;
 pub use tls::expiry::ending_soon;
+pub use wards::Checks;

@@ -42,6 +42,15 @@ pub(crate) struct Checked {
     outcome: Result<(), String>,
 }
 
+/// Whether servers are checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Checks {
+    /// As the configuration says.
+    On,
+    /// Not at all: another process does. What is known of the servers stays.
+    Off,
+}
+
 /// What is due, or was done.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum What {
@@ -60,6 +69,7 @@ pub(crate) struct Wards {
     timetable: BTreeSet<(Instant, u64, What)>,
     /// What the operator wants of servers, by pool and name: runs of an instance come and go.
     wishes: BTreeMap<(String, String), Wish>,
+    checks: Checks,
     probing: usize,
     results: mpsc::Sender<Checked>,
 }
@@ -92,6 +102,7 @@ impl Wards {
             wards: HashMap::new(),
             timetable: BTreeSet::new(),
             wishes: BTreeMap::new(),
+            checks: Checks::On,
             probing: 0,
             results,
         };
@@ -149,6 +160,28 @@ impl Wards {
         self.timetable.retain(|(_, uid, _)| self.wards.contains_key(uid));
     }
 
+    /// Begins or ends to check servers; each is checked for the first time within its interval.
+    pub(crate) fn set_checks(&mut self, checks: Checks, plan: &Plan, now: Instant, rng: &mut Rng) {
+        if self.checks == checks {
+            return;
+        }
+        self.checks = checks;
+        match checks {
+            Checks::Off => self.timetable.retain(|(_, _, what)| *what == What::Look),
+            Checks::On => {
+                let wards = std::mem::take(&mut self.wards);
+                for pool in &plan.pools {
+                    for (index, endpoint) in pool.endpoints.iter().enumerate() {
+                        if let Some(ward) = wards.get(&endpoint.uid) {
+                            self.schedule_checks(ward, index, pool.endpoints.len(), now, rng);
+                        }
+                    }
+                }
+                self.wards = wards;
+            }
+        }
+    }
+
     /// When [`Wards::turn`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timetable.first().map(|(at, _, _)| *at)
@@ -181,7 +214,8 @@ impl Wards {
     ) {
         self.probing -= 1;
         let Checked { uid, check, policy, outcome } = checked;
-        if self.wards.get(&uid).is_none_or(|ward| ward.policies != policy) {
+        let is_stale = self.wards.get(&uid).is_none_or(|ward| ward.policies != policy);
+        if is_stale || self.checks == Checks::Off {
             // It says nothing about what is wanted now, and the new timetable is made already.
             return;
         }
@@ -287,7 +321,7 @@ impl Wards {
         rng: &mut Rng,
     ) {
         let uid = ward.endpoint.uid;
-        if ward.endpoint.address.is_none() {
+        if ward.endpoint.address.is_none() || self.checks == Checks::Off {
             return;
         }
         for (check, policy) in ward.policy.checks.iter().enumerate() {
@@ -479,6 +513,30 @@ mod tests {
         let none = plan("", Some(&fast));
         wards.sync(&none, now, &mut rng, &mut events);
         assert_eq!(wards.timetable.len(), 0);
+    }
+
+    #[test]
+    fn nobody_is_checked_while_another_process_does_that() {
+        let (mut wards, _checked) = Wards::new();
+        let (mut rng, now) = (Rng::seeded(1), Instant::EPOCH);
+        let mut events = Events::new(broadcast::Sender::new(8), quiet());
+        let plan = plan("check.tcp = { every = \"9s\" }", None);
+        wards.set_checks(Checks::Off, &plan, now, &mut rng);
+        wards.sync(&plan, now, &mut rng, &mut events);
+        assert_eq!(wards.deadline(), None);
+        wards.set_checks(Checks::On, &plan, now, &mut rng);
+        wards.set_checks(Checks::On, &plan, now, &mut rng);
+        assert_eq!(wards.timetable.len(), 1);
+        assert!(wards.deadline().unwrap() < now + Duration::from_secs(9), "within the interval");
+
+        wards.set_checks(Checks::Off, &plan, now, &mut rng);
+        assert_eq!(wards.deadline(), None);
+        // One was under way.
+        wards.probing = 1;
+        let uid = plan.pools[0].endpoints[0].uid;
+        let outcome = Err("connection refused".to_owned());
+        wards.hear(Checked { uid, check: 0, policy: 1, outcome }, &plan, now, &mut events);
+        assert_eq!((wards.probing, wards.deadline()), (0, None));
     }
 
     fn quiet() -> evergate_config::Log {
