@@ -242,7 +242,7 @@ impl State {
     pub fn encode(mut self) -> Option<Vec<u8>> {
         self.servers.truncate(SERVERS_MAX);
         self.wishes.truncate(WISHES_MAX);
-        self.open.bound();
+        self.open = self.open.bounded();
         self.history.bound();
         let mut writer = Writer::new();
         write(&mut writer, &SERVERS, &self.servers);
@@ -283,7 +283,7 @@ impl State {
 impl Shared {
     /// The blob; nothing if it would be longer than [`blob::BYTES_MAX`].
     pub fn encode(mut self) -> Option<Vec<u8>> {
-        self.open.bound();
+        self.open = self.open.bounded();
         let mut writer = Writer::new();
         write(&mut writer, &CONNECTIONS, &self.open);
         write(&mut writer, &COUNTED, &self.counted);
@@ -311,12 +311,14 @@ impl Open {
         self.listeners.iter().fold(0, |sum, one| sum.saturating_add(one.open))
     }
 
-    fn bound(&mut self) {
+    /// No more than is carried: of each listener the clients that have most.
+    pub fn bounded(mut self) -> Self {
         self.listeners.truncate(LISTENERS_MAX);
         for listener in &mut self.listeners {
             listener.by_address.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
             listener.by_address.truncate(ADDRESSES_MAX);
         }
+        self
     }
 
     fn is_bounded(&self) -> bool {

@@ -265,6 +265,32 @@ impl Endpoint {
         self.failures_in_a_row.store(0, Relaxed);
     }
 
+    /// Attempts that failed since the last that did not.
+    pub(crate) fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row.load(Relaxed)
+    }
+
+    /// Peak EWMA of the time to the response head, and when it was seen; nothing before the first.
+    pub(crate) fn seen_latency(&self) -> Option<(u64, Instant)> {
+        match self.latency() {
+            (_, 0) => None,
+            (nanos, at) => Some((nanos, Instant::from_nanos(at))),
+        }
+    }
+
+    /// Goes on from what another worker has seen, unless this one has seen more since.
+    pub(crate) fn inherit(&self, latency: Option<(u64, Instant)>, failures_in_a_row: u32) {
+        let at = latency.map_or(0, |(_, at)| at.as_nanos());
+        if at < self.latency().1 {
+            return;
+        }
+        self.failures_in_a_row.store(failures_in_a_row, Relaxed);
+        if let Some((nanos, _)) = latency {
+            self.latency_nanos.store(nanos, Relaxed);
+            self.latency_at.store(at, Relaxed);
+        }
+    }
+
     /// Two threads may observe at once; one observation is then lost, which an average survives.
     fn observe(&self, now: Instant, took: std::time::Duration) {
         let (nanos, at) = balance::ewma_observe(self.latency(), now, took);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use evergate_config::{Level, Log, LogFormat};
 use evergate_control::snapshot::Event;
+use evergate_control::state::History;
 use evergate_sys::{clock, stderr};
 use tokio::sync::broadcast;
 
@@ -15,6 +16,8 @@ const EVENTS_KEPT_MAX: usize = 512;
 pub struct Events {
     kept: VecDeque<Event>,
     sequence: u64,
+    /// The last event that another worker may have been told of.
+    carried: u64,
     listeners: broadcast::Sender<Event>,
     log: Log,
     /// Nothing less severe is printed, whatever `log` says.
@@ -28,6 +31,7 @@ impl Events {
         Self {
             kept: VecDeque::new(),
             sequence: 0,
+            carried: 0,
             listeners,
             log,
             printed_max: Level::Trace,
@@ -48,7 +52,7 @@ impl Events {
 
     /// Records that something happened.
     pub fn push(&mut self, level: Level, kind: &str, subject: &str, reason: &str) {
-        self.sequence += 1;
+        self.sequence = self.sequence.saturating_add(1);
         let event = Event {
             sequence: self.sequence,
             at_ms: clock::unix_millis(),
@@ -71,6 +75,26 @@ impl Events {
     /// How many standard error did not take, because nobody reads it.
     pub(crate) fn unprinted(&self) -> u64 {
         self.unprinted
+    }
+
+    /// What happened so far, for the worker that comes after this one.
+    pub(crate) fn carry(&mut self) -> History {
+        self.carried = self.sequence;
+        History { sequence: self.sequence, latest: self.latest() }
+    }
+
+    /// Goes on from what happened in another worker: what this one has seen beside it gets the
+    /// numbers after it.
+    pub(crate) fn inherit(&mut self, history: History) {
+        let own = std::mem::take(&mut self.kept);
+        self.sequence = history.sequence;
+        self.kept = history.latest.into();
+        for event in own.into_iter().filter(|event| event.sequence > self.carried) {
+            self.sequence = self.sequence.saturating_add(1);
+            self.kept.push_back(Event { sequence: self.sequence, ..event });
+        }
+        self.carried = self.sequence;
+        self.kept.drain(..self.kept.len().saturating_sub(EVENTS_KEPT_MAX));
     }
 
     /// The events kept, oldest first.

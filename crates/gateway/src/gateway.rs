@@ -16,6 +16,7 @@ use evergate_control::link::{Observed, Run, Sample};
 use evergate_control::snapshot::{
     CertificateStatus, Event, Explanation, Health, ListenerStatus, PlanChange, PoolStatus,
 };
+use evergate_control::state::Open;
 use evergate_core::rng::Rng;
 use evergate_core::time::Instant;
 use evergate_pki::Tickets;
@@ -37,6 +38,7 @@ use crate::tls::expiry::{self, Expiry};
 use crate::tls::termination::Common;
 use crate::wards::{Checked, Checks, Wards};
 
+mod carried;
 mod counts;
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,8 @@ pub struct Gateway {
     log: LogWriter,
     common: Common,
     gates: BTreeMap<String, Arc<Gate>>,
+    /// What is open to other workers, by generation.
+    elsewhere: BTreeMap<u32, Open>,
     bound: BTreeMap<SocketKey, String>,
     wards: Wards,
     expiry: Expiry,
@@ -100,6 +104,7 @@ impl Gateway {
             log,
             common,
             gates: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             bound: BTreeMap::new(),
             wards,
             expiry: Expiry::default(),
@@ -255,7 +260,7 @@ impl Gateway {
     /// Begins or ends to check servers. It begins with the start; whoever wants none says so before
     /// the first [`Gateway::turn`].
     pub fn set_checks(&mut self, checks: Checks) {
-        self.wards.set_checks(checks, &self.plan, clock::now(), &mut self.rng);
+        self.wards.set_checks(checks, clock::now());
     }
 
     /// Changes one server, until it is changed back or leaves the configuration.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use evergate_control::state::Connections;
 use evergate_core::time::Instant;
 use evergate_sys::clock;
 use evergate_sys::listen::BACKLOG;
@@ -40,6 +41,8 @@ const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     open: AtomicU64,
+    /// Open to other workers, as they said last.
+    elsewhere: AtomicU64,
     accepted: AtomicU64,
     rejected_connections: AtomicU64,
     rejected_per_ip: AtomicU64,
@@ -48,10 +51,17 @@ pub(crate) struct Gate {
     /// When the latest of them was reported, in nanoseconds; 0 if none was.
     proxy_reported: AtomicU64,
     handshakes: Handshakes,
-    by_address: Mutex<HashMap<IpAddr, u32>>,
+    by_address: Mutex<ByAddress>,
     http1: AtomicU64,
     http2: AtomicU64,
     floods: Mutex<Floods>,
+}
+
+/// Connections of each client.
+#[derive(Debug, Default)]
+struct ByAddress {
+    here: HashMap<IpAddr, u32>,
+    elsewhere: HashMap<IpAddr, u32>,
 }
 
 /// Connections that ended for abuse of HTTP/2.
@@ -194,7 +204,8 @@ impl Drop for Counted {
 impl Gate {
     /// Lets a connection in that is not counted for an address yet.
     fn admit(self: &Arc<Self>, settings: &Listener) -> Option<Admission> {
-        if self.open.fetch_add(1, Relaxed) >= u64::from(settings.limits.connections) {
+        let before = self.open.fetch_add(1, Relaxed).saturating_add(self.elsewhere.load(Relaxed));
+        if before >= u64::from(settings.limits.connections) {
             self.open.fetch_sub(1, Relaxed);
             self.rejected_connections.fetch_add(1, Relaxed);
             return None;
@@ -220,6 +231,22 @@ impl Gate {
     /// Connections that are open.
     pub(crate) fn open(&self) -> u64 {
         self.open.load(Relaxed)
+    }
+
+    /// What is open here, with the clients that have most of it.
+    pub(crate) fn connections(&self, listener: &str) -> Connections {
+        let by_address = self.by_address().here.iter().map(|(who, count)| (*who, *count)).collect();
+        Connections { listener: listener.to_owned(), open: self.open.load(Relaxed), by_address }
+    }
+
+    /// Counts what is open to other workers against the bounds, from now on.
+    pub(crate) fn set_elsewhere(&self, open: u64, by_address: HashMap<IpAddr, u32>) {
+        self.elsewhere.store(open, Relaxed);
+        self.by_address().elsewhere = by_address;
+    }
+
+    fn by_address(&self) -> MutexGuard<'_, ByAddress> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How handshakes on it ended.
@@ -276,9 +303,13 @@ impl Admission {
     /// Counts the connection for `address`; `false` if that has too many already.
     pub(crate) fn count_for(&mut self, address: IpAddr, settings: &Listener) -> bool {
         debug_assert!(self.address.is_none(), "a connection belongs to one address");
-        let mut by_address = self.gate.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = by_address.entry(address).or_default();
-        if *here >= settings.limits.connections_per_ip {
+        let mut by_address = self.gate.by_address();
+        let elsewhere = by_address.elsewhere.get(&address).copied().unwrap_or_default();
+        let here = by_address.here.entry(address).or_default();
+        if here.saturating_add(elsewhere) >= settings.limits.connections_per_ip {
+            if *here == 0 {
+                by_address.here.remove(&address);
+            }
             self.gate.rejected_per_ip.fetch_add(1, Relaxed);
             return false;
         }
@@ -298,11 +329,11 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.gate.open.fetch_sub(1, Relaxed);
         let Some(address) = &self.address else { return };
-        let mut by_address = self.gate.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = by_address.get_mut(address) {
-            *here -= 1;
-            if *here == 0 {
-                by_address.remove(address);
+        let here = &mut self.gate.by_address().here;
+        if let Some(count) = here.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                here.remove(address);
             }
         }
     }

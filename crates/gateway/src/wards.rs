@@ -13,7 +13,8 @@ use evergate_config::{Level, Probe};
 use evergate_control::command::Adjustment;
 use evergate_control::snapshot::ServerStatus;
 use evergate_core::health::{
-    Arrival, Health, Input, Policy, State, first_check_delay, may_eject, next_check_delay,
+    Arrival, CheckPolicy, Health, Input, Policy, State, first_check_delay, may_eject,
+    next_check_delay,
 };
 use evergate_core::rng::Rng;
 use evergate_core::time::Instant;
@@ -23,6 +24,10 @@ use crate::endpoint::Endpoint;
 use crate::events::Events;
 use crate::plan::{Plan, Pool};
 use crate::probe;
+
+mod carried;
+
+use carried::Key;
 
 /// Checks under way at once; others wait for the next turn.
 const PROBES_MAX: usize = 128;
@@ -69,6 +74,8 @@ pub(crate) struct Wards {
     timetable: BTreeSet<(Instant, u64, What)>,
     /// What the operator wants of servers, by pool and name: runs of an instance come and go.
     wishes: BTreeMap<(String, String), Wish>,
+    /// What another worker knew of runs that have not come yet.
+    inherited: BTreeMap<Key, carried::Server>,
     checks: Checks,
     probing: usize,
     results: mpsc::Sender<Checked>,
@@ -90,6 +97,8 @@ struct Ward {
     /// `pool.NAME/SERVER`
     subject: String,
     since: Instant,
+    /// When each of its checks is due next.
+    checks_at: Vec<Instant>,
     /// Counts the policies it went by, so that a check that another policy wanted is told apart.
     policies: u32,
 }
@@ -102,6 +111,7 @@ impl Wards {
             wards: HashMap::new(),
             timetable: BTreeSet::new(),
             wishes: BTreeMap::new(),
+            inherited: BTreeMap::new(),
             checks: Checks::On,
             probing: 0,
             results,
@@ -126,8 +136,14 @@ impl Wards {
                         // The timetable of its old checks must not go on beside the new one.
                         self.timetable.retain(|(_, uid, _)| *uid != endpoint.uid);
                         ward.follow(policy, now);
-                        self.schedule_checks(&ward, index, total, now, rng);
+                        self.schedule_checks(&mut ward, index, total, now, rng);
                         self.schedule_look(&ward);
+                        ward
+                    }
+                    None if let Some(server) = self.inherited.remove(&carried::key(endpoint)) => {
+                        let mut ward = Ward::new(pool, endpoint, policy, Arrival::Together, now);
+                        self.schedule_checks(&mut ward, index, total, now, rng);
+                        self.resume(&mut ward, server, now);
                         ward
                     }
                     None => {
@@ -138,7 +154,7 @@ impl Wards {
                         let mut ward = Ward::new(pool, endpoint, policy, arrival, now);
                         let name = (pool.name.clone(), endpoint.name.clone());
                         ward.wish(self.wishes.get(&name).copied().unwrap_or_default(), now);
-                        self.schedule_checks(&ward, index, total, now, rng);
+                        self.schedule_checks(&mut ward, index, total, now, rng);
                         if endpoint.address.is_none() {
                             let reason = format!("cannot resolve {}", endpoint.authority);
                             events.push(Level::Error, "server_unknown", &ward.subject, &reason);
@@ -160,8 +176,8 @@ impl Wards {
         self.timetable.retain(|(_, uid, _)| self.wards.contains_key(uid));
     }
 
-    /// Begins or ends to check servers; each is checked for the first time within its interval.
-    pub(crate) fn set_checks(&mut self, checks: Checks, plan: &Plan, now: Instant, rng: &mut Rng) {
+    /// Begins or ends to check servers; each is checked when it was due, or at once if that is over.
+    pub(crate) fn set_checks(&mut self, checks: Checks, now: Instant) {
         if self.checks == checks {
             return;
         }
@@ -170,13 +186,7 @@ impl Wards {
             Checks::Off => self.timetable.retain(|(_, _, what)| *what == What::Look),
             Checks::On => {
                 let wards = std::mem::take(&mut self.wards);
-                for pool in &plan.pools {
-                    for (index, endpoint) in pool.endpoints.iter().enumerate() {
-                        if let Some(ward) = wards.get(&endpoint.uid) {
-                            self.schedule_checks(ward, index, pool.endpoints.len(), now, rng);
-                        }
-                    }
-                }
+                wards.values().for_each(|ward| self.enter_checks(ward, now));
                 self.wards = wards;
             }
         }
@@ -314,28 +324,39 @@ impl Wards {
 
     fn schedule_checks(
         &mut self,
-        ward: &Ward,
+        ward: &mut Ward,
         index: usize,
         total: usize,
         now: Instant,
         rng: &mut Rng,
     ) {
-        let uid = ward.endpoint.uid;
-        if ward.endpoint.address.is_none() || self.checks == Checks::Off {
+        if ward.endpoint.address.is_none() {
             return;
         }
-        for (check, policy) in ward.policy.checks.iter().enumerate() {
-            let delay = first_check_delay(policy.every, index, total, rng);
-            self.timetable.insert((now + delay, uid, What::Check(check)));
+        let first = |check: &CheckPolicy| now + first_check_delay(check.every, index, total, rng);
+        ward.checks_at = ward.policy.checks.iter().map(first).collect();
+        self.enter_checks(ward, now);
+    }
+
+    /// Enters the checks of an endpoint into the timetable, those that are late as due now.
+    fn enter_checks(&mut self, ward: &Ward, now: Instant) {
+        if self.checks == Checks::On {
+            let checks = ward.checks_at.iter().enumerate();
+            let uid = ward.endpoint.uid;
+            self.timetable
+                .extend(checks.map(|(check, at)| ((*at).max(now), uid, What::Check(check))));
         }
     }
 
     fn check(&mut self, plan: &Plan, uid: u64, index: usize, now: Instant, rng: &mut Rng) {
-        let Some(ward) = self.wards.get(&uid) else { return };
+        let Some(ward) = self.wards.get_mut(&uid) else { return };
         let Some(pool) = plan.pools.iter().find(|pool| pool.holds(uid)) else { return };
         let Some(check) = pool.checks.get(index) else { return };
-        let delay = next_check_delay(check.policy.every, ward.health.pace(index), rng);
-        self.timetable.insert((now + delay, uid, What::Check(index)));
+        let at = now + next_check_delay(check.policy.every, ward.health.pace(index), rng);
+        self.timetable.insert((at, uid, What::Check(index)));
+        if let Some(next) = ward.checks_at.get_mut(index) {
+            *next = at;
+        }
         let (probe, timeout) = (check.probe.clone(), check.policy.timeout);
         self.start(plan, uid, index, probe, timeout);
     }
@@ -369,7 +390,8 @@ impl Ward {
     ) -> Self {
         let health = Health::new(policy.clone(), arrival, now);
         let subject = format!("pool.{}/{}", pool.name, endpoint.name);
-        Self { health, policy, endpoint: Arc::clone(endpoint), subject, since: now, policies: 1 }
+        let endpoint = Arc::clone(endpoint);
+        Self { health, policy, endpoint, subject, since: now, checks_at: Vec::new(), policies: 1 }
     }
 
     /// Goes by another policy and keeps what it knows.
@@ -425,9 +447,9 @@ impl Ward {
             requests,
             failures,
             // Before the first attempt there is only the balancer's guess.
-            latency_seconds: match requests {
-                0 => 0.0,
-                _ => self.endpoint.latency_nanos(now) as f64 / 1e9,
+            latency_seconds: match self.endpoint.seen_latency() {
+                None => 0.0,
+                Some(_) => self.endpoint.latency_nanos(now) as f64 / 1e9,
             },
         }
     }
@@ -444,106 +466,4 @@ fn policy(pool: &Pool, index: usize) -> Policy {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::io;
-    use std::path::{Path, PathBuf};
-
-    use evergate_config::{Files, load_with};
-    use tokio::sync::broadcast;
-
-    use super::*;
-    use crate::resolve::Addresses;
-    use crate::tls::termination::Common;
-
-    struct Text(String);
-
-    impl Files for Text {
-        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
-            Ok(self.0.clone().into_bytes())
-        }
-
-        fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
-            Ok(Vec::new())
-        }
-
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-    }
-
-    fn plan(checks: &str, before: Option<&Plan>) -> Plan {
-        let text = format!(
-            "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
-             [route.all]\nmatch = \"/*\"\npool = \"api\"\n\
-             [pool.api]\nservers = {{ a = {{ url = \"http://127.0.0.1:1\" }} }}\n{checks}\n"
-        );
-        let loaded = load_with(Path::new("/evergate.toml"), &Text(text)).unwrap();
-        Plan::compile(
-            &loaded.config,
-            &Addresses::default(),
-            &BTreeMap::new(),
-            &Common::default(),
-            before,
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn a_new_timetable_takes_the_place_of_the_old_one() {
-        let (mut wards, _checked) = Wards::new();
-        let (mut rng, now) = (Rng::seeded(1), Instant::EPOCH);
-        let mut events = Events::new(broadcast::Sender::new(8), quiet());
-        let slow = plan("check.tcp = { every = \"9s\" }", None);
-        wards.sync(&slow, now, &mut rng, &mut events);
-        assert_eq!(wards.timetable.len(), 1);
-        let fast = plan("check.tcp = { every = \"3s\" }", Some(&slow));
-        let uid = fast.pools[0].endpoints[0].uid;
-        assert_eq!(uid, slow.pools[0].endpoints[0].uid, "the endpoint stays");
-        wards.sync(&fast, now, &mut rng, &mut events);
-        wards.sync(&fast, now, &mut rng, &mut events);
-        assert_eq!(wards.timetable.len(), 1, "one check at a time");
-
-        // A check that the old policy wanted has nothing to say any more, whatever its index.
-        wards.probing = 1;
-        let refused = Err("connection refused".to_owned());
-        let stale = Checked { uid, check: 0, policy: 1, outcome: refused };
-        wards.hear(stale, &fast, now, &mut events);
-        assert_eq!(wards.wards[&uid].health.verdict().state, State::Up);
-        let none = plan("", Some(&fast));
-        wards.sync(&none, now, &mut rng, &mut events);
-        assert_eq!(wards.timetable.len(), 0);
-    }
-
-    #[test]
-    fn nobody_is_checked_while_another_process_does_that() {
-        let (mut wards, _checked) = Wards::new();
-        let (mut rng, now) = (Rng::seeded(1), Instant::EPOCH);
-        let mut events = Events::new(broadcast::Sender::new(8), quiet());
-        let plan = plan("check.tcp = { every = \"9s\" }", None);
-        wards.set_checks(Checks::Off, &plan, now, &mut rng);
-        wards.sync(&plan, now, &mut rng, &mut events);
-        assert_eq!(wards.deadline(), None);
-        wards.set_checks(Checks::On, &plan, now, &mut rng);
-        wards.set_checks(Checks::On, &plan, now, &mut rng);
-        assert_eq!(wards.timetable.len(), 1);
-        assert!(wards.deadline().unwrap() < now + Duration::from_secs(9), "within the interval");
-
-        wards.set_checks(Checks::Off, &plan, now, &mut rng);
-        assert_eq!(wards.deadline(), None);
-        // One was under way.
-        wards.probing = 1;
-        let uid = plan.pools[0].endpoints[0].uid;
-        let outcome = Err("connection refused".to_owned());
-        wards.hear(Checked { uid, check: 0, policy: 1, outcome }, &plan, now, &mut events);
-        assert_eq!((wards.probing, wards.deadline()), (0, None));
-    }
-
-    fn quiet() -> evergate_config::Log {
-        evergate_config::Log {
-            level: Level::Error,
-            format: evergate_config::LogFormat::Text,
-            access: evergate_config::AccessLog::Off,
-        }
-    }
-}
+mod tests;
