@@ -6,6 +6,7 @@ mod child;
 mod load;
 mod origin;
 mod proxy;
+mod reloads;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Origin(origin::Origin),
     /// Compares Evergate with nginx and HAProxy.
     Proxy(proxy::Proxy),
+    /// Changes Evergate, nginx and HAProxy under load, and says what that cost.
+    Reloads(reloads::Reloads),
 }
 
 impl Command {
@@ -40,6 +43,7 @@ impl Command {
             Self::Load(load) => load.run(),
             Self::Origin(origin) => origin.run(),
             Self::Proxy(proxy) => proxy.run(),
+            Self::Reloads(reloads) => reloads.run(),
         }
     }
 }

@@ -33,6 +33,15 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
+    /// Counts all that another one has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.total += other.total;
+        self.max = self.max.max(other.max);
+    }
+
     /// How many were recorded.
     pub fn len(&self) -> u64 {
         self.total

@@ -9,6 +9,7 @@
 pub mod background;
 pub mod case;
 pub mod certificate;
+pub mod changes;
 pub mod contender;
 pub mod generator;
 pub mod h2load;

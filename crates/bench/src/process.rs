@@ -85,6 +85,16 @@ impl Tree {
         Ok(self.processes()?.len())
     }
 
+    /// The program that was started.
+    pub fn root(&self) -> u32 {
+        self.root.id()
+    }
+
+    /// All processes that live.
+    pub fn pids(&self) -> io::Result<Vec<u32>> {
+        Ok(self.processes()?.into_keys().collect())
+    }
+
     /// Whether the program that was started has ended.
     pub fn has_ended(&self) -> io::Result<bool> {
         // Its number stays its own until it is waited for, which only `drop` does.

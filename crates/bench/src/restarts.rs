@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 pub mod births;
-mod node;
+pub(crate) mod node;
 mod supervisor;
 
 use births::{Birth, Births};

@@ -54,7 +54,7 @@ fn needs_evergate(arguments: &[&str]) -> bool {
         };
         return list.is_none_or(|list| list.split(',').any(|name| name == "evergate"));
     }
-    matches!(arguments.first(), Some(&("proxy" | "apps")))
+    matches!(arguments.first(), Some(&("proxy" | "apps" | "reloads")))
 }
 
 #[cfg(test)]

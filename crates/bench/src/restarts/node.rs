@@ -9,19 +9,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+use super::PATIENCE;
+
 /// A node that is up, or coming up.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     socket: PathBuf,
 }
 
 impl Node {
-    pub(super) fn at(socket: &Path) -> Self {
+    pub(crate) fn at(socket: &Path) -> Self {
         Self { socket: socket.to_owned() }
     }
 
     /// Addresses of the servers of all pools that are up.
-    pub(super) fn servers_up(&self) -> anyhow::Result<BTreeSet<String>> {
+    pub(crate) fn servers_up(&self) -> anyhow::Result<BTreeSet<String>> {
         let pools = self.get("/api/v1/pools")?;
         let pools = pools["pools"].as_array().or(pools.as_array()).context("no pools")?;
         let servers = pools.iter().filter_map(|pool| pool["servers"].as_array()).flatten();
@@ -30,7 +32,7 @@ impl Node {
     }
 
     /// Where the process listens.
-    pub(super) fn address_of(&self, pid: u32) -> anyhow::Result<String> {
+    pub(crate) fn address_of(&self, pid: u32) -> anyhow::Result<String> {
         let answer = self.get("/api/v1/apps")?;
         let mut apps = answer["apps"].as_array().context("no apps")?.iter();
         let app = apps.find(|app| app["pid"] == pid).context("no app has that process")?;
@@ -38,20 +40,34 @@ impl Node {
     }
 
     /// Where it serves.
-    pub(super) fn web(&self) -> anyhow::Result<SocketAddr> {
+    pub(crate) fn web(&self) -> anyhow::Result<SocketAddr> {
         let status = self.get("/api/v1/status")?;
         let address = status["listeners"][0]["addresses"][0].as_str();
         Ok(address.context("it does not listen")?.parse()?)
     }
 
-    fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.call("GET", path, "")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call("POST", path, &body.to_string())
+    }
+
+    fn call(&self, method: &str, path: &str, body: &str) -> anyhow::Result<Value> {
         let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         // HTTP/1.0, so that the end of the body is the end of the connection.
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
-        ensure!(head.contains(" 200 "), "{path}: {head}");
+        ensure!(head.contains(" 200 "), "{path}: {head} {body}");
         Ok(serde_json::from_str(body)?)
     }
 }
