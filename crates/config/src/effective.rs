@@ -149,6 +149,7 @@ fn route_keys(route: &Route) -> Vec<Line> {
         lines.push(("use", strings(&route.middleware)));
     }
     lines.push(("timeout", time(route.timeout)));
+    lines.push(("drain_timeout", time(route.drain_timeout)));
     lines.push(action(&route.action));
     match &route.rewrite {
         Rewrite::None => {}

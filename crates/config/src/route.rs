@@ -51,6 +51,12 @@ pub(crate) static KEYS: &[Key] = &[
         "One deadline for a request, retries included; past that, 504.",
     ),
     key(
+        "drain_timeout",
+        Kind::Duration,
+        Absent::Is("10m"),
+        "How long a request or WebSocket may go on in a process that another one has replaced.",
+    ),
+    key(
         "pool",
         Kind::Name(Noun::Pool),
         Absent::Means("another action"),
@@ -151,6 +157,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Option<Route> {
         listeners: names("listeners"),
         middleware: names("use"),
         timeout: section.parsed_or_default("timeout", duration::positive),
+        drain_timeout: section.parsed_or_default("drain_timeout", duration::positive),
         rewrite: decode_rewrite(section, pattern.as_ref()),
         action: action?,
         origin: section.reader.origin(section.place),

@@ -60,7 +60,9 @@ pub(crate) async fn reject<C: Client>(
         if record.status == 0 {
             record.status = reject.status();
         }
-        if matches!(reject, Reject::Upstream(_)) && grpc::is_call(&request.head.fields) {
+        if matches!(reject, Reject::Upstream(_) | Reject::Drained)
+            && grpc::is_call(&request.head.fields)
+        {
             client.finish(&grpc::trailers(reject));
             flush(client).await;
         }
@@ -102,7 +104,7 @@ async fn explain<C: Client>(
         Reject::Client(ClientFault::ApiKey) => {
             changes.add.push(("WWW-Authenticate", b"ApiKey".to_vec()));
         }
-        Reject::Upstream(UpstreamFault::NoServer) => {
+        Reject::Upstream(UpstreamFault::NoServer) | Reject::Drained => {
             changes.add.push(("Retry-After", b"1".to_vec()));
         }
         Reject::Client(ClientFault::Malformed(RequestError::MethodRefused)) => {

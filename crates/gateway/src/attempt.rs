@@ -26,6 +26,7 @@ use crate::http1::forward::RequestPlan;
 use crate::http1::incoming::Progress;
 use crate::http1::outgoing::Framing;
 use crate::pace::{Pace, TICK};
+use crate::plan::Route;
 use crate::pool_local::{EndpointLocal, PoolLocal};
 use crate::reject::{ClientFault, UpstreamFault};
 use crate::shard::{Report, Shard};
@@ -48,6 +49,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) pool: &'a Rc<PoolLocal>,
     pub(crate) id: EndpointId,
     pub(crate) endpoint: &'a Rc<EndpointLocal>,
+    pub(crate) route: &'a Route,
     pub(crate) plan: &'a RequestPlan<'a>,
     pub(crate) deadline: Instant,
 }
@@ -66,6 +68,8 @@ pub(crate) enum Outcome {
     },
     /// The client did not deliver its request.
     ClientFailed(ClientFault),
+    /// All ends, and it took too long.
+    Drained,
 }
 
 /// A server that has answered; the body is still to come.
@@ -209,6 +213,9 @@ fn poll_response<C: Client>(
             return failed(Failure::Died { sent: true }, UpstreamFault::Died);
         }
         let now = clock::now();
+        if attempt.shard.cuts(now, attempt.route.drain_timeout) {
+            return Poll::Ready(Err(Outcome::Drained));
+        }
         if now >= attempt.deadline {
             if upload.waits_for_client(upstream) {
                 return Poll::Ready(Err(Outcome::ClientFailed(ClientFault::BodyTimeout)));

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::MissedTickBehavior;
 
 use crate::access_log::{BUFFER_AGE_MAX, LogBuffer, LogWriter};
 use crate::farewell::Farewell;
@@ -32,6 +33,8 @@ use crate::shard::{Report, Shard};
 const COMMANDS_QUEUED_MAX: usize = 64;
 /// How often idle upstream connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// While all ends, how often those are woken who wait for long.
+const WIND_UP_EVERY: Duration = Duration::from_secs(1);
 /// How long a thread may take to hand its counters over before it counts as stalled.
 const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -270,10 +273,16 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
     tokio::task::spawn_local(sweep(Rc::clone(&shard)));
     let mut accepting: Vec<Accepting> = Vec::new();
     let mut stopping: Option<oneshot::Sender<()>> = None;
+    let mut wind_up = tokio::time::interval(WIND_UP_EVERY);
+    wind_up.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let command = tokio::select! {
             command = inbox.recv() => command,
             () = emptied(&shard), if stopping.is_some() => None,
+            _ = wind_up.tick(), if shard.is_leaving() => {
+                shard.wind_up(clock::now(), WIND_UP_EVERY);
+                continue;
+            }
         };
         let Some(command) = command else { break };
         match command {

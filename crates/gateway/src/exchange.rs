@@ -266,9 +266,11 @@ async fn forward<C: Client>(
         attempts += 1;
 
         // How did it go?
-        let attempt = Attempt { shard, pool: &pool, id, endpoint, plan: &outgoing, deadline };
+        let attempt =
+            Attempt { shard, pool: &pool, id, endpoint, route, plan: &outgoing, deadline };
         let wait = match attempt::send(&attempt, client, &mut upload).await {
             Outcome::ClientFailed(fault) => return Err(Reject::Client(fault)),
+            Outcome::Drained => return Err(Reject::Drained),
             Outcome::Failed { failure, fault } => {
                 if is_to_blame(failure, patience < route.timeout) {
                     attempt.count_failure(Duration::ZERO);

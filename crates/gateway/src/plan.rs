@@ -67,6 +67,8 @@ pub(crate) struct Route {
     pub filters: Vec<Arc<Filter>>,
     /// For the whole of all attempts, up to the response head.
     pub timeout: Duration,
+    /// How long a request or tunnel may go on once another process has taken over.
+    pub drain_timeout: Duration,
     /// What it does.
     pub action: RouteAction,
     /// What the server gets to see as the path.
@@ -379,6 +381,7 @@ fn compile_route(
         middleware: route.middleware.clone(),
         filters: used.collect::<Result<_, String>>()?,
         timeout: route.timeout,
+        drain_timeout: route.drain_timeout,
         action,
         rewrite: route.rewrite.clone(),
     })

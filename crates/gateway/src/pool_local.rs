@@ -21,7 +21,7 @@ use crate::plan::Pool;
 use crate::upstream::Upstream;
 
 /// Upstream connections idle for longer are closed.
-const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// A pool, as one thread sees it.
 #[derive(Debug)]
@@ -141,14 +141,14 @@ impl PoolLocal {
         self.picker.borrow_mut().failed(id);
     }
 
-    /// Closes connections idle since long before `now`.
-    pub(crate) fn sweep(&self, now: Instant) {
+    /// Closes connections that have been idle for `idle_max`.
+    pub(crate) fn sweep(&self, now: Instant, idle_max: Duration) {
         for endpoint in &self.endpoints {
             endpoint.idle.borrow_mut().retain_mut(|upstream| {
-                now - upstream.idle_since < UPSTREAM_IDLE_MAX && upstream.wire.is_quiet()
+                now - upstream.idle_since < idle_max && upstream.wire.is_quiet()
             });
             if let Some(sessions) = endpoint.sessions.get() {
-                sessions.sweep(now, UPSTREAM_IDLE_MAX);
+                sessions.sweep(now, idle_max);
             }
         }
     }

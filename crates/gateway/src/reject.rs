@@ -16,6 +16,8 @@ pub(crate) enum Reject {
     Upstream(UpstreamFault),
     /// The file is at fault.
     File(FileFault),
+    /// Another process has taken over, and this one has waited for as long as the route allows.
+    Drained,
     /// We are at fault.
     Bug,
 }
@@ -105,7 +107,7 @@ impl Reject {
         match self {
             Self::Client(fault) => fault.status(),
             Self::Upstream(UpstreamFault::NoUpgrade) => 501,
-            Self::Upstream(UpstreamFault::NoServer | UpstreamFault::Refused) => 503,
+            Self::Upstream(UpstreamFault::NoServer | UpstreamFault::Refused) | Self::Drained => 503,
             Self::Upstream(UpstreamFault::Timeout) => 504,
             Self::Upstream(
                 UpstreamFault::Connect
@@ -139,6 +141,7 @@ impl Reject {
             Self::Upstream(UpstreamFault::Died) => "upstream_died",
             Self::File(FileFault::Unreadable) => "file_unreadable",
             Self::File(FileFault::Shrank) => "file_shrank",
+            Self::Drained => "drain_timeout",
             Self::Bug => "bug",
         }
     }
@@ -167,7 +170,7 @@ impl Reject {
                 | ClientFault::Misdirected => false,
             },
             Self::Upstream(_) | Self::File(_) => false,
-            Self::Bug => true,
+            Self::Drained | Self::Bug => true,
         }
     }
 }
@@ -257,6 +260,7 @@ impl fmt::Display for Reject {
             Self::Upstream(UpstreamFault::Died) => "the server's process ended",
             Self::File(FileFault::Unreadable) => "the file cannot be read",
             Self::File(FileFault::Shrank) => "the file became shorter while it was sent",
+            Self::Drained => "it took longer than a process that was replaced may",
             Self::Bug => "an internal error",
         };
         f.write_str(text)

@@ -27,6 +27,8 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 struct Download {
     done: bool,
+    /// Whether it is known how long it is.
+    is_sized: bool,
     sent: u64,
     pace: Pace,
     /// Silence of the server for this long is the end.
@@ -74,6 +76,7 @@ pub(crate) async fn respond<C: Client>(
             endpoint: &attempt.endpoint.shared,
             speaks,
             idle_max: request.listener.limits.idle_timeout,
+            drain_timeout: attempt.route.drain_timeout,
         };
         // Rare and large: it must not take room in the future of every exchange.
         let moved = Box::pin(tunnel::run(shard, client, upstream, &terms)).await;
@@ -82,6 +85,7 @@ pub(crate) async fn respond<C: Client>(
     }
     let mut download = Download {
         done: false,
+        is_sized: matches!(response.body, Body::Sized(_)),
         sent: 0,
         pace: Pace::new(&request.listener.limits),
         silence_max: attempt.deadline - request.started,
@@ -131,7 +135,11 @@ impl Download {
             if attempt.endpoint.shared.is_dead() && !self.waits_for_client(client) {
                 return Poll::Ready(Err(Reject::Upstream(UpstreamFault::Died)));
             }
-            self.tick(clock::now(), client, upload)?;
+            let now = clock::now();
+            if self.is_cut(now, attempt) {
+                return Poll::Ready(Err(Reject::Drained));
+            }
+            self.tick(now, client, upload)?;
             client.timer().set(clock::now() + TICK.min(self.silence_max));
         }
     }
@@ -213,6 +221,18 @@ impl Download {
             self.done = true;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether all ends and its time is over. What may never end by itself, such as a stream of
+    /// events, is cut at a moment of its own.
+    fn is_cut(&self, now: Instant, attempt: &Attempt<'_>) -> bool {
+        let Some(farewell) = attempt.shard.farewell.get() else { return false };
+        let drain_timeout = attempt.route.drain_timeout;
+        let cut_at = match self.is_sized {
+            true => farewell.cut_at(drain_timeout),
+            false => farewell.moment_of(&attempt.plan.facts.request_id, drain_timeout),
+        };
+        now >= cut_at
     }
 
     fn waits_for_client<C: Client>(&self, client: &C) -> bool {

@@ -16,11 +16,9 @@ use tokio::sync::Notify;
 
 use crate::dial::Address;
 use crate::endpoint::Endpoint;
+use crate::farewell;
 use crate::plan::{Member, Plan};
 use crate::samples::Counted;
-
-/// The last part of the time to drain, in which tunnels are ended: one in so many.
-const ENDING_PART: u32 = 5;
 
 /// What is known of the runs.
 #[derive(Debug, Default)]
@@ -209,8 +207,8 @@ impl Runs {
         endpoint.leave(&self.emptied);
         if let Some(InstanceState::Draining { for_ms }) = instance.map(|one| one.state) {
             let left = Duration::from_millis(u64::from(for_ms));
-            let cut_at = now + left;
-            if endpoint.drain(now + (left - left / ENDING_PART), cut_at) {
+            let (ends_from, cut_at) = farewell::window(now, left);
+            if endpoint.drain(ends_from, cut_at) {
                 changes.look_at.push(endpoint.uid);
             }
         }

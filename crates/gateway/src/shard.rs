@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evergate_core::rng::Rng;
 use evergate_core::time::Instant;
@@ -24,7 +25,7 @@ use crate::files::OpenFiles;
 use crate::http2::workers::Workers;
 use crate::issuance::SharedIssuance;
 use crate::plan::Plan;
-use crate::pool_local::{PoolLocal, RouteLocal};
+use crate::pool_local::{PoolLocal, RouteLocal, UPSTREAM_IDLE_MAX};
 use crate::proxy_header::ProxyRefusal;
 use crate::splice::Pipes;
 use crate::timers::Timers;
@@ -219,16 +220,31 @@ impl Shard {
         self.timers.fire_all();
     }
 
+    /// Whether all ends, and has for so long that at `now` a request on a route with this
+    /// `drain_timeout` is cut.
+    pub(crate) fn cuts(&self, now: Instant, drain_timeout: Duration) -> bool {
+        self.farewell.get().is_some_and(|farewell| now >= farewell.cut_at(drain_timeout))
+    }
+
     /// Whether all ends.
     pub(crate) fn is_leaving(&self) -> bool {
         self.farewell.get().is_some()
+    }
+
+    /// Has everybody look up who waits for long: his time may be over although nothing happens.
+    /// Closes connections to servers that have just served their last request.
+    pub(crate) fn wind_up(&self, now: Instant, since_last: Duration) {
+        self.timers.fire_beyond(now + since_last);
+        for pool in &self.plan.borrow().pools {
+            pool.sweep(now, since_last);
+        }
     }
 
     /// Closes upstream connections that have been idle for too long or were closed by the server,
     /// files that nobody asks for, and tasks that no stream needs.
     pub(crate) fn sweep(&self, now: Instant) {
         for pool in &self.plan.borrow().pools {
-            pool.sweep(now);
+            pool.sweep(now, UPSTREAM_IDLE_MAX);
         }
         self.files.sweep(now);
         self.workers.sweep();

@@ -81,26 +81,19 @@ impl Timers {
 
     /// Lets every timer elapse at once, so that its owner looks up.
     pub(crate) fn fire_all(&self) {
-        let mut table = self.table.borrow_mut();
-        for entry in &mut table.entries {
-            entry.elapsed = true;
-            if let Some(waker) = entry.waker.take() {
-                waker.wake();
-            }
-        }
+        self.table.borrow_mut().fire_where(|_| true);
+    }
+
+    /// Lets every timer elapse whose deadline is after `at`. Whoever looks up before that by himself
+    /// may count how often he did.
+    pub(crate) fn fire_beyond(&self, at: Instant) {
+        let tick = tick_before(at);
+        self.table.borrow_mut().fire_where(|entry| entry.deadline > tick);
     }
 
     /// Lets the timers of those elapse who wait for one of these endpoints, so that they look up.
     pub(crate) fn fire_concerned(&self, endpoints: &[u64]) {
-        let mut table = self.table.borrow_mut();
-        for entry in &mut table.entries {
-            if endpoints.contains(&entry.concern) {
-                entry.elapsed = true;
-                if let Some(waker) = entry.waker.take() {
-                    waker.wake();
-                }
-            }
-        }
+        self.table.borrow_mut().fire_where(|entry| endpoints.contains(&entry.concern));
     }
 
     /// Fires what is due at `now` and returns the tick to wake up at.
@@ -120,6 +113,15 @@ impl Timers {
 }
 
 impl Table {
+    fn fire_where(&mut self, is_meant: impl Fn(&Entry) -> bool) {
+        for entry in self.entries.iter_mut().filter(|entry| is_meant(entry)) {
+            entry.elapsed = true;
+            if let Some(waker) = entry.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
     fn fire_one(&mut self, tick: u64, now: u64, key: u32) {
         let entry = &mut self.entries[key as usize];
         if entry.scheduled != tick {
@@ -268,6 +270,16 @@ mod tests {
         let next = timers.timer();
         timers.fire_concerned(&[7]);
         assert!(!is_elapsed(&next), "the place was taken over, the concern was not");
+    }
+
+    #[test]
+    fn those_who_look_up_soon_anyway_are_left_alone() {
+        let timers = Rc::new(Timers::default());
+        let [soon, late] = std::array::from_fn(|_| timers.timer());
+        soon.set(T0 + Duration::from_millis(900));
+        late.set(T0 + Duration::from_secs(60));
+        timers.fire_beyond(T0 + Duration::from_secs(1));
+        assert_eq!([&soon, &late].map(is_elapsed), [false, true]);
     }
 
     #[test]

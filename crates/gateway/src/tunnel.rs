@@ -1,10 +1,11 @@
 //! Two connections joined after a protocol upgrade: bytes go through as they come.
 //!
 //! A tunnel has no deadline, only a longest silence. Either side may end its half; the other half
-//! goes on. When the thread drains, the tunnel goes on until the drain deadline ends the process.
+//! goes on.
 //!
-//! When its server is a run that drains, a tunnel goes on for most of the time that the run has,
-//! and ends at a moment of its own within the rest, so that clients do not all come back at once.
+//! When its server is a run that drains, or another process takes over from this one, a tunnel goes
+//! on for most of the time that the run or its route has, and ends at a moment of its own within the
+//! rest, so that clients do not all come back at once.
 //! Where the bytes are WebSocket frames, both ends are told so between two frames, and get a moment
 //! to say goodbye. When the run has died, the client is told.
 
@@ -19,7 +20,6 @@ use evergate_core::time::Instant;
 use evergate_core::websocket::{self, Code, Frames};
 use evergate_sys::clock;
 
-use crate::buffers::Buffers;
 use crate::client::Client;
 use crate::endpoint::Endpoint;
 use crate::shard::Shard;
@@ -85,11 +85,14 @@ pub(crate) struct Terms<'a> {
     pub(crate) speaks: Speech,
     /// The longest silence.
     pub(crate) idle_max: Duration,
+    /// How long it may go on once all ends.
+    pub(crate) drain_timeout: Duration,
 }
 
 /// A tunnel under way.
 #[derive(Debug)]
 struct Tunnel<'a> {
+    shard: &'a Shard,
     terms: &'a Terms<'a>,
     /// From the client to the server.
     up: Half,
@@ -106,7 +109,7 @@ struct Tunnel<'a> {
 enum Stage {
     /// Nobody speaks of an end.
     Open,
-    /// The server drains.
+    /// The server drains, or we do.
     Draining {
         /// When the ends are told.
         tell_at: Instant,
@@ -157,6 +160,7 @@ pub(crate) async fn run<C: Client>(
     }
     let seed = shard.rng.borrow_mut().next_u64();
     let mut tunnel = Tunnel {
+        shard,
         terms,
         up,
         down,
@@ -168,7 +172,7 @@ pub(crate) async fn run<C: Client>(
     // It may have begun to drain while it answered.
     if tunnel.look(clock::now()) == Next::Wait {
         poll_fn(|cx| match client.tunnel() {
-            Some((wire, ..)) => tunnel.poll(cx, &shard.buffers, wire, &mut server),
+            Some((wire, ..)) => tunnel.poll(cx, wire, &mut server),
             None => Poll::Ready(()),
         })
         .await;
@@ -181,10 +185,10 @@ impl Tunnel<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        buffers: &Buffers,
         client: &mut impl Side,
         server: &mut impl Side,
     ) -> Poll<()> {
+        let buffers = &self.shard.buffers;
         loop {
             let before = self.up.moved + self.down.moved;
             let up = self.up.poll(cx, buffers, client, server);
@@ -221,12 +225,7 @@ impl Tunnel<'_> {
             }
             self.lose_server(now);
         }
-        if matches!(self.stage, Stage::Open)
-            && let Some((ends_from, cut_at)) = self.terms.endpoint.drains()
-        {
-            let tell_at = moment(ends_from.max(now), cut_at, &mut self.rng);
-            self.stage = Stage::Draining { tell_at, cut_at };
-        }
+        self.look_ahead(now);
         if let Stage::Draining { tell_at, cut_at } = self.stage
             && now >= tell_at
         {
@@ -250,6 +249,27 @@ impl Tunnel<'_> {
         }
         self.timer.set(at);
         Next::Wait
+    }
+
+    /// Sees whether an end has come in sight, another one, or none any more.
+    fn look_ahead(&mut self, now: Instant) {
+        let known = match self.stage {
+            Stage::Open => None,
+            Stage::Draining { cut_at, .. } => Some(cut_at),
+            Stage::Ending { .. } => return,
+        };
+        let farewell = self.shard.farewell.get();
+        let ours = farewell.map(|farewell| farewell.window(self.terms.drain_timeout));
+        let server = self.terms.endpoint.drains();
+        let first = [ours, server].into_iter().flatten().min_by_key(|(_, cut_at)| *cut_at);
+        self.stage = match first {
+            None => Stage::Open,
+            Some((_, cut_at)) if known == Some(cut_at) => return,
+            Some((ends_from, cut_at)) => {
+                let tell_at = moment(ends_from.max(now), cut_at, &mut self.rng);
+                Stage::Draining { tell_at, cut_at }
+            }
+        };
     }
 
     /// Says goodbye to both ends, each between two frames.

@@ -24,6 +24,8 @@ pub struct Route {
     pub middleware: Vec<String>,
     /// One deadline, retries included. Default: 60 s.
     pub timeout: Duration,
+    /// How long a request or tunnel may go on once another process has taken over. Default: 10 min.
+    pub drain_timeout: Duration,
     /// What it does.
     pub action: Action,
     /// What the server gets to see as the path.

@@ -19,6 +19,7 @@ use super::opened::Source;
 use crate::buffers::SCRATCH_BYTES;
 use crate::client::Client;
 use crate::pace::{Pace, TICK};
+use crate::plan::Route;
 use crate::reject::{ClientFault, FileFault, Reject};
 use crate::shard::Shard;
 use crate::splice::poll_io;
@@ -88,6 +89,7 @@ impl Sending {
         &mut self,
         cx: &mut Context<'_>,
         shard: &Shard,
+        route: &Route,
         client: &mut C,
     ) -> Poll<Result<(), Reject>> {
         loop {
@@ -98,6 +100,9 @@ impl Sending {
                 client.timer().set(clock::now() + TICK);
             }
             ready!(client.timer().poll_elapsed(cx));
+            if shard.cuts(clock::now(), route.drain_timeout) {
+                return Poll::Ready(Err(Reject::Drained));
+            }
             // All there is to wait for is the client.
             if self.pace.is_too_slow(self.sent.saturating_sub(client.undelivered())) {
                 return Poll::Ready(Err(Reject::Client(ClientFault::BodyTimeout)));

@@ -93,7 +93,7 @@ pub(crate) async fn serve<C: Client>(
             Verdict::Send => method == Method::Get,
             Verdict::SendWhole => false,
             Verdict::NotModified => {
-                return send(shard, client, request, &form, None, edits, record).await;
+                return send(shard, route, client, request, &form, None, edits, record).await;
             }
             Verdict::Failed => return Err(Reject::Client(ClientFault::Precondition)),
         };
@@ -107,7 +107,7 @@ pub(crate) async fn serve<C: Client>(
             Err(_) => break,
         };
         let part = part(shard, request, &form, source, takes_range, edits)?;
-        return send(shard, client, request, &form, Some(part), edits, record).await;
+        return send(shard, route, client, request, &form, Some(part), edits, record).await;
     }
     Err(Reject::File(FileFault::Unreadable))
 }
@@ -294,8 +294,10 @@ fn content_range(span: &Span, length: u64) -> String {
 }
 
 /// Sends the answer; without a part it says that the client has the file.
+#[expect(clippy::too_many_arguments, reason = "the parts of one exchange, each named once")]
 async fn send<C: Client>(
     shard: &Shard,
+    route: &Route,
     client: &mut C,
     request: &Request<'_>,
     form: &Form,
@@ -324,7 +326,7 @@ async fn send<C: Client>(
         Some(part) if !head_only => part.sending,
         Some(_) | None => Sending::nothing(limits),
     };
-    let sent = poll_fn(|cx| sending.poll(cx, shard, client)).await;
+    let sent = poll_fn(|cx| sending.poll(cx, shard, route, client)).await;
     record.sent = sending.sent;
     sent
 }

@@ -61,14 +61,14 @@ struct Node {
 impl Node {
     /// With more lines in the pool's section.
     async fn start(pool: &str) -> Self {
-        Self::start_on(StdListener::bind("127.0.0.1:0").unwrap(), pool).await
+        Self::start_on(StdListener::bind("127.0.0.1:0").unwrap(), "", pool).await
     }
 
-    /// With a socket that others may accept from too.
-    async fn start_on(socket: StdListener, pool: &str) -> Self {
+    /// With a socket that others may accept from too, and more lines in the route's section.
+    async fn start_on(socket: StdListener, route: &str, pool: &str) -> Self {
         let text = format!(
             "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
-             [route.all]\nmatch = \"/*\"\npool = \"shop\"\ntimeout = \"15s\"\n\
+             [route.all]\nmatch = \"/*\"\npool = \"shop\"\ntimeout = \"15s\"\n{route}\n\
              [route.health]\nmatch = \"/health\"\nhealth = {{ detail = \"full\" }}\n\
              [app.shop]\nrun = [\"/bin/shop\"]\ninstances = 2\n\
              [pool.shop]\nservers = {{ shop = {{ app = \"shop\" }} }}\n{pool}\n"
@@ -252,8 +252,9 @@ struct Parts {
 }
 
 impl Parts {
-    /// Serves one connection: `/hold` and `/half` wait, `/big` is large, `/ws` is a WebSocket, all
-    /// else is answered at once with the server's name.
+    /// Serves one connection: `/hold` and `/half` wait, `/big` is large, `/events` has no end,
+    /// `/count` takes a large body, `/ws` is a WebSocket, all else is answered at once with the
+    /// server's name.
     async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         self.connections.add_permits(1);
         let mut kept = Vec::new();
@@ -290,6 +291,25 @@ impl Parts {
                     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into();
                 answer.extend(body);
             }
+            if path == "/count" {
+                let length = head.split("Content-Length: ").nth(1).unwrap();
+                let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+                self.asked.add_permits(1);
+                // Of a POST two bytes are gone already.
+                let mut rest = length - 2;
+                while rest > kept.len() {
+                    rest -= kept.len();
+                    kept.clear();
+                    if !matches!(stream.read_buf(&mut kept).await, Ok(1..)) {
+                        return self.ended.add_permits(1);
+                    }
+                }
+                kept.drain(..rest);
+            }
+            if path == "/events" {
+                answer =
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n!\r\n".to_vec();
+            }
             if path == "/fail" {
                 answer = b"HTTP/1.1 599 No\r\nContent-Length: 0\r\n\r\n".to_vec();
             }
@@ -297,7 +317,10 @@ impl Parts {
             if path == "/ws" {
                 return self.speak(stream).await;
             }
-            if path == "/hold" || path == "/half" {
+            if path == "/events" {
+                stream.write_all(&std::mem::take(&mut answer)).await.unwrap();
+            }
+            if path == "/hold" || path == "/half" || path == "/events" {
                 self.release.notified().await;
             }
             if stream.write_all(&answer).await.is_err() {

@@ -208,7 +208,12 @@ impl Connection {
     }
 
     /// Serves one more request.
-    fn open(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn open(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        if self.leaving_since.is_some_and(|since| clock::now() - since >= FAREWELL) {
+            // It was told and has not answered, or it would know better (RFC 9113, 6.8). A request
+            // that nobody has looked at may be sent again.
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
         self.requests += 1;
         // A reload takes effect with the next request.
         if let Some(current) = self.connected.shard.plan().plan.listeners.get(&*self.listener)

@@ -43,7 +43,7 @@ async fn hear_end(tcp: &mut TcpStream) {
 fn a_connection_without_a_request_gets_one_more_answer_and_new_ones_go_to_the_next_process() {
     run(async {
         let (socket, same) = sockets();
-        let mut old = Node::start_on(socket, "").await;
+        let mut old = Node::start_on(socket, "", "").await;
         let (a, b) = (Server::start("a").await, Server::start("b").await);
         old.observe(&[a.ready(0, 1)]).await;
         let mut idle = TcpStream::connect(old.address).await.unwrap();
@@ -57,7 +57,7 @@ fn a_connection_without_a_request_gets_one_more_answer_and_new_ones_go_to_the_ne
 
         old.gateway.retire().await;
         old.gateway.data.retired().await;
-        let mut new = Node::start_on(same, "").await;
+        let mut new = Node::start_on(same, "", "").await;
         new.observe(&[b.ready(0, 1)]).await;
         for _ in 0..20 {
             assert!(ask(old.address, "GET", "/").await.ends_with("\r\nb"));
@@ -82,7 +82,7 @@ fn a_connection_without_a_request_gets_one_more_answer_and_new_ones_go_to_the_ne
 fn who_resumes_serves_as_if_nothing_had_been() {
     run(async {
         let (socket, same) = sockets();
-        let mut node = Node::start_on(socket, "").await;
+        let mut node = Node::start_on(socket, "", "").await;
         let server = Server::start("a").await;
         node.observe(&[server.ready(0, 1)]).await;
         let mut idle = TcpStream::connect(node.address).await.unwrap();
@@ -98,6 +98,135 @@ fn who_resumes_serves_as_if_nothing_had_been() {
         assert!(node.ask("GET", "/").await.ends_with("\r\na"));
         node.gateway.retire().await;
         drop(idle);
+        node.gateway.drained().await;
+    });
+}
+
+#[test]
+fn a_request_that_comes_after_the_end_is_not_reset() {
+    run(async {
+        let mut node = Node::start("").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let mut idle = TcpStream::connect(node.address).await.unwrap();
+        assert!(ask_on(&mut idle, "/").await.ends_with("\r\na"));
+        let asking = async {
+            hear_end(&mut idle).await;
+            idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        };
+        let ((), ()) = tokio::join!(asking, node.gateway.stop(PATIENCE));
+        hear_end(&mut idle).await;
+        assert_eq!(server.connections.available_permits(), 1);
+    });
+}
+
+#[test]
+fn bodies_go_on_both_ways() {
+    run(async {
+        const PIECE: usize = 64 * 1024;
+        const PIECES: usize = 160;
+        let (socket, _same) = sockets();
+        let mut node = Node::start_on(socket, "", "").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let mut up = TcpStream::connect(node.address).await.unwrap();
+        let length = PIECE * PIECES;
+        let head = format!("POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        up.write_all(head.as_bytes()).await.unwrap();
+        up.write_all(&[b'x'; PIECE]).await.unwrap();
+        server.asked().await;
+        let mut down = TcpStream::connect(node.address).await.unwrap();
+        down.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut heard = vec![0; PIECE];
+        let first = down.read(&mut heard).await.unwrap();
+        heard.truncate(first);
+        node.gateway.retire().await;
+        node.gateway.data.retired().await;
+        for _ in 1..PIECES {
+            up.write_all(&[b'x'; PIECE]).await.unwrap();
+        }
+        let answer = hear_response(&mut up).await;
+        assert!(answer.contains("Connection: close\r\n") && answer.ends_with("\r\na"), "{answer}");
+        hear_end(&mut up).await;
+        // Its head was out before anybody spoke of an end, so the client may ask once more.
+        let head = heard.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        while heard.len() < head + (1 << 20) {
+            assert_ne!(down.read_buf(&mut heard).await.unwrap(), 0);
+        }
+        let answer = ask_on(&mut down, "/").await;
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        hear_end(&mut down).await;
+        drop((up, down));
+        node.gateway.drained().await;
+        // What is kept to the server is closed when it has had its last request.
+        for _ in 0..server.connections.available_permits() {
+            server.ended.acquire().await.unwrap().forget();
+        }
+    });
+}
+
+#[test]
+fn what_takes_longer_than_its_route_allows_is_cut() {
+    run(async {
+        let (socket, _same) = sockets();
+        let mut node = Node::start_on(socket, "drain_timeout = \"300ms\"", "").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let address = node.address;
+        let waiting = spawn_local(ask(address, "GET", "/hold"));
+        let sized = spawn_local(ask(address, "GET", "/half"));
+        let endless = spawn_local(ask(address, "GET", "/events"));
+        for _ in 0..3 {
+            server.asked().await;
+        }
+        let begun = tokio::time::Instant::now();
+        node.gateway.retire().await;
+        node.gateway.drained().await;
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(240)..2 * AT_ONCE).contains(&took), "{took:?}");
+        let waiting = waiting.await.unwrap();
+        assert!(
+            waiting.starts_with("HTTP/1.1 503") && waiting.contains("Retry-After"),
+            "{waiting}"
+        );
+        assert!(sized.await.unwrap().ends_with("\r\n\r\n"), "the name breaks off");
+        assert!(endless.await.unwrap().ends_with("1\r\n!\r\n"), "no last chunk");
+        let rejects = node.gateway.stats().await.rejects;
+        assert_eq!(rejects, [("drain_timeout".to_owned(), 3)]);
+    });
+}
+
+#[test]
+fn streams_of_http2_finish_and_the_connection_ends() {
+    run(async {
+        let (socket, _same) = sockets();
+        let mut node = Node::start_on(socket, "", "").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let tcp = TcpStream::connect(node.address).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(tcp).await.unwrap();
+        let connection = spawn_local(connection);
+        let get = |path: &str| http::Request::get(format!("http://a{path}")).body(()).unwrap();
+        let (held, _) = sender.send_request(get("/hold"), true).unwrap();
+        server.asked().await;
+        node.gateway.retire().await;
+        node.gateway.data.retired().await;
+        // Until it has heard, the client may ask.
+        while let Ok(ready) = sender.clone().ready().await {
+            sender = ready;
+            let Ok((asked, _)) = sender.send_request(get("/"), true) else { break };
+            match asked.await {
+                Ok(answer) => assert_eq!(answer.status(), 200),
+                Err(error) => assert!(error.is_go_away() || error.is_io(), "{error}"),
+            }
+        }
+        assert_eq!(node.gateway.connections(), 1);
+        server.release.notify_one();
+        let answer = held.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut body = answer.into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "a");
+        connection.await.unwrap().expect("it ends in order");
         node.gateway.drained().await;
     });
 }

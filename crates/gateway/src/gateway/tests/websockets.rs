@@ -57,6 +57,47 @@ fn a_websocket_is_ended_in_the_last_part_of_the_drain_time_by_a_close_each_way()
 }
 
 #[test]
+fn a_process_that_retires_ends_websockets_in_the_last_part_of_the_time_of_their_route() {
+    run(async {
+        let socket = StdListener::bind("127.0.0.1:0").unwrap();
+        let mut node = Node::start_on(socket, "drain_timeout = \"1s\"", "").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let mut client = node.until(connect(node.address)).await;
+        let begun = tokio::time::Instant::now();
+        node.gateway.retire().await;
+        assert_eq!(node.until(hear(&mut client, CLOSE_1012.len())).await, CLOSE_1012);
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(790)..AT_ONCE).contains(&took), "{took:?}");
+        client.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+        let mut rest = Vec::new();
+        node.until(client.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty(), "nothing after the Close: {rest:x?}");
+        drop(client);
+        node.gateway.drained().await;
+    });
+}
+
+#[test]
+fn a_process_that_stops_ends_websockets_within_its_grace() {
+    run(async {
+        let mut node = Node::start("").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let mut client = node.until(connect(node.address)).await;
+        let begun = tokio::time::Instant::now();
+        let stopping = node.gateway.stop(Duration::from_secs(1));
+        let hearing = async {
+            assert_eq!(hear(&mut client, CLOSE_1012.len()).await, CLOSE_1012);
+            drop(client);
+        };
+        let ((), ()) = tokio::join!(stopping, hearing);
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(790)..AT_ONCE).contains(&took), "{took:?}");
+    });
+}
+
+#[test]
 fn a_websocket_whose_ends_do_not_answer_is_cut() {
     run(async {
         let mut node = Node::start("").await;
