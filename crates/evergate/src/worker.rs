@@ -32,6 +32,7 @@ mod link;
 mod log_dir;
 mod output;
 mod probes;
+mod role;
 mod sockets;
 mod upgrades;
 mod users;
@@ -94,16 +95,19 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let mut link = Link::new(socket);
     let (birth, mut kept) = welcome(&mut link)?;
     fault::in_welcome(birth.role);
-    if birth.role == Role::Candidate {
-        bail!("this worker cannot serve beside another one");
-    }
     // Without it there is only less room for connections.
     let _ = rlimit::raise_files();
 
     let now = clock::unix_seconds();
     let tickets = kept.remove(KEPT_TICKETS).and_then(|bytes| Tickets::taken_over(&bytes));
     let tickets = tickets.map_or_else(|| Tickets::new(now), Ok)?;
-    let start = match load(file, kept.remove(KEPT_CONFIG), &mut link) {
+    let remembered = kept.remove(KEPT_CONFIG);
+    let loaded = match (birth.role, remembered) {
+        (Role::Candidate, Some(remembered)) => take_up(file, &remembered),
+        (Role::Candidate, None) => load(file, None, &mut link),
+        (Role::Primary, remembered) => load(file, remembered, &mut link),
+    };
+    let start = match loaded {
         Ok(start) => start,
         Err(message) => return hopeless(&link, message),
     };
@@ -168,6 +172,18 @@ fn load(file: &Path, remembered: Option<Vec<u8>>, link: &mut Link) -> Result<Sta
                 Some(Err(_)) | None => Err(errors),
             }
         }
+    }
+}
+
+/// The configuration that the worker beside us has in force, whatever the file says by now.
+fn take_up(file: &Path, remembered: &[u8]) -> Result<Start, String> {
+    let loaded = recall(remembered).map_err(|error| format!("evergate: {error}"))?;
+    match embedded::refusals(&loaded.config) {
+        refusals if refusals.is_empty() => {
+            let (file, seen) = (file.to_owned(), BTreeMap::new());
+            Ok(Start { file, loaded, file_errors: None, seen })
+        }
+        refusals => Err(render(&refusals, false)),
     }
 }
 

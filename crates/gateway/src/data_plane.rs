@@ -16,6 +16,7 @@ use evergate_core::time::Instant;
 use evergate_sys::{clock, random};
 use tokio::net::TcpListener;
 use tokio::sync::futures::Notified;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::MissedTickBehavior;
@@ -237,6 +238,21 @@ impl DataPlane {
             // A thread that has ended accepts nothing either.
             let _ = last.await;
             self.retiring.pop();
+        }
+    }
+
+    /// Whether every thread has heard that it retires.
+    pub(crate) fn has_retired(&mut self) -> bool {
+        self.retiring.retain_mut(|done| done.try_recv() == Err(TryRecvError::Empty));
+        self.retiring.is_empty()
+    }
+
+    /// Waits until less may be open than before, while all ends. Cancel safe.
+    pub(crate) async fn emptier(&mut self) {
+        if self.retiring.is_empty() {
+            self.emptied.notified().await;
+        } else {
+            self.retired().await;
         }
     }
 

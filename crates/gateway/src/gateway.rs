@@ -252,6 +252,7 @@ impl Gateway {
                 self.wards.hear(checked, &self.plan, clock::now(), &mut self.events);
             }
             () = self.runs.emptied() => {}
+            () = self.data.emptier() => {}
             () = sleep_until(deadline) => {}
         }
         self.wards.turn(&self.plan, clock::now(), &mut self.rng, &mut self.events);
@@ -366,6 +367,12 @@ impl Gateway {
             }
             emptied.await;
         }
+    }
+
+    /// Whether, after [`Gateway::retire`], no client's connection is left; [`Gateway::turn`] ends
+    /// whenever that may have become so.
+    pub fn is_drained(&mut self) -> bool {
+        self.data.has_retired() && self.connections() == 0
     }
 
     /// Takes [`Gateway::retire`] back: what is open goes on, but for connections that were told of

@@ -9,7 +9,7 @@ use evergate_console::{Access, Listening, Token, router, serve};
 use evergate_control::command::Control;
 use evergate_control::link::Address;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::sockets;
@@ -19,7 +19,27 @@ use super::sockets;
 pub(super) struct AdminServers {
     control: Control,
     access: watch::Sender<Access>,
-    running: BTreeMap<Address, (Address, JoinHandle<()>)>,
+    running: BTreeMap<Address, Running>,
+}
+
+/// One server. Dropped, it is cut.
+#[derive(Debug)]
+struct Running {
+    actual: Address,
+    task: AbortOnDrop,
+    /// Closed, it stops accepting and ends when all is answered.
+    stop: oneshot::Sender<()>,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(Option<JoinHandle<()>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
+    }
 }
 
 impl AdminServers {
@@ -35,7 +55,7 @@ impl AdminServers {
 
     /// Where they really listen.
     pub(super) fn addresses(&self) -> Vec<String> {
-        self.running.values().map(|(actual, _)| sockets::text(actual)).collect()
+        self.running.values().map(|one| sockets::text(&one.actual)).collect()
     }
 
     /// Whether there is a server for `address`.
@@ -63,26 +83,26 @@ impl AdminServers {
             }
         };
         let router = router(self.control.clone(), self.access.subscribe());
-        let server = tokio::spawn(serve(listening, router, std::future::pending()));
-        self.running.insert(address.clone(), (actual, server));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move { drop(stopped.await) };
+        let task = AbortOnDrop(Some(tokio::spawn(serve(listening, router, stopped))));
+        self.running.insert(address.clone(), Running { actual, task, stop });
         Ok(())
     }
 
     /// Ends the servers of every address that is not in `kept`.
     pub(super) fn keep_only(&mut self, kept: &[&Address]) {
-        self.running.retain(|address, (_, server)| {
-            let stays = kept.contains(&address);
-            if !stays {
-                server.abort();
-            }
-            stays
-        });
+        self.running.retain(|address, _| kept.contains(&address));
     }
-}
 
-impl Drop for AdminServers {
-    fn drop(&mut self) {
-        self.keep_only(&[]);
+    /// Accepts no more. Whoever is being answered is answered whole, by tasks that end by
+    /// themselves.
+    pub(super) fn let_go(&mut self) {
+        for (_, Running { actual: _, mut task, stop }) in std::mem::take(&mut self.running) {
+            drop(stop);
+            // Not aborted: `serve` bounds how long it takes.
+            drop(task.0.take());
+        }
     }
 }
 

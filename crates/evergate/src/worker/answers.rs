@@ -11,6 +11,9 @@ use evergate_sys::{clock, process};
 use super::control_plane::ControlPlane;
 use super::{instances, output, upgrades};
 
+/// Said to whoever asked this worker for a change when another one had taken its place.
+const REPLACED: &str = "another worker has just taken over; ask again";
+
 impl ControlPlane {
     /// Does what `command` wants. An answer that nobody waits for any more is dropped.
     pub(super) async fn answer(&mut self, command: Command) {
@@ -18,6 +21,31 @@ impl ControlPlane {
             Command::Status { reply } => drop(reply.send(self.status().await)),
             Command::Stats { reply } => drop(reply.send(self.stats().await)),
             Command::Events { reply } => drop(reply.send(self.gateway.events().latest())),
+            Command::Explain { question, reply } => {
+                drop(reply.send(self.gateway.explain(&question)));
+            }
+            Command::Config { reply } => {
+                drop(reply.send(evergate_config::to_toml(self.gateway.config())));
+            }
+            Command::Logs { app, instance, lines, follow, reply } => {
+                let wanted = output::Wanted { app: app.as_deref(), instance, lines, follow };
+                self.answer_logs(wanted, reply);
+            }
+            // Nothing would come of it: another worker says what is to be.
+            Command::Reload { reply, .. } if !self.role.is_primary() => {
+                drop(reply.send(Err(REPLACED.to_owned())));
+            }
+            Command::Adjust { reply, .. } if !self.role.is_primary() => {
+                drop(reply.send(Err(REPLACED.to_owned())));
+            }
+            Command::App { reply, .. } | Command::Upgrade { reply, .. }
+                if !self.role.is_primary() =>
+            {
+                drop(reply.send(Err(REPLACED.to_owned())));
+            }
+            Command::Kill { reply, .. } if !self.role.is_primary() => {
+                drop(reply.send(Err(REPLACED.to_owned())));
+            }
             Command::Reload { dry_run, reply } => {
                 let outcome = self.reload(dry_run).await;
                 if !dry_run {
@@ -25,21 +53,11 @@ impl ControlPlane {
                 }
                 drop(reply.send(outcome));
             }
-            Command::Explain { question, reply } => {
-                drop(reply.send(self.gateway.explain(&question)));
-            }
             Command::Adjust { pool, server, adjustment, reply } => {
                 drop(reply.send(self.gateway.adjust(&pool, &server, adjustment)));
             }
-            Command::Config { reply } => {
-                drop(reply.send(evergate_config::to_toml(self.gateway.config())));
-            }
             Command::App { app, instance, verb, reply } => self.wish(app, instance, verb, reply),
             Command::Upgrade { order, reply } => self.upgrade(order, reply),
-            Command::Logs { app, instance, lines, follow, reply } => {
-                let wanted = output::Wanted { app: app.as_deref(), instance, lines, follow };
-                self.answer_logs(wanted, reply);
-            }
             Command::Kill { app, instance, reply } => drop(reply.send(self.kill(app, instance))),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! It listens to the keeper, to the admin API and to the clock, and carries out what they want.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,10 +20,13 @@ use super::admin::AdminServers;
 use super::link::{Link, LinkEvents, Packet};
 use super::output::Output;
 use super::probes::Probes;
+use super::role::Role;
+use super::sockets::{Bound, Key};
 use super::users::Users;
 use super::watch::{LOOK_EVERY, Watch};
 use super::wishes::Wishes;
 
+mod handover;
 mod kept;
 mod listening;
 mod messages;
@@ -46,6 +49,8 @@ pub(super) struct ControlPlane {
     pub(super) observed_at: Instant,
     /// What the keeper said last of itself and of the workers.
     pub(super) node: NodeNews,
+    /// What of that people have been told.
+    told: NodeNews,
     pub(super) wishes: Wishes,
     probes: Probes,
     pub(super) output: Output,
@@ -63,6 +68,13 @@ pub(super) struct ControlPlane {
     users: Users,
     commands: mpsc::Receiver<Command>,
     watch: Watch,
+    pub(super) role: Role,
+    /// Sockets of a worker that does not accept yet.
+    held: BTreeMap<Key, Bound>,
+    /// Whether it was acted on that the keeper is gone.
+    is_orphaned: bool,
+    /// Whether the file is yet to be compared with what is in force.
+    is_file_unread: bool,
 }
 
 /// How reloading went so far.
@@ -88,11 +100,16 @@ pub(super) struct Refused {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Next {
     Go,
-    Stop { grace: Duration },
+    /// Finish within the grace, and exit.
+    Stop {
+        grace: Duration,
+    },
+    /// Nothing is open any more, and nobody wants it otherwise.
+    Exit,
 }
 
 impl ControlPlane {
-    /// Serves until the keeper says stop.
+    /// Does what the keeper wants until that is to exit.
     pub(super) async fn run(mut self) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -109,17 +126,25 @@ impl ControlPlane {
                 (level, kind, subject, reason) = self.output.next() => {
                     self.event(level, kind, &subject, &reason);
                 }
-                _ = look.tick() => {
-                    self.tell_samples();
-                    self.look_at_calendar();
-                    self.look_at_files().await;
-                }
+                _ = look.tick() => self.look_around().await,
                 _ = resolve.tick() => self.resolve_again().await,
             }
-            if let Next::Stop { grace } = self.hear_keeper().await {
-                return self.stop(grace).await;
+            match self.hear_keeper().await {
+                Next::Go => {}
+                Next::Stop { grace } => return self.stop(grace).await,
+                Next::Exit => return self.leave().await,
             }
         }
+    }
+
+    /// Does what is done every second.
+    async fn look_around(&mut self) {
+        if self.role.is_primary() {
+            self.tell_samples();
+            self.look_at_calendar();
+            self.look_at_files().await;
+        }
+        self.tell_served().await;
     }
 
     pub(super) fn event(&mut self, level: Level, kind: &str, subject: &str, reason: &str) {

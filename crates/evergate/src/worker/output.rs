@@ -1,9 +1,10 @@
 //! What apps print: to files, to standard output, and to whoever asks for it.
 //!
 //! One thread reads the pipes ([`reader`]), another writes the files ([`writer`]), and between them is what both
-//! know ([`spool`]). The control plane only hands pipes over and asks. Both threads are started
-//! when there is an app.
+//! know ([`spool`]). The control plane only hands pipes over and asks. Each thread is
+//! started when there is something for it to do.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +31,7 @@ mod spool;
 mod tail;
 mod writer;
 
+pub(super) use lines::Unended;
 use reader::{Attached, Until};
 use spool::{Past, Spool};
 
@@ -49,16 +51,19 @@ const END_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Output {
     spool: Arc<Spool>,
     log: LogWriter,
-    threads: Option<Threads>,
+    reader: Option<Reader>,
+    /// Closed when the writer has ended.
+    writer: Option<oneshot::Receiver<()>>,
     news: mpsc::Receiver<News>,
 }
 
+/// The thread that reads.
 #[derive(Debug)]
-struct Threads {
+struct Reader {
     attached: mpsc::Sender<Attached>,
     until: watch::Sender<Until>,
-    read: oneshot::Receiver<()>,
-    written: oneshot::Receiver<()>,
+    /// Closed when it has ended.
+    ended: oneshot::Receiver<()>,
 }
 
 /// Something worth an event.
@@ -90,7 +95,7 @@ impl Output {
     /// Nothing is read yet; lines for standard output go through `log`.
     pub(super) fn new(config: &Config, log: LogWriter) -> Self {
         let (sender, news) = mpsc::channel(NEWS_QUEUED_MAX);
-        Self { spool: Arc::new(Spool::new(config, sender)), log, threads: None, news }
+        Self { spool: Arc::new(Spool::new(config, sender)), log, reader: None, writer: None, news }
     }
 
     /// Goes by another configuration.
@@ -103,7 +108,7 @@ impl Output {
     /// # Errors
     /// If that cannot be; nothing reads the pipe then.
     pub(super) fn attach(&mut self, run: Run, pipe: OwnedFd) -> io::Result<()> {
-        let sent = self.threads()?.attached.try_send((run, pipe));
+        let sent = self.reader()?.attached.try_send((run, pipe));
         sent.map_err(|_| io::Error::other("too many pipes wait already"))
     }
 
@@ -137,51 +142,92 @@ impl Output {
     /// The lines that are wanted, at most [`LINES_MAX`] of the past. To be awaited elsewhere: it
     /// may take a second.
     fn logs(&mut self, wanted: Wanted<'_>) -> io::Result<impl Future<Output = Logs> + use<>> {
-        self.threads()?;
+        self.write()?;
         let wanted = Wanted { lines: wanted.lines.min(LINES_MAX), ..wanted };
         let past = self.spool.past(wanted);
         Ok(gather(Arc::clone(&self.spool), past, wanted.instance, wanted.lines))
     }
 
     /// Reads for as long as `grace` until every pipe has ended, and writes what the others hold;
-    /// nothing is read after that.
+    /// nothing is read or written after that.
     pub(super) async fn finish(&mut self, grace: Duration) {
-        let Some(mut threads) = self.threads.take() else { return };
-        threads.until.send_replace(Until::Ended);
-        // Both channels only tell that their thread has ended.
-        let has_read = timeout(grace, &mut threads.read).await.is_ok();
-        threads.until.send_replace(Until::Now);
+        let reader = self.reader.take();
+        let mut has_read = true;
+        let mut ending = None;
+        if let Some(mut reader) = reader {
+            reader.until.send_replace(Until::Ended);
+            // The channel only tells that the thread has ended.
+            has_read = timeout(grace, &mut reader.ended).await.is_ok();
+            reader.until.send_replace(Until::Now);
+            ending = Some(reader.ended);
+        }
+        let writer = self.writer.take();
         let ending = async {
-            if !has_read {
-                let _ = threads.read.await;
+            if let Some(ended) = ending.filter(|_| !has_read) {
+                let _ = ended.await;
             }
             self.spool.end();
-            let _ = threads.written.await;
+            if let Some(ended) = writer {
+                let _ = ended.await;
+            }
         };
         // A disk that stands still is not waited for.
         let _ = timeout(END_GRACE, ending).await;
     }
 
-    /// The threads, started if need be.
-    fn threads(&mut self) -> io::Result<&Threads> {
-        let threads = match self.threads.take() {
-            Some(threads) => threads,
-            None => self.start()?,
-        };
-        Ok(self.threads.insert(threads))
+    /// Reads no more, for another process does: what has left the pipes is written, but for the
+    /// beginnings of lines, which [`Output::unended`] tells. A disk that stands still is not waited
+    /// for; what it did not take yet is written by us as soon as it does.
+    pub(super) async fn let_go(&mut self) {
+        let Some(reader) = self.reader.take() else { return };
+        reader.until.send_replace(Until::Handover);
+        // Both channels only tell that something has ended.
+        let _ = timeout(END_GRACE, reader.ended).await;
+        let _ = timeout(END_GRACE, self.spool.written_all()).await;
     }
 
-    fn start(&self) -> io::Result<Threads> {
+    /// The beginnings of lines that have left their pipes, by run.
+    #[cfg(test)]
+    pub(super) fn unended(&self) -> BTreeMap<Run, Unended> {
+        self.spool.unended()
+    }
+
+    /// Goes on with lines that another process began.
+    #[cfg(test)]
+    pub(super) fn inherit(&self, unended: BTreeMap<Run, Unended>) {
+        self.spool.set_unended(unended);
+    }
+
+    /// The thread that reads, started if need be with the one that writes.
+    fn reader(&mut self) -> io::Result<&Reader> {
+        self.write()?;
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.read()?,
+        };
+        Ok(self.reader.insert(reader))
+    }
+
+    fn read(&self) -> io::Result<Reader> {
         let (attached, pipes) = mpsc::channel(ATTACHED_QUEUED_MAX);
         let (until, told) = watch::channel(Until::Always);
-        let read = reader::start(Arc::clone(&self.spool), self.log.clone(), pipes, told)?;
-        let (done, written) = oneshot::channel();
+        let ended = reader::start(Arc::clone(&self.spool), self.log.clone(), pipes, told)?;
+        Ok(Reader { attached, until, ended })
+    }
+
+    /// Has what waits be written from now on.
+    fn write(&mut self) -> io::Result<()> {
+        if self.writer.is_some() {
+            return Ok(());
+        }
+        let (done, ended) = oneshot::channel();
         let spool = Arc::clone(&self.spool);
         std::thread::Builder::new().name("output-writer".into()).spawn(move || {
             writer::write(&spool);
             drop(done);
         })?;
-        Ok(Threads { attached, until, read, written })
+        self.writer = Some(ended);
+        Ok(())
     }
 }
 

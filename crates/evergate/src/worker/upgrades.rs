@@ -1,5 +1,6 @@
 //! Keeper, workers and upgrades as the keeper tells of them, in words.
 
+use evergate_config::Level;
 use evergate_control::link::{
     NodeNews, UpgradeCounts, UpgradeNews, UpgradeOutcome, UpgradePhase, WorkerNews, WorkerState,
 };
@@ -70,6 +71,70 @@ pub(super) fn upgrade(news: &UpgradeNews) -> UpgradeStatus {
         outcome: outcome.to_owned(),
         reason: reason.cloned(),
     }
+}
+
+/// Whether one worker is being watched beside another, or keeper and workers change otherwise.
+pub(super) fn is_under_way(news: &NodeNews) -> bool {
+    news.upgrade.as_ref().is_some_and(|upgrade| upgrade.outcome.is_none())
+}
+
+/// Something worth an event: level, kind, subject and reason.
+pub(super) type Told = (Level, &'static str, String, String);
+
+/// What has become of workers and upgrades between the two.
+pub(super) fn news(before: &NodeNews, after: &NodeNews) -> Vec<Told> {
+    let mut all = Vec::new();
+    if let Some(upgrade) = &after.upgrade {
+        let known = before.upgrade.as_ref().filter(|known| known.number == upgrade.number);
+        all.extend(upgrade_news(known, upgrade));
+    }
+    let of = |news: &NodeNews, generation: u32| {
+        news.workers.iter().find(|one| one.generation == generation).map(|one| one.state)
+    };
+    for worker in &after.workers {
+        let known = of(before, worker.generation);
+        if worker.state == WorkerState::Draining && known != Some(WorkerState::Draining) {
+            let reason = "it accepts no more, and finishes what it began".to_owned();
+            all.push((Level::Info, "worker_draining", subject(worker), reason));
+        }
+    }
+    let gone = before.workers.iter().filter(|worker| of(after, worker.generation).is_none());
+    all.extend(gone.map(|worker| {
+        let (level, reason) = match worker.state {
+            WorkerState::Draining => (Level::Info, "it has finished"),
+            WorkerState::Starting | WorkerState::Standby | WorkerState::Primary => {
+                (Level::Warn, "it ended before its time")
+            }
+        };
+        (level, "worker_gone", subject(worker), reason.to_owned())
+    }));
+    all
+}
+
+fn upgrade_news(known: Option<&UpgradeNews>, upgrade: &UpgradeNews) -> Vec<Told> {
+    let subject = format!("upgrade.{}", upgrade.number);
+    let mut all = Vec::new();
+    if known.is_none() {
+        let reason = format!("to {}", upgrade.binary);
+        all.push((Level::Info, "upgrade_started", subject.clone(), reason));
+    }
+    let is_told = known.is_some_and(|known| known.outcome.is_some());
+    let Some(outcome) = upgrade.outcome.as_ref().filter(|_| !is_told) else { return all };
+    let (level, kind, reason) = match outcome {
+        UpgradeOutcome::Done => {
+            let version = upgrade.version.as_deref().unwrap_or("another version");
+            (Level::Info, "upgrade_done", format!("{version} serves, from {}", upgrade.binary))
+        }
+        UpgradeOutcome::Refused(why) => (Level::Warn, "upgrade_refused", why.clone()),
+        UpgradeOutcome::Returned(why) => (Level::Error, "upgrade_returned", why.clone()),
+        UpgradeOutcome::Partial(why) => (Level::Warn, "upgrade_partial", why.clone()),
+    };
+    all.push((level, kind, subject, reason));
+    all
+}
+
+fn subject(worker: &WorkerNews) -> String {
+    format!("worker.{}", worker.generation)
 }
 
 /// A phase, in a word.

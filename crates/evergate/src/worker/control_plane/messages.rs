@@ -1,59 +1,123 @@
 //! What the keeper says.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use evergate_config::Level;
-use evergate_control::link::{ToKeeper, ToWorker};
+use evergate_control::link::{Observed, ToKeeper, ToWorker};
 use evergate_sys::clock;
 
 use super::{ControlPlane, Next};
 use crate::worker::link::Packet;
+use crate::worker::role::Order;
 
 impl ControlPlane {
-    /// Handles every message of the keeper that is here.
+    /// Handles every message of the keeper that is here, and what else bears on our role.
     pub(super) async fn hear_keeper(&mut self) -> Next {
         while let Some((message, fds)) = self.next_message() {
-            match message {
-                ToWorker::Observed(observed) => {
-                    self.gateway.set_instances(&observed).await;
-                    self.tell_idle();
-                    self.observed = observed;
-                    self.observed_at = clock::now();
-                    self.probes.follow(&self.observed.instances, self.gateway.config());
-                }
-                ToWorker::Output { run } => self.take_output(run, fds),
-                ToWorker::Happened(happening) => self.tell_happening(&happening),
-                ToWorker::Heard { request, error, plan } => {
-                    self.wishes.answer(request, error.map_or(Ok(plan), Err));
-                }
-                ToWorker::Reload => {
-                    let is_applied = self.reload_and_tell().await;
-                    self.tell_keeper(&ToKeeper::Reloaded { is_applied });
-                }
-                ToWorker::Ping { number } => self.tell_keeper(&ToKeeper::Pong { number }),
-                ToWorker::Node(news) => self.node = news,
-                ToWorker::Stop { grace_ms } => {
-                    return Next::Stop { grace: Duration::from_millis(u64::from(grace_ms)) };
-                }
-                // This worker is alone and stays it.
-                ToWorker::Activate
-                | ToWorker::Probe { .. }
-                | ToWorker::Release
-                | ToWorker::Acquire
-                | ToWorker::Retire
-                | ToWorker::Finish
-                | ToWorker::Shared { .. }
-                | ToWorker::Gone { .. } => {}
-                // Answers to questions that are no longer waited for.
-                ToWorker::Welcome { .. }
-                | ToWorker::Listening { .. }
-                | ToWorker::Settled
-                | ToWorker::Opened { .. }
-                | ToWorker::Noted => {}
+            match self.hear(message, fds).await {
+                Next::Go => {}
+                other => return other,
             }
         }
+        if self.role.is_draining() && self.gateway.is_drained() {
+            self.tell_keeper(&ToKeeper::Drained);
+            return self.follow(Order::Emptied, None).await;
+        }
+        if self.keeper_is_gone() && !std::mem::replace(&mut self.is_orphaned, true) {
+            return self.follow(Order::Orphaned, None).await;
+        }
         Next::Go
+    }
+
+    async fn hear(&mut self, message: ToWorker, fds: Vec<OwnedFd>) -> Next {
+        let order = match message {
+            ToWorker::Activate => Order::Activate,
+            ToWorker::Release => Order::Release,
+            ToWorker::Acquire => Order::Acquire,
+            ToWorker::Retire => Order::Retire,
+            ToWorker::Finish => Order::Finish,
+            ToWorker::Stop { grace_ms } => {
+                return Next::Stop { grace: Duration::from_millis(u64::from(grace_ms)) };
+            }
+            ToWorker::Observed(observed) => {
+                self.follow_apps(observed).await;
+                return Next::Go;
+            }
+            ToWorker::Probe { token } => {
+                if let Some(stream) = fds.into_iter().next() {
+                    self.gateway.answer_probe(stream, &token).await;
+                }
+                return Next::Go;
+            }
+            ToWorker::Reload => {
+                self.reload_for_keeper().await;
+                return Next::Go;
+            }
+            news => {
+                self.take_news(news, fds);
+                return Next::Go;
+            }
+        };
+        self.follow(order, fds.into_iter().next()).await
+    }
+
+    /// Takes what the keeper says without wanting anything.
+    fn take_news(&mut self, message: ToWorker, fds: Vec<OwnedFd>) {
+        match message {
+            // A pipe that comes too late is for whoever is primary now.
+            ToWorker::Output { run } if self.role.is_primary() => self.take_output(run, fds),
+            ToWorker::Happened(happening) if self.role.is_primary() => {
+                self.tell_happening(&happening);
+            }
+            ToWorker::Output { .. } | ToWorker::Happened(_) => {}
+            ToWorker::Heard { request, error, plan } => {
+                self.wishes.answer(request, error.map_or(Ok(plan), Err));
+            }
+            ToWorker::Ping { number } => self.tell_keeper(&ToKeeper::Pong { number }),
+            ToWorker::Node(news) => {
+                self.node = news;
+                self.tell_node();
+            }
+            ToWorker::Shared { .. } | ToWorker::Gone { .. } => {}
+            // Answers to questions that are no longer waited for.
+            ToWorker::Welcome { .. }
+            | ToWorker::Listening { .. }
+            | ToWorker::Settled
+            | ToWorker::Opened { .. }
+            | ToWorker::Noted => {}
+            // Orders, which were followed.
+            ToWorker::Activate
+            | ToWorker::Release
+            | ToWorker::Acquire
+            | ToWorker::Retire
+            | ToWorker::Finish
+            | ToWorker::Stop { .. }
+            | ToWorker::Observed(_)
+            | ToWorker::Probe { .. }
+            | ToWorker::Reload => {}
+        }
+    }
+
+    async fn follow_apps(&mut self, observed: Observed) {
+        self.gateway.set_instances(&observed).await;
+        self.tell_idle();
+        self.observed = observed;
+        self.observed_at = clock::now();
+        if self.role.is_primary() {
+            self.probes.follow(&self.observed.instances, self.gateway.config());
+        }
+    }
+
+    async fn reload_for_keeper(&mut self) {
+        let is_applied = if self.role.is_primary() {
+            self.reload_and_tell().await
+        } else {
+            self.ignored("a reload");
+            false
+        };
+        self.tell_keeper(&ToKeeper::Reloaded { is_applied });
     }
 
     fn next_message(&mut self) -> Option<Packet> {

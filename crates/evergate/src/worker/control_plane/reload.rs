@@ -73,7 +73,8 @@ impl ControlPlane {
     /// Reloads if a file changed. A change that amounts to nothing is not worth an event.
     pub(super) async fn look_at_files(&mut self) {
         let link = &mut self.link;
-        if !self.watch.has_changed(|path| files::metadata(link, path)) {
+        let is_first = std::mem::take(&mut self.is_file_unread);
+        if !is_first && !self.watch.has_changed(|path| files::metadata(link, path)) {
             return;
         }
         let is_known = match self.load(false) {
@@ -156,14 +157,19 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Everything that follows from having applied a configuration.
-    pub(super) fn applied(&mut self, loaded: &Loaded) {
+    /// Everything that follows from having a configuration in force.
+    pub(super) fn in_force(&mut self, loaded: &Loaded) {
         self.reloads.generation += 1;
         self.reloads.applied_at = clock::unix_seconds();
         self.reloads.failure = None;
         self.admin.set_access(&loaded.config.admin);
-        self.probes.follow(&self.observed.instances, &loaded.config);
         self.output.follow(&loaded.config);
+    }
+
+    /// Everything that follows from having put a configuration in force.
+    pub(super) fn applied(&mut self, loaded: &Loaded) {
+        self.in_force(loaded);
+        self.probes.follow(&self.observed.instances, &loaded.config);
         for warning in &loaded.warnings {
             let text = render(std::slice::from_ref(warning), false);
             self.event(Level::Warn, "config_warning", &warning.path, &text);

@@ -1,11 +1,11 @@
 //! Starting: the gateway, and everything that is taken over from the keeper.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use evergate_config::Level;
+use evergate_config::{Level, Loaded};
 use evergate_control::command::{COMMANDS_QUEUED_MAX, Control, EVENTS_QUEUED_MAX};
-use evergate_control::link::{Desired, KEPT_TICKETS, NodeNews, Observed, ToKeeper};
+use evergate_control::link::{self, Desired, KEPT_TICKETS, NodeNews, Observed, ToKeeper};
 use evergate_gateway::{Addresses, Gateway, LogWriter};
 use evergate_pki::Tickets;
 use evergate_sys::{clock, code, cpus};
@@ -16,13 +16,16 @@ use crate::worker::admin::AdminServers;
 use crate::worker::link::Link;
 use crate::worker::output::Output;
 use crate::worker::probes::Probes;
+use crate::worker::role::Role;
+use crate::worker::sockets::{self, Bound, Key};
 use crate::worker::users::Users;
 use crate::worker::watch::Watch;
 use crate::worker::wishes::Wishes;
-use crate::worker::{Birth, Start, certificates, sockets};
+use crate::worker::{Birth, Start, certificates};
 
 impl ControlPlane {
-    /// Starts the gateway and takes the sockets over from the keeper.
+    /// Starts the gateway and has the sockets from the keeper. A worker that is alone takes
+    /// everything over at once; a candidate waits for an order.
     pub(in crate::worker) async fn start(
         link: Link,
         birth: Birth,
@@ -30,8 +33,50 @@ impl ControlPlane {
         users: Users,
         tickets: Tickets,
     ) -> anyhow::Result<Result<Self, Refused>> {
-        let Start { file, loaded, file_errors, seen } = start;
-        let config = &loaded.config;
+        let is_first = birth.generation == 1;
+        let mut control = Self::new(link, birth, &start, users, tickets)?;
+        let Start { file: _, loaded, file_errors, seen } = start;
+        control.watch.set(seen);
+        if control.role == Role::Candidate {
+            control.rest().await;
+        }
+        match certificates::root(&loaded.config) {
+            // What is stored is served before anybody is let in.
+            Ok(root) => control.follow_authorities(root).await,
+            Err(message) if is_first => {
+                return Ok(Err(control.refused(format!("evergate: {message}"))));
+            }
+            Err(message) => control.event(Level::Error, "acme_failed", "acme", &message),
+        }
+        let threads = u16::try_from(control.gateway.threads()).unwrap_or(u16::MAX);
+        let desired = sockets::desired(&loaded.config, threads);
+        let bound = control.settle(&desired)?;
+        control.desired = desired;
+        if control.role == Role::Candidate {
+            control.held = bound;
+            control.in_force(&loaded);
+            control.link.send(&ToKeeper::Ready, &[])?;
+            return Ok(Ok(control));
+        }
+        let failures = sockets::failures(&bound);
+        // Whoever starts it for the first time can mend it; later it is better to serve the rest.
+        if !failures.is_empty() && is_first {
+            let lines: Vec<_> = failures.iter().map(|why| format!("evergate: {why}")).collect();
+            return Ok(Err(control.refused(lines.join("\n"))));
+        }
+        control.serve_alone(bound, &loaded, file_errors).await?;
+        Ok(Ok(control))
+    }
+
+    /// The gateway with nothing to accept from yet.
+    fn new(
+        link: Link,
+        birth: Birth,
+        start: &Start,
+        users: Users,
+        tickets: Tickets,
+    ) -> anyhow::Result<Self> {
+        let config = &start.loaded.config;
         let threads = config.node.threads.map_or_else(|| cpus::available().get(), usize::from);
         let (sender, commands) = mpsc::channel(COMMANDS_QUEUED_MAX);
         let events = broadcast::Sender::new(EVENTS_QUEUED_MAX);
@@ -41,18 +86,22 @@ impl ControlPlane {
         let output = Output::new(config, log.clone());
         let gateway = Gateway::start(config.clone(), addresses, threads, log, events, tickets)?;
         let agents = certificates::agents(gateway.issuance());
-        let desired = sockets::desired(config, u16::try_from(threads).unwrap_or(u16::MAX));
-        let mut control_plane = Self {
+        let role = match birth.role {
+            link::Role::Primary => Role::Primary,
+            link::Role::Candidate => Role::Candidate,
+        };
+        Ok(Self {
             birth,
             gateway,
             reloads: Reloads::default(),
             observed: Observed::default(),
             observed_at: clock::now(),
             node: NodeNews::default(),
+            told: NodeNews::default(),
             wishes: Wishes::default(),
             probes: Probes::new(),
             output,
-            file,
+            file: start.file.clone(),
             started_at: clock::unix_seconds(),
             link_events: Some(link.events()?),
             link,
@@ -63,46 +112,44 @@ impl ControlPlane {
             users,
             commands,
             watch: Watch::default(),
-        };
-        control_plane.watch.set(seen);
-        match certificates::root(config) {
-            // What is stored is served before anybody is let in.
-            Ok(root) => control_plane.follow_authorities(root).await,
-            Err(message) if control_plane.birth.generation == 1 => {
-                let message = format!("evergate: {message}");
-                return Ok(Err(Refused { link: control_plane.link, message }));
-            }
-            Err(message) => control_plane.event(Level::Error, "acme_failed", "acme", &message),
+            role,
+            held: BTreeMap::new(),
+            is_orphaned: false,
+            is_file_unread: false,
+        })
+    }
+
+    /// Takes everything, as nobody else serves.
+    async fn serve_alone(
+        &mut self,
+        mut bound: BTreeMap<Key, Bound>,
+        loaded: &Loaded,
+        file_errors: Option<String>,
+    ) -> anyhow::Result<()> {
+        for failure in sockets::failures(&bound) {
+            self.event(Level::Error, "listen_failed", "listener", &failure);
         }
-        let mut bound = control_plane.settle(&desired)?;
-        let failures = sockets::failures(&bound);
-        // Whoever starts it for the first time can mend it; later it is better to serve the rest.
-        if !failures.is_empty() && control_plane.birth.generation == 1 {
-            let lines: Vec<_> = failures.iter().map(|why| format!("evergate: {why}")).collect();
-            let message = lines.join("\n");
-            return Ok(Err(Refused { link: control_plane.link, message }));
-        }
-        for failure in failures {
-            control_plane.event(Level::Error, "listen_failed", "listener", &failure);
-        }
-        control_plane.take_sockets(&mut bound).await;
-        control_plane.desired = desired;
-        control_plane.applied(&loaded);
-        control_plane.keep(KEPT_TICKETS, &control_plane.gateway.ticket_keys());
+        self.take_sockets(&mut bound).await;
+        self.applied(loaded);
+        self.keep(KEPT_TICKETS, &self.gateway.ticket_keys());
         if let Some(errors) = file_errors {
             let reason = "the file is bad; serving the configuration applied before";
-            control_plane.event(Level::Error, "config_refused", "config", reason);
-            control_plane.reloads.failure = Some(errors);
+            self.event(Level::Error, "config_refused", "config", reason);
+            self.reloads.failure = Some(errors);
         }
-        control_plane.link.send(&ToKeeper::Ready, &[])?;
-        control_plane.tell_ready();
+        self.link.send(&ToKeeper::Ready, &[])?;
+        self.tell_ready();
         // The start is over; where its code cannot be given back it is only memory.
         let _ = code::release();
-        Ok(Ok(control_plane))
+        Ok(())
+    }
+
+    fn refused(self, message: String) -> Refused {
+        Refused { link: self.link, message }
     }
 
     /// One event that says that, where and for whom we serve.
-    fn tell_ready(&mut self) {
+    pub(super) fn tell_ready(&mut self) {
         let listeners = self.gateway.listeners().into_iter().flat_map(|listener| {
             let name = listener.name;
             listener.addresses.into_iter().map(move |address| format!("{name} on {address}"))

@@ -13,6 +13,13 @@ use super::ControlPlane;
 const LOG_GRACE: Duration = Duration::from_millis(500);
 
 impl ControlPlane {
+    /// Exits: nothing is open any more.
+    pub(super) async fn leave(mut self) {
+        // What the disk did not take while another worker read the pipes.
+        self.output.finish(Duration::ZERO).await;
+        self.finish_log().await;
+    }
+
     /// Drains for as long as `grace` and tells the keeper.
     pub(super) async fn stop(mut self, grace: Duration) {
         let until = clock::now() + grace;
@@ -23,6 +30,10 @@ impl ControlPlane {
         // A keeper that is gone need not be told. Now it ends the apps; they have last words.
         let _ = self.link.send(&ToKeeper::Drained, &[]);
         self.output.finish(until - clock::now()).await;
+        self.finish_log().await;
+    }
+
+    async fn finish_log(&mut self) {
         if timeout(LOG_GRACE, self.gateway.finish_log()).await.is_err() {
             self.event(Level::Warn, "log_cut", "worker", "nobody reads standard output");
         }

@@ -31,6 +31,15 @@ pub(super) struct Cutter {
     is_amid: bool,
 }
 
+/// The beginning of a line that is not in its pipe any more, for whoever goes on with it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::worker) struct Unended {
+    /// At most [`LINE_BYTES_MAX`] bytes.
+    pub(in crate::worker) text: Vec<u8>,
+    /// Whether it is not the beginning of its line.
+    pub(in crate::worker) is_amid: bool,
+}
+
 /// What becomes of a last line that has no end yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Rest {
@@ -43,6 +52,17 @@ pub(super) enum Rest {
 }
 
 impl Cutter {
+    /// Goes on where another one stopped.
+    pub(super) fn resume(unended: Unended) -> Self {
+        Self { carry: unended.text, is_amid: unended.is_amid }
+    }
+
+    /// Where another one has to go on; nothing if that is between two lines.
+    pub(super) fn stop(self) -> Option<Unended> {
+        let Self { carry: text, is_amid } = self;
+        (is_amid || !text.is_empty()).then_some(Unended { text, is_amid })
+    }
+
     /// The lines in `bytes`, which follow all that was used before, with `head` before each; and
     /// how many of the bytes are used up. With a full block more lines may be left.
     pub(super) fn cut(&mut self, bytes: &[u8], rest: Rest, head: &[u8]) -> (Block, usize) {
@@ -205,6 +225,20 @@ mod tests {
         let (block, used) = cutter.cut(b" three\nfour", Rest::End, HEAD);
         assert_eq!((text(&block), used), ("> two three\n> four\n", 11));
         assert_eq!(cutter.cut(b"", Rest::End, HEAD), (Block::default(), 0));
+    }
+
+    #[test]
+    fn another_goes_on_where_one_stopped() {
+        let mut cutter = Cutter::default();
+        let long = "y".repeat(LINE_BYTES_MAX + 10);
+        let (block, used) = cutter.cut(format!("one\n{long}").as_bytes(), Rest::Carry, HEAD);
+        assert_eq!((block.lines, used), (2, 4 + long.len()));
+        let unended = cutter.stop().unwrap();
+        assert_eq!((unended.text.len(), unended.is_amid), (10, true));
+        let mut cutter = Cutter::resume(unended);
+        let (block, _) = cutter.cut(b"z\n", Rest::Leave, HEAD);
+        assert_eq!(text(&block), "> …yyyyyyyyyyz\n");
+        assert_eq!(cutter.stop(), None);
     }
 
     #[test]

@@ -55,6 +55,15 @@ pub(super) enum Until {
     Ended,
     /// No longer than it takes to write what is in the pipes.
     Now,
+    /// No longer than it takes to write the lines at hand; what is in the pipes is for another
+    /// process.
+    Handover,
+}
+
+impl Until {
+    fn is_over(self) -> bool {
+        matches!(self, Self::Now | Self::Handover)
+    }
 }
 
 /// Starts the thread. It reads as long as `until` says, or nobody is left who could; the result
@@ -89,7 +98,7 @@ async fn read(
         match *until.borrow_and_update() {
             Until::Always => {}
             Until::Ended if !is_idle => {}
-            Until::Ended | Until::Now => break,
+            Until::Ended | Until::Now | Until::Handover => break,
         }
         tokio::select! {
             Some((run, pipe)) = attached.recv() => {
@@ -98,7 +107,7 @@ async fn read(
                 pipes.spawn_local(async move {
                     let app = run.app.clone();
                     match Receiver::from_owned_fd(pipe) {
-                        Ok(pipe) => Pipe::new(&desk, run, pipe).drain(until).await,
+                        Ok(pipe) => Pipe::new(&desk, run, pipe, until).drain().await,
                         Err(error) => desk.spool.unreadable(&run, &error),
                     }
                     desk.spool.detach(&app);
@@ -120,6 +129,7 @@ struct Pipe<'a> {
     run: Run,
     pipe: Receiver,
     cutter: Cutter,
+    until: watch::Receiver<Until>,
     /// Whether the pipe holds a line without end.
     holds: bool,
 }
@@ -134,16 +144,17 @@ enum Read {
 }
 
 impl<'a> Pipe<'a> {
-    fn new(desk: &'a Desk, run: Run, pipe: Receiver) -> Self {
-        Self { desk, run, pipe, cutter: Cutter::default(), holds: false }
+    fn new(desk: &'a Desk, run: Run, pipe: Receiver, until: watch::Receiver<Until>) -> Self {
+        let cutter = desk.spool.take_unended(&run).map(Cutter::resume).unwrap_or_default();
+        Self { desk, run, pipe, cutter, until, holds: false }
     }
 
     /// Reads until the pipe ends or we do.
-    async fn drain(mut self, mut until: watch::Receiver<Until>) {
+    async fn drain(mut self) {
         loop {
             let rest = tokio::select! {
                 biased;
-                _ = until.wait_for(|until| *until == Until::Now) => break,
+                _ = self.until.wait_for(|until| until.is_over()) => break,
                 ready = self.pipe.ready(Interest::READABLE) => match ready {
                     Ok(ready) if ready.is_read_closed() => Rest::Carry,
                     Ok(_) => Rest::Leave,
@@ -156,6 +167,10 @@ impl<'a> Pipe<'a> {
                 Ok(Read::Ended) => return,
                 Err(error) => return self.desk.spool.unreadable(&self.run, &error),
             }
+        }
+        if self.is_handed_over() {
+            // Whoever has the pipe next goes on in the middle of the line.
+            return self.desk.spool.leave(&self.run, self.cutter.stop());
         }
         // A line that has no end yet is for the next worker, as far as it is still in the pipe.
         let _ = self.read(Rest::Leave).await;
@@ -170,6 +185,10 @@ impl<'a> Pipe<'a> {
                     self.deliver(block, used).await;
                     let scratch = self.desk.scratch.borrow();
                     scratch.peeker.take(&self.pipe, used)?;
+                    // An app may print on for as long as anybody reads.
+                    if self.is_handed_over() {
+                        return Ok(Read::Up);
+                    }
                 }
                 Ok(Seen::Unended) => return Ok(Read::Up),
                 Ok(Seen::End) => {
@@ -183,6 +202,10 @@ impl<'a> Pipe<'a> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn is_handed_over(&self) -> bool {
+        *self.until.borrow() == Until::Handover
     }
 
     /// Looks at what is there.

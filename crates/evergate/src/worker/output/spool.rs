@@ -19,7 +19,7 @@ use evergate_core::time::Instant;
 use evergate_sys::clock;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::lines::{self, Block};
+use super::lines::{self, Block, Unended};
 use super::log_file::Shelf;
 use super::recent::Recent;
 use super::{Files, News, Wanted};
@@ -61,6 +61,10 @@ struct State {
     last: Option<String>,
     /// Apps of which the writer should close the files.
     gone: Vec<String>,
+    /// Lines whose beginnings are not in their pipes any more.
+    unended: BTreeMap<Run, Unended>,
+    /// Those who wait until the writer has nothing to do. Dropped then.
+    waiting: Vec<oneshot::Sender<()>>,
     is_ended: bool,
 }
 
@@ -147,6 +151,8 @@ impl Spool {
             leftover: To::Nowhere,
             last: None,
             gone: Vec::new(),
+            unended: BTreeMap::new(),
+            waiting: Vec::new(),
             is_ended: false,
         };
         let spool = Self { state: Mutex::new(state), work: Condvar::new(), news };
@@ -255,6 +261,7 @@ impl Spool {
             if let Some(job) = state.next(now) {
                 return Some(job);
             }
+            state.waiting.clear();
             if state.is_ended {
                 return None;
             }
@@ -306,6 +313,38 @@ impl Spool {
                 self.tell(News::Failed { app, why });
             }
         }
+    }
+
+    /// Closed when the writer has written everything that can be.
+    pub(super) fn written_all(&self) -> oneshot::Receiver<()> {
+        let (done, written) = oneshot::channel();
+        self.lock().waiting.push(done);
+        self.work.notify_one();
+        written
+    }
+
+    /// The pipe of `run` is left in the middle of a line.
+    pub(super) fn leave(&self, run: &Run, unended: Option<Unended>) {
+        if let Some(unended) = unended {
+            self.lock().unended.insert(run.clone(), unended);
+        }
+    }
+
+    /// Where a line of `run` began that was left.
+    pub(super) fn take_unended(&self, run: &Run) -> Option<Unended> {
+        self.lock().unended.remove(run)
+    }
+
+    /// Every line that was left.
+    #[cfg(test)]
+    pub(super) fn unended(&self) -> BTreeMap<Run, Unended> {
+        self.lock().unended.clone()
+    }
+
+    /// What another process left, in place of what this one did.
+    #[cfg(test)]
+    pub(super) fn set_unended(&self, unended: BTreeMap<Run, Unended>) {
+        self.lock().unended = unended;
     }
 
     /// Lets the writer end.

@@ -372,3 +372,75 @@ async fn lines_of_all_apps_are_joined_in_order_of_time_and_an_instance_can_be_pi
     assert_eq!(texts(&stage.logs(Some("shop"), Some(0), 3).await), ["1 a", "1 d"]);
     assert_eq!(texts(&stage.logs(Some("gone"), None, 3).await), ["1 b"]);
 }
+
+/// Hands a run's output back and forth between two workers while the app prints; each reads the
+/// same pipe and writes the same files.
+#[tokio::test]
+async fn two_workers_take_turns_and_no_line_is_lost_or_torn() {
+    const TURNS: usize = 12;
+    let mut stage = Stage::new();
+    stage.change(|output| output.max = 64 * 1024 * 1024);
+    let mut next = output(&stage.config, &stage.printed);
+    let (reader, mut writer) = io::pipe().unwrap();
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let app = std::thread::spawn(move || {
+        let mut count = 0u64;
+        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            let line = format!("{count} {}\n", "x".repeat((count % 700) as usize));
+            // Most lines come in two pieces, so a turn often ends in the middle of one.
+            let half = line.len() / 2;
+            writer.write_all(&line.as_bytes()[..half]).unwrap();
+            std::thread::yield_now();
+            writer.write_all(&line.as_bytes()[half..]).unwrap();
+            count += 1;
+        }
+        count
+    });
+    for _ in 0..TURNS {
+        let mut follow = stage.logs(Some("shop"), None, 0).await.follow.unwrap();
+        stage.output.attach(run(1), reader.try_clone().unwrap().into()).unwrap();
+        for _ in 0..200 {
+            // One that comes, or that so many came that some are lost.
+            drop(timeout(PATIENCE, follow.recv()).await.expect("a line comes"));
+        }
+        stage.output.let_go().await;
+        next.inherit(stage.output.unended());
+        std::mem::swap(&mut stage.output, &mut next);
+    }
+    stage.output.attach(run(1), reader.into()).unwrap();
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let count = app.join().unwrap();
+    stage.output.finish(PATIENCE).await;
+    let written = stage.written();
+    let mut lines = written.lines();
+    for number in 0..count {
+        let expected = format!("shop/0.1 {number} {}", "x".repeat((number % 700) as usize));
+        assert_eq!(lines.next(), Some(expected.as_str()), "line {number} of {count}");
+    }
+    assert_eq!(lines.next(), None);
+}
+
+#[tokio::test]
+async fn a_line_that_had_left_its_pipe_is_gone_on_with_by_the_next_worker() {
+    let mut stage = Stage::new();
+    let mut next = output(&stage.config, &stage.printed);
+    let (reader, mut writer) = io::pipe().unwrap();
+    stage.output.attach(run(1), reader.try_clone().unwrap().into()).unwrap();
+    writer.write_all(b"one\nbegun").unwrap();
+    stage.wait_for(&["1 one"]).await;
+    // Too long without an end to be left in the pipe.
+    let until = clock::now() + PATIENCE;
+    while evergate_sys::pipe::fill(&reader).unwrap().waiting > 0 {
+        assert!(clock::now() < until, "it is never taken");
+        tokio::task::yield_now().await;
+    }
+    stage.output.let_go().await;
+    assert_eq!(stage.written(), "shop/0.1 one\n", "nothing half is written");
+    next.inherit(stage.output.unended());
+    next.attach(run(1), reader.into()).unwrap();
+    writer.write_all(b" and ended\n").unwrap();
+    drop(writer);
+    next.finish(PATIENCE).await;
+    assert_eq!(stage.written(), "shop/0.1 one\nshop/0.1 begun and ended\n");
+}
