@@ -4,6 +4,7 @@
 //! know ([`spool`]). The control plane only hands pipes over and asks. Each thread is
 //! started when there is something for it to do.
 
+#[cfg(test)]
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -31,6 +32,7 @@ mod spool;
 mod tail;
 mod writer;
 
+#[cfg(test)]
 pub(super) use lines::Unended;
 use reader::{Attached, Until};
 use spool::{Past, Spool};
