@@ -43,6 +43,7 @@ use self::notices::Ears;
 use self::output::Pipe;
 use self::process::{Circumstances, End, Process};
 use self::spawn::{Fault, Supplies};
+pub(crate) use self::users::NAMED_MAX as USERS_NAMED_MAX;
 use self::users::Users;
 use self::watch::Clocks;
 use crate::ports::Ports;
@@ -209,6 +210,11 @@ impl Apps {
         let pipes =
             self.processes.iter().filter_map(|(run, one)| Some((run, one.talk.pipe.as_ref()?)));
         self.outbox.extend(pipes.map(|(run, pipe)| output(run, pipe.reader())));
+    }
+
+    /// What apps do, for a worker beside the one that serves; nothing if there is nothing to tell.
+    pub(crate) fn told(&self) -> Option<Observed> {
+        (self.told != Observed::default()).then(|| self.told.clone())
     }
 
     /// The worker serves.

@@ -39,11 +39,6 @@ impl Readable {
         self.named.extend(paths.into_iter().take(room));
     }
 
-    /// Nothing is named any more.
-    pub(crate) fn forget_named(&mut self) {
-        self.named.clear();
-    }
-
     /// Opens the file at `path` for reading, or says why not.
     pub(crate) fn open(&self, path: &str) -> Result<OwnedFd, String> {
         if !path.starts_with('/') {
@@ -201,8 +196,6 @@ mod tests {
         assert_eq!(text(readable.open(&path("live/key.pem")).unwrap()), "new");
         // The same file by a name that was not said is another.
         assert!(readable.open(&path("archive/key2.pem")).unwrap_err().contains("not named"));
-        readable.forget_named();
-        assert!(readable.open(&path("live/key.pem")).unwrap_err().contains("not named"));
     }
 
     #[test]

@@ -16,14 +16,18 @@ use evergate_sys::privilege::User;
 use evergate_sys::stderr;
 
 mod apps;
+#[allow(dead_code, reason = "what drives an upgrade is still to come")]
+mod binary;
 mod files;
 mod holder;
 mod keeper;
 mod link;
+#[allow(dead_code, reason = "what drives an upgrade is still to come")]
 mod notify;
 mod ports;
-mod process;
 mod sockets;
+#[allow(dead_code, reason = "what drives an upgrade is still to come")]
+mod workers;
 
 /// Environment variable that tells a worker the number of its end of the link.
 pub const LINK_VARIABLE: &str = "EVERGATE_LINK";
@@ -60,6 +64,8 @@ pub enum Outcome {
 /// Why there is no keeper.
 #[derive(Debug)]
 pub enum Error {
+    /// There is no worker to start at this path.
+    Program(PathBuf, io::Error),
     /// Signals could not be collected.
     Signals(io::Error),
     /// Events could not be waited for.
@@ -71,6 +77,10 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Program(path, error) if error.kind() == io::ErrorKind::NotFound => {
+                write!(f, "cannot run {}: no such file", path.display())
+            }
+            Self::Program(path, error) => write!(f, "cannot run {}: {error}", path.display()),
             Self::Signals(error) => write!(f, "cannot collect signals: {error}"),
             Self::Events(error) => write!(f, "cannot wait for events: {error}"),
             Self::Children(error) => write!(f, "cannot wait for children: {error}"),

@@ -83,6 +83,18 @@ impl Sockets {
         desired.iter().map(|listener| self.answer(listener, &failed)).collect()
     }
 
+    /// What is held of what is desired, in order; nothing is opened or closed for it.
+    pub(crate) fn held(&self, desired: &[Listener]) -> Vec<(Outcome, Vec<Rc<OwnedFd>>)> {
+        let answer = |listener: &Listener| match self.held.get(&Place::of(listener)) {
+            Some(held) => (Outcome::Bound(held.bound.clone()), held.fds.clone()),
+            None => {
+                let sentence = "it is opened once this worker takes over";
+                (Outcome::Failed(sentence.to_owned()), Vec::new())
+            }
+        };
+        desired.iter().map(answer).collect()
+    }
+
     /// Closes everything.
     pub(crate) fn close_all(&mut self) {
         let places: Vec<Place> = self.held.keys().cloned().collect();

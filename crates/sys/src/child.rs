@@ -54,6 +54,8 @@ pub struct Spec<'a> {
     pub cwd: Option<PathBuf>,
     /// Standard output and standard error; default this process's.
     pub stdout: Option<BorrowedFd<'a>>,
+    /// Standard error, where that is not to be what standard output is.
+    pub stderr: Option<BorrowedFd<'a>>,
     /// Descriptors to hand over, each under the number beside it: 3 to [`FD_NUMBER_MAX`].
     pub fds: Vec<(BorrowedFd<'a>, RawFd)>,
     /// Directory of a control group of version 2 to be born in. It costs nothing, where to join one

@@ -222,6 +222,14 @@ fn output_and_errors_go_where_they_are_sent() {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert_eq!((text.as_str(), end_of(pid)), ("out\nerr\n", Exit::Status(0)));
+    let (mut reader, writer) = pipe().unwrap();
+    let null = fs::File::create("/dev/null").unwrap();
+    let (stdout, stderr) = (Some(writer.as_fd()), Some(null.as_fd()));
+    let pid = spawn(&Spec { stdout, stderr, ..shell("echo out; echo err >&2") }).unwrap();
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!((text.as_str(), end_of(pid)), ("out\n", Exit::Status(0)), "apart");
 }
 
 #[test]

@@ -27,15 +27,17 @@ use super::process::{Place, Process, Talk};
 use super::revision::Revision;
 use super::users::Users;
 use crate::LINK_VARIABLE;
-use crate::notify::VARIABLE as NOTIFY_VARIABLE;
+use crate::notify;
 use crate::ports::Ports;
 
 /// The number under which a run inherits its listening socket: the first after standard error.
 const LISTEN_FD: i32 = 3;
 /// Variables of ours, or of whoever started us, that mean nothing or something else to an app.
-const WITHHELD: [&str; 8] = [
+const WITHHELD: [&str; 10] = [
     LINK_VARIABLE,
-    NOTIFY_VARIABLE,
+    notify::SOCKET_VARIABLE,
+    notify::WATCHDOG_VARIABLES[0],
+    notify::WATCHDOG_VARIABLES[1],
     "PORT",
     "HOST",
     "SOCKET",
@@ -221,6 +223,7 @@ fn launch(
         listen_pid: listener.is_some(),
         cwd: pinned.map_or(cwd, |pinned| pinned.cwd.clone()),
         stdout: Some(talk.pipe.as_ref().map_or(nowhere.as_fd(), Pipe::writer)),
+        stderr: None,
         fds: listener.iter().map(|listener| (listener.as_fd(), LISTEN_FD)).collect(),
         cgroup: group.and_then(Group::home),
         cgroups: group.into_iter().flat_map(Group::procs).collect(),
@@ -263,7 +266,7 @@ fn environment(run: &Run, revision: &Revision, (place, talk): (&Place, &Talk)) -
         Place::Unix(folder) => variables.push(set("SOCKET", folder.socket().to_owned())),
     }
     let notify = talk.notify.as_ref().map(|socket| Some(socket.path().into()));
-    variables.extend(notify.map(|path| (NOTIFY_VARIABLE.into(), path)));
+    variables.extend(notify.map(|path| (notify::SOCKET_VARIABLE.into(), path)));
     match revision.app.socket {
         Socket::Inherit => variables
             .extend([set("LISTEN_FDS", "1".to_owned()), set("LISTEN_FDNAMES", "http".to_owned())]),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use evergate_sys::privilege::{self, User};
 
 /// Most users that a worker may name.
-const NAMED_MAX: usize = 256;
+pub(crate) const NAMED_MAX: usize = 256;
 
 /// Who may be used.
 #[derive(Debug, Default)]

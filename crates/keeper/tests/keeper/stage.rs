@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use evergate_control::link::{
     self, Address, App, Deploy, DeployRule, Desired, Happening, Instance, InstanceState, Listener,
-    Observed, Outcome, PROTOCOL, Probe, Run, StopRule, ToKeeper, ToWorker, Verb,
+    NodeNews, Observed, Outcome, PROTOCOL, Probe, Run, StopRule, ToKeeper, ToWorker, Verb,
 };
 use evergate_core::supervise::worker;
 use evergate_core::time::Instant;
@@ -60,7 +60,10 @@ pub(crate) fn run_keeper(arguments: &[String]) -> ExitCode {
     match run(options) {
         Ok(End::Stopped) => ExitCode::SUCCESS,
         Ok(End::Hopeless) => ExitCode::from(1),
-        Err(error) => panic!("{error}"),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(1)
+        }
     }
 }
 
@@ -132,6 +135,7 @@ impl Stage {
             probes: true,
             news: RefCell::default(),
             outputs: RefCell::default(),
+            node: RefCell::default(),
         };
         let (pid, _) = self.packet(&worker);
         worker.pid = String::from_utf8(pid).unwrap().parse().unwrap();
@@ -149,8 +153,13 @@ impl Stage {
 
     /// The next message of the keeper.
     pub(crate) fn hear(&self, worker: &Worker) -> (ToWorker, Vec<OwnedFd>) {
-        let (packet, fds) = self.packet(worker);
-        (link::decode(&packet).unwrap(), fds)
+        loop {
+            let (packet, fds) = self.packet(worker);
+            match link::decode(&packet).unwrap() {
+                ToWorker::Node(news) => *worker.node.borrow_mut() = news,
+                message => return (message, fds),
+            }
+        }
     }
 
     /// What comes of a wish: what became of each listener, the numbers of its sockets, and the apps.
@@ -338,6 +347,8 @@ pub(crate) struct Worker {
     pub(crate) news: RefCell<Vec<Happening>>,
     /// What runs print.
     pub(crate) outputs: RefCell<BTreeMap<Run, OwnedFd>>,
+    /// What was said last of keeper and workers.
+    pub(crate) node: RefCell<NodeNews>,
 }
 
 impl Worker {

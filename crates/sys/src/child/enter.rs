@@ -67,7 +67,9 @@ struct Identity {
 
 impl<'a> Setup<'a> {
     pub(super) fn new(spec: &'a Spec<'a>, image: Image, fds: Fds<'a>) -> Self {
-        let output = spec.stdout.into_iter().flat_map(|fd| [(fd, 1), (fd, 2)]);
+        let stdout = spec.stdout.map(|fd| (fd, 1));
+        let stderr = spec.stderr.or(spec.stdout).map(|fd| (fd, 2));
+        let output = stdout.into_iter().chain(stderr);
         let all = [(fds.null, 0)].into_iter().chain(output).chain(spec.fds.iter().copied());
         let user = spec.user.as_ref().map(|user| Identity {
             uid: Uid::from_raw(user.uid),

@@ -1,0 +1,83 @@
+//! The life of the primary worker, as its machine decides.
+
+use std::rc::Rc;
+
+use evergate_control::link::{Role, ToWorker};
+use evergate_core::supervise::worker::{Fate, Input, Output};
+use evergate_core::time::Instant;
+use evergate_sys::clock;
+use rustix::event::epoll::{self, EventFlags};
+
+use super::{Keeper, LINK};
+use crate::binary::Binary;
+use crate::link::Broken;
+use crate::report;
+use crate::workers::{self, Worker};
+
+impl Keeper {
+    /// Tells the machine what happened and does what follows.
+    pub(super) fn feed(&mut self, now: Instant, input: Input) {
+        let mut output = self.workers.machine.handle(now, input);
+        while let Some(todo) = output.take() {
+            match todo {
+                Output::Spawn => {
+                    // It names for itself.
+                    self.apps.users().expect_names();
+                    let binary = Rc::clone(&self.workers.binary);
+                    if let Err(sentence) = self.spawn(Role::Primary, &binary) {
+                        report(format_args!("cannot start the worker: {sentence}"));
+                        output = self.workers.machine.handle(now, Input::Exited(Fate::Hopeless));
+                    }
+                }
+                Output::AskToStop => {
+                    // The worker serves who has come so far. Who comes now had better be refused
+                    // at once than wait for somebody who will not come.
+                    self.sockets.close_all();
+                    let grace_ms = self.options.worker_policy.grace.as_millis() as u32;
+                    self.send_to_primary(now, &ToWorker::Stop { grace_ms }, vec![]);
+                }
+                Output::Kill(reason) => {
+                    let worker = self.workers.get_primary();
+                    let worker = worker.expect("only a worker with a process is killed");
+                    if let Some(why) = workers::explain(reason, &self.options.worker_policy) {
+                        let pid = worker.pid;
+                        report(format_args!("killing the worker (process {pid}): it {why}"));
+                    }
+                    worker.kill();
+                }
+                Output::End(end) => {
+                    self.end = Some(end);
+                    self.end_apps(now);
+                }
+            }
+        }
+    }
+
+    /// Starts a worker.
+    pub(super) fn spawn(&mut self, role: Role, binary: &Rc<Binary>) -> Result<u32, String> {
+        let now_ms = clock::unix_millis();
+        let generation = self.workers.spawn(role, binary, &self.options, &self.kept, now_ms)?;
+        let link = self.workers.get(generation).and_then(|worker| worker.link.as_ref());
+        let link = link.expect("a new worker has a link");
+        match epoll::add(&self.events, link, LINK, EventFlags::IN) {
+            Ok(()) => Ok(generation),
+            Err(error) => {
+                self.workers.get(generation).into_iter().for_each(Worker::kill);
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// A link is of no use any more.
+    pub(super) fn break_link(&mut self, now: Instant, of: u32, broken: Broken) {
+        self.close_link(of);
+        if self.workers.primary() == Some(of) {
+            self.apps.leave(now);
+            let input = match broken {
+                Broken::Closed => Input::Deaf,
+                Broken::Full | Broken::Nonsense => Input::Hung,
+            };
+            self.feed(now, input);
+        }
+    }
+}

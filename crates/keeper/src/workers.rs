@@ -1,0 +1,319 @@
+//! The workers: the one that serves, and those that come before or after it.
+//!
+//! Each process is known by its generation, has a link of its own, and a standing that says how much
+//! its word counts. One at most is the primary one, and its life is what the machine decides on; the
+//! others are there because of an upgrade, and end by themselves or are killed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use evergate_control::link::{Desired, PROTOCOL, Role, ToWorker, WorkerNews, WorkerState};
+use evergate_core::supervise::worker::{Policy, Reason, Worker as Machine};
+use evergate_core::time::Instant;
+use evergate_sys::child::{self, Spec};
+use evergate_sys::signal::{self, Signal};
+
+use crate::apps::USERS_NAMED_MAX;
+use crate::binary::Binary;
+use crate::files::Readable;
+use crate::link::Link;
+use crate::{LINK_FD, LINK_VARIABLE, Options, notify};
+
+/// What is kept for workers to come, by name.
+pub(crate) type Kept = BTreeMap<String, Rc<OwnedFd>>;
+
+/// Every worker.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    /// Decides on the life of the primary one.
+    pub(crate) machine: Machine,
+    /// What the next primary one is started from, wherever its path leads by then.
+    pub(crate) binary: Rc<Binary>,
+    primary: Option<u32>,
+    all: BTreeMap<u32, Worker>,
+    /// How many there have been.
+    count: u32,
+    keeper_started_at: u64,
+}
+
+/// One worker, from its start until its exit.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Until either side lets go of it.
+    pub(crate) link: Option<Link>,
+    /// What it was started from.
+    pub(crate) binary: Rc<Binary>,
+    /// Version of Evergate, once it has said that.
+    pub(crate) version: Option<String>,
+    /// Whether it has said that it could serve.
+    pub(crate) is_ready: bool,
+    /// Whether it has said that nothing is in flight any more.
+    pub(crate) has_drained: bool,
+    /// What it wants, as it said last.
+    pub(crate) desired: Option<Desired>,
+    /// What is opened for it.
+    pub(crate) readable: Readable,
+    /// Whom it wants apps to run as.
+    pub(crate) users: Vec<String>,
+    /// What it has open and has counted since it let go, as it said last.
+    pub(crate) shared: Option<Rc<OwnedFd>>,
+    /// When it has had time enough.
+    kill_at: Option<Instant>,
+    standing: Standing,
+    since_ms: u64,
+}
+
+/// What a worker is there for, and so how much its word counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// It may become the primary one: what it wants is heard and not done yet.
+    Candidate,
+    /// What it says is done.
+    Primary,
+    /// It was the primary one, still serves, and may become that again.
+    Former,
+    /// The same, but it takes no more.
+    Retired,
+    /// It finishes what it began, and exits.
+    Leaving,
+}
+
+impl Workers {
+    /// None yet.
+    pub(crate) fn new(policy: Policy, binary: Rc<Binary>, keeper_started_at: u64) -> Self {
+        Self {
+            machine: Machine::new(policy),
+            binary,
+            primary: None,
+            all: BTreeMap::new(),
+            count: 0,
+            keeper_started_at,
+        }
+    }
+
+    /// Starts one and greets it; returns its generation.
+    pub(crate) fn spawn(
+        &mut self,
+        role: Role,
+        binary: &Rc<Binary>,
+        options: &Options,
+        kept: &Kept,
+        now_ms: u64,
+    ) -> Result<u32, String> {
+        let generation = self.count.saturating_add(1);
+        self.count = generation;
+        let (mut link, other) = Link::new().map_err(|error: io::Error| error.to_string())?;
+        let welcome = ToWorker::Welcome {
+            protocol: PROTOCOL,
+            generation,
+            kept: kept.keys().cloned().collect(),
+            keeper_pid: std::process::id(),
+            started_at: self.keeper_started_at,
+            role,
+        };
+        link.send(&welcome, kept.values().cloned().collect())
+            .expect("a new link takes one message");
+        let withheld = notify::variables().map(|name| (name.into(), None));
+        let link_is = (LINK_VARIABLE.into(), Some(LINK_FD.to_string().into()));
+        let spec = Spec {
+            program: binary.path().into(),
+            image: Some(binary.as_fd()),
+            args: options.args.clone(),
+            env: withheld.chain([link_is]).collect(),
+            fds: vec![(other.as_fd(), LINK_FD)],
+            user: options.worker_user.clone(),
+            no_new_privileges: true,
+            ..Spec::default()
+        };
+        let pid = child::spawn(&spec).map_err(|error| error.to_string())?;
+        let worker = Worker {
+            pid,
+            link: Some(link),
+            binary: Rc::clone(binary),
+            version: None,
+            is_ready: false,
+            has_drained: false,
+            desired: None,
+            readable: Readable::new(options.config_dir.clone()),
+            users: Vec::new(),
+            shared: None,
+            kill_at: None,
+            standing: match role {
+                Role::Primary => Standing::Primary,
+                Role::Candidate => Standing::Candidate,
+            },
+            since_ms: now_ms,
+        };
+        self.all.insert(generation, worker);
+        if role == Role::Primary {
+            self.primary = Some(generation);
+        }
+        Ok(generation)
+    }
+
+    /// The generation of the primary one, also when it has just exited and nobody has followed.
+    pub(crate) fn primary(&self) -> Option<u32> {
+        self.primary
+    }
+
+    /// Has this one be the primary one; whoever was it before is a former one.
+    pub(crate) fn promote(&mut self, generation: u32, now_ms: u64) {
+        if let Some(former) = self.primary.filter(|&former| former != generation) {
+            self.set_standing(former, Standing::Former, now_ms);
+        }
+        self.primary = Some(generation);
+        self.set_standing(generation, Standing::Primary, now_ms);
+        if let Some(worker) = self.all.get_mut(&generation) {
+            worker.has_drained = false;
+        }
+    }
+
+    pub(crate) fn set_standing(&mut self, generation: u32, standing: Standing, now_ms: u64) {
+        if let Some(worker) = self.all.get_mut(&generation) {
+            let before = worker.state();
+            worker.standing = standing;
+            worker.mark(before, now_ms);
+        }
+    }
+
+    /// Takes in that it could serve.
+    pub(crate) fn set_ready(&mut self, generation: u32, now_ms: u64) {
+        if let Some(worker) = self.all.get_mut(&generation) {
+            let before = worker.state();
+            worker.is_ready = true;
+            worker.mark(before, now_ms);
+        }
+    }
+
+    pub(crate) fn get(&self, generation: u32) -> Option<&Worker> {
+        self.all.get(&generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, generation: u32) -> Option<&mut Worker> {
+        self.all.get_mut(&generation)
+    }
+
+    /// The primary one, if its process is there.
+    pub(crate) fn get_primary(&self) -> Option<&Worker> {
+        self.all.get(&self.primary?)
+    }
+
+    /// Every one, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Worker)> {
+        self.all.iter().map(|(&generation, worker)| (generation, worker))
+    }
+
+    pub(crate) fn generations(&self) -> Vec<u32> {
+        self.all.keys().copied().collect()
+    }
+
+    /// Whose process this is.
+    pub(crate) fn find(&self, pid: u32) -> Option<u32> {
+        self.iter().find(|(_, worker)| worker.pid == pid).map(|(generation, _)| generation)
+    }
+
+    /// Forgets one that has exited.
+    pub(crate) fn remove(&mut self, generation: u32) -> Option<Worker> {
+        self.all.remove(&generation)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether nobody has anything in flight any more.
+    pub(crate) fn have_drained(&self) -> bool {
+        self.all.values().all(|worker| worker.has_drained)
+    }
+
+    /// Kills those that are not the primary one, at `at`.
+    pub(crate) fn limit_others(&mut self, at: Instant) {
+        let primary = self.primary;
+        let others = self.all.iter_mut().filter(|&(&generation, _)| Some(generation) != primary);
+        for (_, worker) in others {
+            worker.kill_at = Some(worker.kill_at.map_or(at, |before| before.min(at)));
+        }
+    }
+
+    /// When somebody has had time enough.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let limits = self.all.values().filter_map(|worker| worker.kill_at);
+        limits.chain(self.machine.deadline()).min()
+    }
+
+    /// Kills whoever has had time enough.
+    pub(crate) fn cut(&mut self, now: Instant) {
+        for worker in self.all.values_mut() {
+            if worker.kill_at.take_if(|at| *at <= now).is_some() {
+                worker.kill();
+            }
+        }
+    }
+
+    /// What is told of them all.
+    pub(crate) fn news(&self) -> Vec<WorkerNews> {
+        let news = |(generation, worker): (u32, &Worker)| WorkerNews {
+            generation,
+            pid: worker.pid,
+            version: worker.version.clone(),
+            state: worker.state(),
+            since_ms: worker.since_ms,
+        };
+        self.iter().map(news).collect()
+    }
+}
+
+impl Worker {
+    /// Wants apps to run as these users too.
+    pub(crate) fn name_users(&mut self, users: Vec<String>) {
+        let room = USERS_NAMED_MAX.saturating_sub(self.users.len());
+        self.users.extend(users.into_iter().take(room));
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Ends it at once, with all that it may have started.
+    pub(crate) fn kill(&self) {
+        // Gone already is as good.
+        let _ = signal::send_group(self.pid, Signal::Kill);
+    }
+
+    /// Has it killed at `at` unless it is gone by then.
+    pub(crate) fn limit(&mut self, at: Instant) {
+        self.kill_at = Some(at);
+    }
+
+    /// In the words of the link.
+    fn state(&self) -> WorkerState {
+        match (self.standing, self.is_ready) {
+            (Standing::Candidate | Standing::Primary, false) => WorkerState::Starting,
+            (Standing::Candidate | Standing::Former, _) => WorkerState::Standby,
+            (Standing::Primary, true) => WorkerState::Primary,
+            (Standing::Retired | Standing::Leaving, _) => WorkerState::Draining,
+        }
+    }
+
+    /// What it does has changed, or has not.
+    fn mark(&mut self, before: WorkerState, now_ms: u64) {
+        if self.state() != before {
+            self.since_ms = now_ms;
+        }
+    }
+}
+
+/// Why the primary one is killed, for the operator; `None` where the operator knows.
+pub(crate) fn explain(reason: Reason, policy: &Policy) -> Option<String> {
+    match reason {
+        Reason::NotReady => Some(format!("was not ready within {:?}", policy.ready_within)),
+        Reason::Deaf => Some("closed its link but did not exit".to_owned()),
+        Reason::Hung => Some("no longer follows its link".to_owned()),
+        Reason::Slow => Some(format!("was not done within {:?}", policy.grace)),
+        Reason::Hopeless | Reason::Hurry => None,
+    }
+}
