@@ -12,10 +12,14 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use minicbor::{Decode, Encode};
+
 use crate::time::Instant;
 
 pub mod canary;
+mod input;
 mod order;
+mod output;
 mod place;
 mod words;
 
@@ -24,18 +28,22 @@ mod tests;
 
 pub use canary::Sample;
 use canary::Verdict;
+pub use input::Input;
 use order::Mode;
 pub use order::{OnFailure, Order, Policy, Purpose};
-use place::{Move, Place, Progress};
+pub use output::{Outcome, Output};
+use place::{Move, Place, Progress, RunState};
 pub use words::plan;
 
 /// One of the two revisions between which an instance moves. In a restart both are the same
 /// revision, and the sides are the run that was there and the one that replaces it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub enum Side {
     /// What ran before.
+    #[n(0)]
     Old,
     /// What is rolled out.
+    #[n(1)]
     New,
 }
 
@@ -46,104 +54,6 @@ impl Side {
             Self::New => Self::Old,
         }
     }
-}
-
-/// What happened. Whatever does not fit the state of an instance is ignored.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Input {
-    /// The run that [`Output::Start`] asked for is ready.
-    Ready {
-        /// Of this instance.
-        number: u16,
-        /// Of this side.
-        side: Side,
-    },
-    /// A run failed by its own fault: the one that [`Output::Start`] asked for ended unasked, was
-    /// not ready in time, hangs, or could not be started at all; or one of an instance that was
-    /// [`Output::Settle`]d on the new side ended unasked. Not for what the run cannot be blamed for
-    /// and is simply tried again.
-    Failed {
-        /// Of this instance.
-        number: u16,
-        /// Of this side.
-        side: Side,
-        /// For people: "exited with status 1 before it was ready".
-        why: String,
-    },
-    /// Nothing is left of the run that [`Output::End`] asked to end, or what is left is stuck.
-    Gone {
-        /// Of this instance.
-        number: u16,
-        /// Of this side.
-        side: Side,
-    },
-    /// The instance is none of the deploy's business any more: the operator stopped it, or the app
-    /// has fewer now. Both its sides are the caller's to end.
-    Dropped {
-        /// This instance.
-        number: u16,
-    },
-    /// How the canary and the old runs fared since the canary became ready.
-    Sampled {
-        /// The canary.
-        canary: Sample,
-        /// The other runs.
-        others: Sample,
-    },
-    /// There is a gateway, or none. At first there is one. Without one nothing is begun, for nobody
-    /// could say that a run is ready or drained; the watch over the canary begins anew.
-    Gateway(bool),
-    /// The operator gives it up: as if a run had failed, but [`OnFailure::Continue`] aborts too.
-    Abort {
-        /// For people: "aborted by the operator".
-        why: String,
-    },
-    /// The deadline passed.
-    Tick,
-}
-
-/// What to do, in this order.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Output {
-    /// Start a run; the one of the other side may still be there and then goes on serving. From
-    /// here on until [`Output::Settle`] no run of this instance is started for any other reason,
-    /// but a run of the side that serves that ends unasked is started again as ever.
-    /// [`Input::Ready`] or [`Input::Failed`] answers it.
-    Start {
-        /// Of this instance.
-        number: u16,
-        /// Of this side.
-        side: Side,
-    },
-    /// Drain and end the run of this side and start it no more, nor again after a failure.
-    /// [`Input::Gone`] answers it, at once if there is no run.
-    End {
-        /// Of this instance.
-        number: u16,
-        /// Of this side.
-        side: Side,
-    },
-    /// The instance has this side now: it is looked after as ever, and that is what is started
-    /// again after a failure.
-    Settle {
-        /// This instance.
-        number: u16,
-        /// This side.
-        side: Side,
-    },
-    /// The watch over the canary came to this; for people.
-    Judged(String),
-    /// It is over; nothing follows.
-    Over(Outcome),
-}
-
-/// How a deploy ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// Every instance was replaced.
-    Done,
-    /// Some were not; why, and what runs now.
-    Failed(String),
 }
 
 /// How far a deploy is.
@@ -163,21 +73,29 @@ pub enum Phase {
     Failed,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 enum Stage {
     /// The first instance is being replaced, alone.
+    #[n(0)]
     Canary,
     /// Its new run serves and is compared.
+    #[n(1)]
     Soaking {
+        #[n(0)]
         number: u16,
+        #[n(1)]
         until: Instant,
+        #[n(2)]
         last: Option<(Sample, Sample)>,
     },
     /// The others are being replaced.
+    #[n(2)]
     Rolling,
     /// Instances get their old revision back.
+    #[n(3)]
     Reverting,
-    Over(Outcome),
+    #[n(4)]
+    Over(#[n(0)] Outcome),
 }
 
 /// One rolling deploy of one app.
@@ -186,19 +104,28 @@ enum Stage {
 /// [`Deploy::handle`], and tick it when [`Deploy::deadline`] passes. At most the width of its
 /// policy is being replaced at a time: so many runs are there beyond the number of instances, or so
 /// many are missing, because of the deploy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Decode, Encode)]
 pub struct Deploy {
+    #[n(0)]
     order: Order,
+    #[n(1)]
     mode: Mode,
+    #[n(2)]
     places: Vec<Place>,
+    #[n(3)]
     stage: Stage,
+    #[n(4)]
     has_gateway: bool,
     /// What failed first.
+    #[n(5)]
     trouble: Option<String>,
     /// What failed after it.
+    #[n(6)]
     more_failures: u16,
     /// Since when [`Deploy::phase`] is what it is.
+    #[n(7)]
     since: Instant,
+    #[n(8)]
     outputs: VecDeque<Output>,
 }
 
@@ -218,6 +145,31 @@ impl Deploy {
         };
         deploy.turn(now);
         deploy
+    }
+
+    /// Why there can be no such deploy, if it was read from somewhere.
+    ///
+    /// # Errors
+    /// Says what cannot be.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let moving = self.places.iter().filter(|place| place.progress == Progress::Moving).count();
+        if self.mode.width() == 0 || moving > self.mode.width() {
+            return Err("a deploy moves more instances than it may");
+        }
+        let is_first = |(at, place): (usize, &Place)| {
+            self.places.iter().position(|other| other.number == place.number) == Some(at)
+        };
+        let is_fine = self.places.iter().enumerate().all(is_first);
+        if is_fine { Ok(()) } else { Err("a deploy has an instance twice") }
+    }
+
+    /// Whether there is or is to be a run of this side of an instance, as far as it knows.
+    pub fn counts_on(&self, number: u16, side: Side) -> bool {
+        let place = self.places.iter().find(|place| place.number == number);
+        place.is_some_and(|place| match place.run(side) {
+            RunState::Starting | RunState::Serving | RunState::Failed => true,
+            RunState::Absent | RunState::Ending => false,
+        })
     }
 
     /// Takes in what happened.

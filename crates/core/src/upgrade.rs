@@ -188,35 +188,47 @@ pub enum Input {
 }
 
 /// What to do.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 pub enum Output {
     /// Run the new binary aside and say [`Input::Checked`].
+    #[n(0)]
     Check,
     /// Start the new worker.
+    #[n(1)]
     Spawn,
     /// Have the new worker accept.
+    #[n(2)]
     Activate,
     /// Send a request through the new worker.
+    #[n(3)]
     Probe,
     /// Have the old worker let go of exclusive things and say what it knows.
+    #[n(4)]
     Release,
     /// Have this worker be the primary one: it accepts, and what was let go is its own from here on.
     /// Nobody waits for the old one to say so: it has been the primary one before.
-    Acquire(Side),
+    #[n(5)]
+    Acquire(#[n(0)] Side),
     /// Have the old worker finish what it began; it stays until [`Output::Finish`].
+    #[n(6)]
     Retire,
     /// The new worker stays, and a worker that follows it is of its binary too. Nobody needs the old
     /// one any more: if it is still there, it ends when it has finished.
+    #[n(7)]
     Finish,
     /// End the new worker at once, if it is still there.
+    #[n(8)]
     Kill,
     /// Run the new binary aside with the state of this keeper and say [`Input::Checked`].
+    #[n(9)]
     Rehearse,
     /// Become the new binary. Who is still here after that says [`Input::Stayed`].
+    #[n(10)]
     Execute,
     /// It is over: what was begun besides, such as a check, is to be given up. If no worker is left,
     /// the next one is started as after any crash.
-    End(Outcome),
+    #[n(11)]
+    End(#[n(0)] Outcome),
 }
 
 /// How an upgrade ended.

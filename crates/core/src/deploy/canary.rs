@@ -9,6 +9,8 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 /// Requests to the canary without which nothing is judged, unless enough of them failed: a canary
 /// that fails is soon left alone by the balancer, so there will never be more.
 pub const REQUESTS_MIN: u64 = 50;
@@ -32,13 +34,16 @@ pub const P99_MARGIN: Duration = Duration::from_millis(100);
 const CHANCE: f64 = 9.0;
 
 /// How requests to some runs went, since the canary began to serve.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Default, Encode, Eq, PartialEq)]
 pub struct Sample {
     /// Responses and failed attempts.
+    #[n(0)]
     pub requests: u64,
     /// Of these, failed attempts and statuses from 500.
+    #[n(1)]
     pub errors: u64,
     /// 99th percentile of the time to the response head; zero without a request.
+    #[n(2)]
     pub p99: Duration,
 }
 
@@ -95,8 +100,8 @@ fn more_errors(canary: &Sample, others: &Sample, margin: f64) -> Option<String> 
     }
     let usual = ratio(others);
     let excess = share - usual - margin;
-    let pooled =
-        (canary.errors + others.errors) as f64 / (canary.requests + others.requests) as f64;
+    let errors = canary.errors as f64 + others.errors as f64;
+    let pooled = errors / (canary.requests as f64 + others.requests as f64);
     let sizes = 1.0 / canary.requests as f64 + 1.0 / others.requests as f64;
     let is_worse = excess > 0.0 && excess * excess > CHANCE * pooled * (1.0 - pooled) * sizes;
     is_worse.then(|| {
@@ -107,7 +112,7 @@ fn more_errors(canary: &Sample, others: &Sample, margin: f64) -> Option<String> 
 
 fn is_slower(canary: &Sample, others: &Sample) -> bool {
     let suffice = canary.requests.min(others.requests) >= REQUESTS_FOR_P99;
-    let limit = (others.p99 * P99_FACTOR).max(others.p99 + P99_MARGIN);
+    let limit = (others.p99.saturating_mul(P99_FACTOR)).max(others.p99.saturating_add(P99_MARGIN));
     suffice && canary.p99 > limit
 }
 
@@ -188,7 +193,7 @@ mod tests {
 
     #[test]
     fn counts_that_cannot_be_do_no_harm() {
-        let odd = sample(100, u64::MAX / 4, u64::MAX / 1000 / 1000);
+        let odd = sample(u64::MAX, u64::MAX, u64::MAX);
         let _ = (judge(&odd, &odd), judge_early(&odd, &sample(0, 9, 0)));
     }
 }

@@ -1,30 +1,40 @@
 //! One instance on its way from one revision to the other, or back.
 
+use minicbor::{Decode, Encode};
+
 use super::{Mode, OnFailure, Side};
 
 /// What is known of the run of one side.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub(super) enum RunState {
     /// There is none.
+    #[n(0)]
     Absent,
     /// It was asked for and is not ready yet.
+    #[n(1)]
     Starting,
     /// It became ready, or was there before; whoever starts runs again sees to it that it stays.
+    #[n(2)]
     Serving,
     /// It failed and is still to be cleared away.
+    #[n(3)]
     Failed,
     /// It was asked to end.
+    #[n(4)]
     Ending,
 }
 
 /// How far an instance is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub(super) enum Progress {
     /// Nothing was done with it yet.
+    #[n(0)]
     Waiting,
     /// It takes one of the places in the width.
+    #[n(1)]
     Moving,
     /// It has what it is to have.
+    #[n(2)]
     Settled,
 }
 
@@ -38,13 +48,18 @@ pub(super) enum Move {
 }
 
 /// One instance of the app that is deployed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Decode, Encode)]
 pub(super) struct Place {
+    #[n(0)]
     pub(super) number: u16,
     /// What it is to have in the end.
+    #[n(1)]
     pub(super) goal: Side,
+    #[n(2)]
     pub(super) progress: Progress,
+    #[n(3)]
     old: RunState,
+    #[n(4)]
     new: RunState,
 }
 

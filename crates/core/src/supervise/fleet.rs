@@ -19,10 +19,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use crate::deploy;
 use crate::rng::Rng;
 use crate::time::Instant;
 
+mod carried;
 mod crew;
 mod failures;
 mod input;
@@ -55,16 +58,27 @@ type Waiting = (Instant, String, u16, At);
 ///
 /// After every [`Fleet::handle`] and [`Fleet::wish`], drain [`Fleet::next_output`] to `None`, and
 /// call [`Fleet::handle`] with [`Input::Tick`] when [`Fleet::deadline`] passes.
-#[derive(Debug)]
+///
+/// Another keeper of this machine goes on from its encoding, which has no place for outputs: encode
+/// it only when they are drained, and tick it once after it was decoded.
+#[derive(Debug, Decode, Encode)]
 pub struct Fleet {
+    #[cbor(n(0), decode_with = "carried::crews")]
     crews: BTreeMap<String, Crew>,
+    #[n(1)]
     spawns: Spawns,
+    #[n(2)]
     has_gateway: bool,
+    #[n(3)]
     is_ending: bool,
     /// When it was last told that starts wait for the limit.
+    #[n(4)]
     limit_told_at: Option<Instant>,
+    #[n(5)]
     deadline: Option<Instant>,
+    #[n(6)]
     rng: Rng,
+    #[cbor(n(7), with = "carried::outputs")]
     outputs: VecDeque<Output>,
 }
 

@@ -7,23 +7,31 @@
 
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use super::doubled;
 use crate::time::Instant;
 
 /// When to replace a worker, and how long to wait for one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub struct Policy {
     /// From its start until it must be ready.
+    #[n(0)]
     pub ready_within: Duration,
     /// Wait after the second failure in a row; the first waits for nothing, later ones double it.
+    #[n(1)]
     pub base: Duration,
     /// Longest wait.
+    #[n(2)]
     pub cap: Duration,
     /// Ready for this long wipes out the failures before it.
+    #[n(3)]
     pub stable_after: Duration,
     /// What it gets to finish its requests when all ends.
+    #[n(4)]
     pub grace: Duration,
     /// What it gets beyond that, or to exit after it let go of the link, before it is killed.
+    #[n(5)]
     pub margin: Duration,
 }
 
@@ -66,11 +74,13 @@ pub enum Input {
 }
 
 /// How a worker ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub enum Fate {
     /// Any way but the other one.
+    #[n(0)]
     Crashed,
     /// With the exit status that says that another start would end alike.
+    #[n(1)]
     Hopeless,
 }
 
@@ -88,19 +98,25 @@ pub enum Output {
 }
 
 /// Why a worker is killed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub enum Reason {
     /// It was not ready in time.
+    #[n(0)]
     NotReady,
     /// It let go of the link and did not exit.
+    #[n(1)]
     Deaf,
     /// It no longer followed the link.
+    #[n(2)]
     Hung,
     /// It said that it cannot start and did not exit.
+    #[n(3)]
     Hopeless,
     /// It took longer to finish than it was given.
+    #[n(4)]
     Slow,
     /// The operator is in a hurry.
+    #[n(5)]
     Hurry,
 }
 
@@ -113,15 +129,39 @@ pub enum End {
     Hopeless,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 enum State {
+    #[n(0)]
     Down,
-    Starting { until: Instant },
-    Ready { since: Instant },
+    #[n(1)]
+    Starting {
+        #[n(0)]
+        until: Instant,
+    },
+    #[n(2)]
+    Ready {
+        #[n(0)]
+        since: Instant,
+    },
     // Something is wrong and its exit is awaited; killed already without a time.
-    Failing { kill: Option<(Instant, Reason)>, fate: Fate },
-    Backoff { until: Instant },
-    Stopping { kill_at: Option<Instant> },
+    #[n(3)]
+    Failing {
+        #[n(0)]
+        kill: Option<(Instant, Reason)>,
+        #[n(1)]
+        fate: Fate,
+    },
+    #[n(4)]
+    Backoff {
+        #[n(0)]
+        until: Instant,
+    },
+    #[n(5)]
+    Stopping {
+        #[n(0)]
+        kill_at: Option<Instant>,
+    },
+    #[n(6)]
     Ended,
 }
 
@@ -129,11 +169,15 @@ enum State {
 ///
 /// Do what [`Worker::handle`] returns at once, and call it with [`Input::Tick`] when
 /// [`Worker::deadline`] passes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Decode, Encode)]
 pub struct Worker {
+    #[n(0)]
     policy: Policy,
+    #[n(1)]
     state: State,
+    #[n(2)]
     failures: u32,
+    #[n(3)]
     was_ready: bool,
 }
 

@@ -22,8 +22,7 @@ pub const REASON_BYTES_MAX: usize = 4096;
 ///
 /// After [`Upgrade::new`] and every [`Upgrade::handle`], drain [`Upgrade::next_output`] to `None`
 /// and do what it says in that order; call [`Upgrade::handle`] with [`Input::Tick`] when
-/// [`Upgrade::deadline`] passes. Its encoding has no place for outputs: encode it only when they
-/// are drained.
+/// [`Upgrade::deadline`] passes.
 #[derive(Clone, Debug, Decode, Encode)]
 pub struct Upgrade {
     #[n(0)]
@@ -42,7 +41,7 @@ pub struct Upgrade {
     old: Tally,
     #[n(6)]
     new: Tally,
-    #[cbor(skip)]
+    #[n(7)]
     outputs: VecDeque<Output>,
 }
 

@@ -8,6 +8,8 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use minicbor::{Decode, Encode};
+
 use super::instance::{Context, Instance, Wanted};
 use super::life::Terms;
 use super::rollout::{Ask, Cause, Rollout, Step};
@@ -27,21 +29,30 @@ pub(super) struct Desk<'a> {
 }
 
 /// The instances of one app.
-#[derive(Debug)]
+#[derive(Debug, Decode, Encode)]
 pub(super) struct Crew {
+    #[n(0)]
     name: String,
+    #[n(1)]
     policy: Policy,
+    #[n(2)]
     instances: BTreeMap<u16, Instance>,
     /// What instances run that no deploy concerns.
+    #[n(3)]
     revision: Revision,
     /// What was desired last; a deploy of it may have failed.
+    #[n(4)]
     desired: Revision,
     /// What is rolled out next.
+    #[n(5)]
     next: Option<Ask>,
     /// The deploy that is under way, or the last one.
+    #[n(6)]
     rollout: Option<Rollout>,
+    #[n(7)]
     deploys: u32,
     /// The app is no longer wanted; its instances end when it is their turn.
+    #[n(8)]
     is_going: bool,
 }
 
@@ -61,6 +72,18 @@ impl Crew {
             deploys: 0,
             is_going: false,
         }
+    }
+
+    /// Why there can be no such crew of the app called `name`, if it was read from somewhere.
+    pub(super) fn check(&self, name: &str) -> Result<(), &'static str> {
+        if self.name != name {
+            return Err("an app has two names");
+        }
+        let rollout = self.rollout.as_ref().filter(|rollout| rollout.is_under_way());
+        rollout.map_or(Ok(()), Rollout::check)?;
+        self.instances.iter().try_for_each(|(&number, instance)| {
+            instance.check(number, rollout.map(Rollout::machine))
+        })
     }
 
     /// Goes by what is wanted now.

@@ -6,6 +6,8 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use crate::rng::Rng;
 use crate::supervise::doubled;
 use crate::supervise::policy::Backoff;
@@ -32,13 +34,16 @@ pub(super) enum Next {
 }
 
 /// The failures of one instance that count.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Decode, Default, Encode)]
 pub(super) struct Failures {
     /// At most as many as are too many; the oldest first.
+    #[n(0)]
     charged: VecDeque<Instant>,
     /// Since a run was stable.
+    #[n(1)]
     in_a_row: u32,
     /// Whether the run is the one try after too many failures.
+    #[n(2)]
     is_trial: bool,
 }
 
@@ -95,7 +100,8 @@ impl Failures {
 
 /// Between half of `whole` and all of it, so that instances that died together come back apart.
 fn jittered(whole: Duration, rng: &mut Rng) -> Duration {
-    whole.mul_f64(0.5 + rng.unit() / 2.0)
+    // In two halves, so that the longest wait there is can be had too.
+    whole / 2 + (whole / 2).mul_f64(rng.unit())
 }
 
 #[cfg(test)]

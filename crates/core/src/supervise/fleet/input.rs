@@ -3,32 +3,40 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use minicbor::{Decode, Encode};
+
 use crate::deploy;
 use crate::supervise::policy::Policy;
 
 /// One process of an instance, with all that came of it.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Decode, Encode, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Run {
     /// Name of the app.
+    #[n(0)]
     pub app: String,
     /// Number of the instance, from 0.
+    #[n(1)]
     pub number: u16,
     /// Counts the starts of this instance, from 1.
+    #[n(2)]
     pub generation: u32,
 }
 
 /// What is run: a number that the shell gives and understands. A later one is a larger one.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Revision(pub u32);
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Revision(#[n(0)] pub u32);
 
 /// One app that should run.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 pub struct App {
     /// Its name.
+    #[n(0)]
     pub name: String,
     /// What it goes by.
+    #[n(1)]
     pub policy: Policy,
     /// What it runs. Another one than before is rolled out.
+    #[n(2)]
     pub revision: Revision,
 }
 

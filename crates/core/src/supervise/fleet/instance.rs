@@ -10,9 +10,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use minicbor::{Decode, Encode};
+
 use super::failures::Charge;
 use super::life::{self, Effect, Ill, Life, Terms};
 use super::{Event, Exit, Output, Revision, Run, Severity, SpawnFault};
+use crate::deploy::Deploy;
 use crate::rng::Rng;
 use crate::supervise::policy::Policy;
 use crate::time::{Instant, Spoken};
@@ -55,13 +58,16 @@ impl Context<'_> {
 }
 
 /// What is wanted of an instance.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub(super) enum Wanted {
     /// That it runs.
+    #[n(0)]
     Run,
     /// That it stays without a run until the operator starts it.
+    #[n(1)]
     Stopped,
     /// That there is no such instance.
+    #[n(2)]
     Gone,
 }
 
@@ -75,20 +81,29 @@ pub(super) enum At {
 }
 
 /// One instance.
-#[derive(Debug)]
+#[derive(Debug, Decode, Encode)]
 pub(super) struct Instance {
+    #[n(0)]
     wanted: Wanted,
+    #[n(1)]
     home: Berth,
+    #[n(2)]
     part: Option<Part>,
     /// Those that leave, and those that fill a berth.
+    #[n(3)]
     runs: Vec<Life>,
     /// Of the last run.
+    #[n(4)]
     generation: u32,
+    #[n(5)]
     exits: u32,
+    #[n(6)]
     last_exit: Option<String>,
     /// It was ready, or did what it was to do, since it was last started on purpose.
+    #[n(7)]
     has_come_up: bool,
     /// Its run was replaced because it was ill, and it is not ready again.
+    #[n(8)]
     is_mending: bool,
 }
 
@@ -106,6 +121,25 @@ impl Instance {
             has_come_up: false,
             is_mending: false,
         }
+    }
+
+    /// Why there can be no such instance, if it was read from somewhere; `deploy` is under way.
+    pub(super) fn check(&self, number: u16, deploy: Option<&Deploy>) -> Result<(), &'static str> {
+        for (at, life) in self.runs.iter().enumerate() {
+            let is_twice = self.position(life.generation) != Some(at);
+            if is_twice || life.generation == 0 || life.generation > self.generation {
+                return Err("a run has no generation of its own");
+            }
+            life.check()?;
+        }
+        for (_, berth) in self.berths() {
+            let is_filled = self.position(berth.generation).is_some();
+            let is_lost = berth.slot == Slot::Running && !is_filled;
+            if is_lost || berth.generation > self.generation {
+                return Err("an instance waits for a run that is not there");
+            }
+        }
+        self.part.as_ref().map_or(Ok(()), |part| self.check_part(number, part, deploy))
     }
 
     /// Takes in what happened to one of its runs; what happened to none of them is late.

@@ -17,78 +17,19 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use super::{Probe, Revision, State};
 use crate::supervise::policy::{Policy, ReadyBy, Stop};
 use crate::time::{Instant, Spoken};
 
 mod clock;
+mod ill;
+mod input;
 
 use clock::Clock;
-
-/// What happens to a run, or is wanted of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Input<'a> {
-    /// Its process exited.
-    Exited { has_rest: bool },
-    /// What its process left behind is gone.
-    Emptied,
-    /// It says that it is ready, or that it stops.
-    Noticed { is_ready: bool },
-    /// A probe ended.
-    Probed { probe: Probe, failure: Option<&'a str> },
-    /// No request is in flight.
-    Idle,
-    /// Resident bytes.
-    Measured { rss: u64 },
-    /// It is to end.
-    End,
-    /// If it is to end, then now.
-    Hurry,
-    /// Time passed, or there is a gateway, or none.
-    Tick,
-}
-
-/// What follows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Effect {
-    /// It may have requests.
-    Ready,
-    /// It hangs, or says that it stops.
-    Unhealthy,
-    /// It was not ready in time: kill it.
-    Late,
-    /// Its process exited and was not to; kill the rest if there is one.
-    Crashed { has_rest: bool },
-    /// Ask its process to end.
-    Ask,
-    /// Ask all its processes to end.
-    AskTree,
-    /// Kill all its processes.
-    Kill,
-    /// They survived that.
-    Stuck,
-    /// Nothing is left of it.
-    Gone,
-}
-
-/// Why a ready run should be replaced.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ill {
-    /// It hangs for too long.
-    Hangs { after: Duration },
-    /// It uses too much memory for too long.
-    Swells { rss: u64 },
-}
-
-impl Ill {
-    /// Whether it may be replaced while so many runs of the app are ready.
-    pub(super) fn may_be_mended(self, ready: usize) -> bool {
-        match self {
-            Self::Hangs { .. } => ready > 0,
-            Self::Swells { .. } => true,
-        }
-    }
-}
+pub(super) use ill::Ill;
+pub(super) use input::{Effect, Input};
 
 /// What a run goes by.
 #[derive(Clone, Copy, Debug)]
@@ -108,31 +49,71 @@ impl Terms<'_> {
 }
 
 /// One run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Decode, Encode)]
 pub(super) struct Life {
+    #[n(0)]
     pub(super) generation: u32,
+    #[n(1)]
     pub(super) revision: Revision,
+    #[n(2)]
     stage: Stage,
+    #[n(3)]
     since: Instant,
     /// Its first process has not exited.
+    #[n(4)]
     has_main: bool,
+    #[n(5)]
     was_stable: bool,
     /// It uses more memory than it should.
+    #[n(6)]
     over_since: Option<Instant>,
+    #[n(7)]
     rss: u64,
+    #[n(8)]
     reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 enum Stage {
-    Starting { passes: u16, clock: Clock },
-    Ready { misses: u16 },
+    #[n(0)]
+    Starting {
+        #[n(0)]
+        passes: u16,
+        #[n(1)]
+        clock: Clock,
+    },
+    #[n(1)]
+    Ready {
+        #[n(0)]
+        misses: u16,
+    },
     // Not hanging if it says itself that it stops.
-    Unhealthy { hung_since: Option<Instant> },
-    Draining { until: Instant },
-    Asked { until: Instant },
-    TreeAsked { until: Instant },
-    Killed { until: Instant },
+    #[n(2)]
+    Unhealthy {
+        #[n(0)]
+        hung_since: Option<Instant>,
+    },
+    #[n(3)]
+    Draining {
+        #[n(0)]
+        until: Instant,
+    },
+    #[n(4)]
+    Asked {
+        #[n(0)]
+        until: Instant,
+    },
+    #[n(5)]
+    TreeAsked {
+        #[n(0)]
+        until: Instant,
+    },
+    #[n(6)]
+    Killed {
+        #[n(0)]
+        until: Instant,
+    },
+    #[n(7)]
     Stuck,
 }
 
@@ -151,6 +132,21 @@ impl Life {
             over_since: None,
             rss: 0,
             reason: None,
+        }
+    }
+
+    /// Why there can be no such run, if it was read from somewhere.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        match self.stage {
+            Stage::TreeAsked { .. } | Stage::Killed { .. } | Stage::Stuck => Ok(()),
+            Stage::Starting { .. }
+            | Stage::Ready { .. }
+            | Stage::Unhealthy { .. }
+            | Stage::Draining { .. }
+            | Stage::Asked { .. } => match self.has_main {
+                true => Ok(()),
+                false => Err("a run serves without a process"),
+            },
         }
     }
 

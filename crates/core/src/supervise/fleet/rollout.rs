@@ -4,37 +4,50 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 
+use minicbor::{Decode, Encode};
+
 use super::{DeployView, Event, Output, Revision, Severity};
 use crate::deploy::{self, Deploy, Outcome, Phase, Purpose};
 use crate::time::Instant;
 
 /// That runs are to be replaced.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub(super) struct Ask {
     /// By those of this revision.
+    #[n(0)]
     pub(super) revision: Revision,
     /// Of this instance only.
+    #[n(1)]
     pub(super) only: Option<u16>,
+    #[n(2)]
     pub(super) cause: Cause,
 }
 
 /// Why.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub(super) enum Cause {
     /// The operator said so.
+    #[n(0)]
     Wish,
     /// Something else is desired than before.
+    #[n(1)]
     Change,
 }
 
 /// One deploy, under way or over.
-#[derive(Debug)]
+#[derive(Debug, Decode, Encode)]
 pub(super) struct Rollout {
+    #[n(0)]
     app: String,
+    #[n(1)]
     pub(super) ask: Ask,
+    #[n(2)]
     purpose: Purpose,
+    #[n(3)]
     number: u32,
+    #[n(4)]
     machine: Deploy,
+    #[n(5)]
     has_gateway: bool,
 }
 
@@ -52,6 +65,15 @@ impl Rollout {
             machine: Deploy::new(order, now),
             has_gateway: true,
         }
+    }
+
+    /// Why there can be no such rollout, if it was read from somewhere.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        self.machine.check()
+    }
+
+    pub(super) fn machine(&self) -> &Deploy {
+        &self.machine
     }
 
     /// Takes in what happened.

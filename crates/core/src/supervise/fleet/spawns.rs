@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use crate::time::Instant;
 
 /// Starts that a second allows.
@@ -11,16 +13,18 @@ pub(super) const BURST: u32 = 10;
 const EVERY: Duration = Duration::from_millis(1_000 / PER_SECOND as u64);
 
 /// A token bucket that holds [`BURST`] starts and gains one [`EVERY`] so often.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Decode, Default, Encode)]
 pub(super) struct Spawns {
     /// When the bucket is full again.
+    #[n(0)]
     full_at: Instant,
 }
 
 impl Spawns {
     /// Takes one start out; if there is none, says when there will be.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        let full_at = self.full_at.max(now);
+        // However far ahead it was set: no more than all of the burst can be missing.
+        let full_at = self.full_at.max(now).min(now + EVERY * BURST);
         let missing = full_at - now;
         let most = EVERY * (BURST - 1);
         if missing > most {

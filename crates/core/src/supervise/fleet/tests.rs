@@ -9,6 +9,7 @@ use super::*;
 use crate::deploy;
 use crate::supervise::policy::{Backoff, Policy, Ready, ReadyBy, Restart, Stop};
 
+mod carried;
 mod life;
 mod rolling;
 mod rules;

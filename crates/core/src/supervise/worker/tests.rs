@@ -193,3 +193,35 @@ fn whatever_happens_there_is_one_worker_and_stopping_ends() {
         assert_eq!((worker.deadline(), worker.state), (None, State::Ended), "seed {seed:#x}");
     }
 }
+
+#[test]
+fn the_next_keeper_goes_on_where_the_last_one_was() {
+    const INPUTS: [Input; 9] = [
+        Input::Start,
+        Input::Ready,
+        Input::Hopeless,
+        Input::Deaf,
+        Input::Hung,
+        Input::Exited(Fate::Crashed),
+        Input::Exited(Fate::Hopeless),
+        Input::Stop,
+        Input::Tick,
+    ];
+    for seed in 0..200 {
+        let mut rng = Rng::seeded(seed);
+        let mut one = Worker::new(Policy::default());
+        let mut many = one.clone();
+        let mut now = Instant::EPOCH;
+        for _ in 0..60 {
+            now = now + Duration::from_millis(u64::from(rng.below(8_000)));
+            // All ends soon enough without more wishes that it does.
+            let input = match INPUTS[rng.below(9) as usize] {
+                Input::Stop if rng.below(8) > 0 => Input::Tick,
+                input => input,
+            };
+            assert_eq!(one.handle(now, input), many.handle(now, input), "seed {seed}");
+            many = minicbor::decode(&minicbor::to_vec(&many).unwrap()).unwrap();
+            assert_eq!(std::format!("{one:?}"), std::format!("{many:?}"), "seed {seed}");
+        }
+    }
+}

@@ -6,6 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use super::Context;
 use crate::supervise::fleet::failures::{Charge, Failures, Next};
 use crate::supervise::fleet::{Revision, Severity};
@@ -13,20 +15,28 @@ use crate::supervise::policy::Restart;
 use crate::time::{Instant, Spoken};
 
 /// What a berth does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub(super) enum Slot {
     /// A run is to start as soon as nothing keeps it.
+    #[n(0)]
     Waiting,
     /// Its last run fills it.
+    #[n(1)]
     Running,
+    #[n(2)]
     Backoff {
+        #[n(0)]
         until: Instant,
     },
+    #[n(3)]
     Fatal {
+        #[n(0)]
         until: Option<Instant>,
     },
+    #[n(4)]
     Stopped,
     /// Its run was ended for a deploy, which decides what follows.
+    #[n(5)]
     Vacant,
 }
 
@@ -51,15 +61,21 @@ pub(super) enum Sequel {
     Try(Option<Duration>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Decode, Encode)]
 pub(super) struct Berth {
     /// What its next run is of.
+    #[n(0)]
     pub(super) revision: Revision,
+    #[n(1)]
     pub(super) slot: Slot,
+    #[n(2)]
     pub(super) since: Instant,
+    #[n(3)]
     pub(super) reason: Option<String>,
+    #[n(4)]
     pub(super) failures: Failures,
     /// Of its last run; 0 before the first.
+    #[n(5)]
     pub(super) generation: u32,
 }
 

@@ -4,26 +4,34 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use minicbor::{Decode, Encode};
+
 use super::berth::{Berth, Loss, Sequel, Slot};
 use super::{At, Context, Instance};
-use crate::deploy::{self, Side};
+use crate::deploy::{self, Deploy, Side};
 use crate::supervise::fleet::Revision;
 use crate::supervise::fleet::failures::Charge;
 use crate::supervise::fleet::life::{self, Life};
 use crate::time::Instant;
 
 /// What an instance keeps while a deploy is under way.
-#[derive(Debug)]
+#[derive(Debug, Decode, Encode)]
 pub(super) struct Part {
     /// The side that its own berth is of.
+    #[n(0)]
     home: Side,
+    #[n(1)]
     old: Revision,
+    #[n(2)]
     new: Revision,
     /// The berth of the other side, while that has one.
+    #[n(3)]
     pub(super) guest: Option<Berth>,
     /// Runs that the deploy asked to end.
+    #[n(4)]
     ending: Vec<(u32, Side)>,
     /// What the deploy has yet to hear.
+    #[n(5)]
     reports: Vec<deploy::Input>,
 }
 
@@ -55,6 +63,25 @@ impl Part {
 }
 
 impl Instance {
+    /// Why there can be no such part, if it was read from somewhere.
+    pub(super) fn check_part(
+        &self,
+        number: u16,
+        part: &Part,
+        deploy: Option<&Deploy>,
+    ) -> Result<(), &'static str> {
+        let guest = part.side(At::Guest);
+        match deploy {
+            None => return Err("an instance takes part in no deploy"),
+            Some(deploy) if part.guest.is_some() && !deploy.counts_on(number, guest) => {
+                return Err("an instance has a run that its deploy does not know");
+            }
+            Some(_) => {}
+        }
+        let is_there = |&(generation, _): &(u32, Side)| self.position(generation).is_some();
+        if part.ending.iter().all(is_there) { Ok(()) } else { Err("a deploy waits for no run") }
+    }
+
     /// Takes part in a deploy of this revision.
     pub(in crate::supervise::fleet) fn join(&mut self, new: Revision) {
         let old = self.home.revision;

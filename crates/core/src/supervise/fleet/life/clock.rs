@@ -2,12 +2,16 @@
 
 use core::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use crate::time::Instant;
 
 /// Counts the time in which something may happen.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Default, Encode, Eq, PartialEq)]
 pub(super) struct Clock {
+    #[n(0)]
     pub(super) spent: Duration,
+    #[n(1)]
     pub(super) since: Option<Instant>,
 }
 
@@ -17,7 +21,7 @@ impl Clock {
         match (self.since, runs) {
             (None, true) => self.since = Some(now),
             (Some(since), false) => {
-                self.spent += now - since;
+                self.spent = self.spent.saturating_add(now - since);
                 self.since = None;
             }
             (None, false) | (Some(_), true) => {}

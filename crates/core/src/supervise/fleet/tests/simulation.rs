@@ -11,6 +11,7 @@ mod child;
 mod invariants;
 mod world;
 
+use super::carried;
 use world::World;
 
 /// The seeds of one run, unless `EVERGATE_SEEDS` says how many, or `EVERGATE_SEED` which one.
@@ -48,6 +49,23 @@ fn whatever_happens_the_rules_hold_and_all_comes_up_and_ends() {
         }
         world.end();
         world.run_until("everything has ended", END, |world| world.fleet.is_empty());
+        core::mem::forget(replay);
+    }
+}
+
+#[test]
+fn a_fleet_in_the_hands_of_many_keepers_does_what_it_does_in_those_of_one() {
+    for seed in seeds().filter(|seed| seed % 4 == 0) {
+        let replay = Replay(seed);
+        let live = |successions| {
+            let mut world = World::new(seed);
+            world.successions = successions;
+            world.run(CHAOS);
+            world.end();
+            world.run_until("everything has ended", END, |world| world.fleet.is_empty());
+            world.done
+        };
+        assert_eq!(live(Some(Rng::seeded(!seed))), live(None));
         core::mem::forget(replay);
     }
 }

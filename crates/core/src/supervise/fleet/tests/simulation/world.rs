@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::carried;
 use super::child::{Child, Heirs, Nature, ms};
 use super::*;
 use crate::deploy::OnFailure;
@@ -38,6 +39,10 @@ pub(super) struct World {
     /// Apps of which a deploy is under way.
     pub(super) rolling: Vec<String>,
     pub(super) spawned: Vec<Instant>,
+    /// Everything that was to be done.
+    pub(super) done: Vec<(Instant, Output)>,
+    /// Now and then another keeper goes on from what this one wrote down.
+    pub(super) successions: Option<Rng>,
     /// Nothing leaves yet when everything is to end, and nobody is in a hurry.
     pub(super) ends_in_order: bool,
     events: BTreeMap<(Instant, u64), Event>,
@@ -62,6 +67,8 @@ impl World {
             shown: vec![],
             rolling: vec![],
             spawned: vec![],
+            done: vec![],
+            successions: None,
             ends_in_order: false,
             events: BTreeMap::new(),
             queued: 0,
@@ -325,6 +332,7 @@ impl World {
         self.shown = self.fleet.views(self.now);
         while let Some(output) = self.fleet.next_output() {
             invariants::what_is_to_be_done_makes_sense(self, &output);
+            self.done.push((self.now, output.clone()));
             match output {
                 Output::Spawn { run, .. } => self.spawn(run),
                 Output::Ask(run) => self.ask(&run),
@@ -346,6 +354,9 @@ impl World {
         self.rolling = deploys.filter(|deploy| !is_over(deploy)).map(|deploy| deploy.app).collect();
         self.finish();
         invariants::all(self);
+        if self.successions.as_mut().is_some_and(|rng| rng.below(8) == 0) {
+            self.fleet = carried::again(&self.fleet);
+        }
     }
 
     fn spawn(&mut self, run: Run) {
