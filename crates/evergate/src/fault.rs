@@ -124,7 +124,7 @@ pub(crate) fn in_welcome(role: Role) {
 }
 
 /// Makes `config` answer every request with 500, if that is the fault.
-pub(crate) fn in_config(role: Role, config: &mut Config) {
+pub(crate) fn in_config(role: Role, mut config: Config) -> Config {
     if role == Role::Candidate && is(Fault::Errors) {
         for route in config.routes.values_mut() {
             route.action = Action::Respond {
@@ -134,14 +134,21 @@ pub(crate) fn in_config(role: Role, config: &mut Config) {
             };
         }
     }
+    config
 }
 
-/// Stands still if this phase is where that is to happen, until somebody kills the process.
-pub(crate) fn in_phase(phase: UpgradePhase) {
-    if is(Fault::Pause(phase)) {
+/// Stands still if the phase that begins is where that is to happen, until somebody kills the
+/// process.
+pub(crate) fn in_order(phase: Option<UpgradePhase>) {
+    if let Some(phase) = phase.filter(|phase| is(Fault::Pause(*phase))) {
         say(&format!("process {} stands still in {phase:?}", std::process::id()));
         hang();
     }
+}
+
+/// What a request through this worker is answered with.
+pub(crate) fn in_answer(token: String) -> String {
+    if is(Fault::ProbeFails) { "something else".to_owned() } else { token }
 }
 
 /// Crashes in a while, if that is the fault.

@@ -12,6 +12,8 @@
 //! *primary* has all of that; a worker that is alone is primary. One that was *released* still
 //! accepts. One that *drains* finishes what it began and may be called back until it has *finished*.
 
+use evergate_control::link::UpgradePhase;
+
 /// What a worker is there for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Role {
@@ -55,6 +57,17 @@ pub(super) enum Order {
 }
 
 impl Order {
+    /// The phase of an upgrade that it begins for whoever gets it.
+    pub(super) const fn phase(self) -> Option<UpgradePhase> {
+        match self {
+            Self::Activate => Some(UpgradePhase::Activating),
+            Self::Release => Some(UpgradePhase::Releasing),
+            Self::Acquire => Some(UpgradePhase::Acquiring),
+            Self::Retire => Some(UpgradePhase::Soaking),
+            Self::Finish | Self::Emptied | Self::Orphaned => None,
+        }
+    }
+
     /// What it is, for people.
     pub(super) const fn in_words(self) -> &'static str {
         match self {

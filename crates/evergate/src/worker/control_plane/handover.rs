@@ -8,6 +8,7 @@ use evergate_control::link::{KEPT_TICKETS, ToKeeper};
 use evergate_gateway::Checks;
 
 use super::{ControlPlane, Next};
+use crate::fault;
 use crate::worker::role::{Before, Deed, Order, Role};
 use crate::worker::sockets::{self, ADMIN, Bound, Key};
 use crate::worker::upgrades;
@@ -16,6 +17,7 @@ impl ControlPlane {
     /// Does what follows from an order; `beside` is the descriptor that came with it. One that
     /// makes no sense now is told and ignored.
     pub(super) async fn follow(&mut self, order: Order, beside: Option<OwnedFd>) -> Next {
+        fault::in_order(order.phase());
         match self.role.follow(order) {
             Ok(Deed::Nothing) => {}
             Ok(Deed::Accept) => self.accept().await,
@@ -75,6 +77,7 @@ impl ControlPlane {
         self.probes.follow(&self.observed.instances, self.gateway.config());
         self.agents.wake().await;
         if before == Before::New {
+            fault::after_commit();
             self.keep(KEPT_TICKETS, &self.gateway.ticket_keys());
         }
         // What another worker was told of it is not known here.

@@ -5,10 +5,11 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use evergate_config::Level;
-use evergate_control::link::{Observed, ToKeeper, ToWorker};
+use evergate_control::link::{Observed, ToKeeper, ToWorker, UpgradePhase};
 use evergate_sys::clock;
 
 use super::{ControlPlane, Next};
+use crate::fault;
 use crate::worker::link::Packet;
 use crate::worker::role::Order;
 
@@ -46,7 +47,9 @@ impl ControlPlane {
                 return Next::Go;
             }
             ToWorker::Probe { token } => {
+                fault::in_order(Some(UpgradePhase::Probing));
                 if let Some(stream) = fds.into_iter().next() {
+                    let token = fault::in_answer(token);
                     self.gateway.answer_probe(stream, &token).await;
                 }
                 return Next::Go;

@@ -5,13 +5,16 @@ use std::io;
 
 use evergate_config::{Level, Loaded};
 use evergate_control::command::{COMMANDS_QUEUED_MAX, Control, EVENTS_QUEUED_MAX};
-use evergate_control::link::{self, Desired, KEPT_TICKETS, NodeNews, Observed, ToKeeper};
+use evergate_control::link::{
+    self, Desired, KEPT_TICKETS, NodeNews, Observed, ToKeeper, UpgradePhase,
+};
 use evergate_gateway::{Addresses, Gateway, LogWriter};
 use evergate_pki::Tickets;
 use evergate_sys::{clock, code, cpus};
 use tokio::sync::{broadcast, mpsc};
 
 use super::{ControlPlane, Refused, Reloads};
+use crate::fault;
 use crate::worker::admin::AdminServers;
 use crate::worker::link::Link;
 use crate::worker::output::Output;
@@ -55,6 +58,7 @@ impl ControlPlane {
         if control.role == Role::Candidate {
             control.held = bound;
             control.in_force(&loaded);
+            fault::in_order(Some(UpgradePhase::Loading));
             control.link.send(&ToKeeper::Ready, &[])?;
             return Ok(Ok(control));
         }
@@ -84,7 +88,8 @@ impl ControlPlane {
         let addresses = Addresses::default().resolve(config);
         let log = LogWriter::start(io::stdout())?;
         let output = Output::new(config, log.clone());
-        let gateway = Gateway::start(config.clone(), addresses, threads, log, events, tickets)?;
+        let served = fault::in_config(birth.role, config.clone());
+        let gateway = Gateway::start(served, addresses, threads, log, events, tickets)?;
         let agents = certificates::agents(gateway.issuance());
         let role = match birth.role {
             link::Role::Primary => Role::Primary,
