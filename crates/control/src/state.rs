@@ -50,8 +50,9 @@ const TOTALS: Kind = Kind { number: 3, versions: 1..=1, name: "totals" };
 const CONNECTIONS: Kind = Kind { number: 4, versions: 1..=1, name: "connections" };
 const HISTORY: Kind = Kind { number: 5, versions: 1..=1, name: "history" };
 const COUNTED: Kind = Kind { number: 6, versions: 1..=1, name: "counted" };
+const LINES: Kind = Kind { number: 7, versions: 1..=1, name: "lines" };
 /// The first number that no kind of section has had.
-pub const KIND_NEXT: u16 = 7;
+pub const KIND_NEXT: u16 = 8;
 
 /// Most servers that are carried.
 pub const SERVERS_MAX: usize = 8 * 1024;
@@ -65,6 +66,10 @@ pub const ADDRESSES_MAX: usize = 1024;
 pub const EVENTS_MAX: usize = 512;
 /// Most bytes of an event's reason that are carried.
 pub const REASON_BYTES_MAX: usize = 1024;
+/// Most lines that are carried.
+pub const LINES_MAX: usize = 1024;
+/// Most bytes of a line that are carried.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Most workers whose reports are carried.
 pub const REPORTS_MAX: usize = 8;
 
@@ -81,6 +86,8 @@ pub struct State {
     pub open: Open,
     /// What happened.
     pub history: History,
+    /// Lines that runs of apps have begun to print.
+    pub lines: Vec<Line>,
 }
 
 /// What is known of a server.
@@ -183,6 +190,20 @@ pub struct History {
     pub latest: Vec<Event>,
 }
 
+/// The beginning of a line that has left the pipe of its run, and has no end yet.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct Line {
+    /// Whose.
+    #[n(0)]
+    pub run: Run,
+    /// What came so far and was not passed on.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub text: Vec<u8>,
+    /// Whether something before it was passed on as a line of its own.
+    #[n(2)]
+    pub is_amid: bool,
+}
+
 /// What a worker that drains tells the primary one, with [`crate::link::ToKeeper::Shared`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Shared {
@@ -244,12 +265,15 @@ impl State {
         self.wishes.truncate(WISHES_MAX);
         self.open = self.open.bounded();
         self.history.bound();
+        self.lines.retain(|line| line.text.len() <= LINE_BYTES_MAX);
+        self.lines.truncate(LINES_MAX);
         let mut writer = Writer::new();
         write(&mut writer, &SERVERS, &self.servers);
         write(&mut writer, &WISHES, &self.wishes);
         write(&mut writer, &TOTALS, &self.totals);
         write(&mut writer, &CONNECTIONS, &self.open);
         write(&mut writer, &HISTORY, &self.history);
+        write(&mut writer, &LINES, &self.lines);
         writer.finish()
     }
 
@@ -258,13 +282,15 @@ impl State {
     /// # Errors
     /// If any part of it cannot be trusted.
     pub fn decode(blob: &[u8]) -> Result<Self, Refusal> {
-        let sections = sections(blob, &[SERVERS, WISHES, TOTALS, CONNECTIONS, HISTORY])?;
+        let known = [SERVERS, WISHES, TOTALS, CONNECTIONS, HISTORY, LINES];
+        let sections = sections(blob, &known)?;
         let state = Self {
             servers: body(&sections, &SERVERS)?,
             wishes: body(&sections, &WISHES)?,
             totals: body(&sections, &TOTALS)?,
             open: body(&sections, &CONNECTIONS)?,
             history: body(&sections, &HISTORY)?,
+            lines: body(&sections, &LINES)?,
         };
         let within = [
             (state.servers.len() <= SERVERS_MAX, SERVERS),
@@ -272,6 +298,8 @@ impl State {
             (state.totals.reports.len() <= REPORTS_MAX, TOTALS),
             (state.open.is_bounded(), CONNECTIONS),
             (state.history.is_bounded(), HISTORY),
+            (state.lines.len() <= LINES_MAX, LINES),
+            (state.lines.iter().all(|line| line.text.len() <= LINE_BYTES_MAX), LINES),
         ];
         match within.into_iter().find(|(is_within, _)| !is_within) {
             Some((_, kind)) => Err(Refusal::Body { kind: kind.name }),

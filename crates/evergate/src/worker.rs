@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use evergate_acme::prepare_root;
 use evergate_config::{Config, Loaded, load_with, recall, render};
 use evergate_control::link::{
-    KEPT_CONFIG, KEPT_TICKETS, PROTOCOL, PROTOCOL_MIN, Role, ToKeeper, ToWorker,
+    KEPT_CONFIG, KEPT_STATE, KEPT_TICKETS, PROTOCOL, PROTOCOL_MIN, Role, ToKeeper, ToWorker,
 };
 use evergate_pki::Tickets;
 use evergate_sys::privilege::{self, Dumpable, User};
@@ -24,6 +24,7 @@ use evergate_sys::{clock, inherited, memfd, rlimit};
 mod admin;
 mod answers;
 mod apps;
+mod carried;
 mod certificates;
 mod control_plane;
 mod files;
@@ -69,6 +70,8 @@ struct Start {
     file_errors: Option<String>,
     /// Every file it was read from, or should have been.
     seen: BTreeMap<PathBuf, Look>,
+    /// What an earlier worker knew.
+    state: Option<Vec<u8>>,
 }
 
 /// Serves traffic for the keeper that started it.
@@ -107,10 +110,11 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
         (Role::Candidate, None) => load(file, None, &mut link),
         (Role::Primary, remembered) => load(file, remembered, &mut link),
     };
-    let start = match loaded {
+    let mut start = match loaded {
         Ok(start) => start,
         Err(message) => return hopeless(&link, message),
     };
+    start.state = kept.remove(KEPT_STATE);
     embedded::install();
     let users = Users::of(&start.loaded.config);
     let refusals = users.refusals(&start.loaded.config);
@@ -164,11 +168,13 @@ fn load(file: &Path, remembered: Option<Vec<u8>>, link: &mut Link) -> Result<Sta
     });
     let (seen, file) = (files.into_asked(), file.to_owned());
     match outcome {
-        Ok(loaded) => Ok(Start { file, loaded, file_errors: None, seen }),
+        Ok(loaded) => Ok(Start { file, loaded, file_errors: None, seen, state: None }),
         Err(errors) => {
             let errors = render(&errors, false);
             match remembered.map(|blob| recall(&blob)) {
-                Some(Ok(loaded)) => Ok(Start { file, loaded, file_errors: Some(errors), seen }),
+                Some(Ok(loaded)) => {
+                    Ok(Start { file, loaded, file_errors: Some(errors), seen, state: None })
+                }
                 Some(Err(_)) | None => Err(errors),
             }
         }
@@ -181,7 +187,7 @@ fn take_up(file: &Path, remembered: &[u8]) -> Result<Start, String> {
     match embedded::refusals(&loaded.config) {
         refusals if refusals.is_empty() => {
             let (file, seen) = (file.to_owned(), BTreeMap::new());
-            Ok(Start { file, loaded, file_errors: None, seen })
+            Ok(Start { file, loaded, file_errors: None, seen, state: None })
         }
         refusals => Err(render(&refusals, false)),
     }

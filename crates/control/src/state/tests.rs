@@ -143,6 +143,11 @@ fn state() -> State {
         },
         open: Open { generation: 3, listeners: vec![connections] },
         history: History { sequence: 9, latest: vec![event] },
+        lines: vec![Line {
+            run: Run { app: "shop".into(), number: 1, generation: 4 },
+            text: b"listening on \xff".into(),
+            is_amid: true,
+        }],
     }
 }
 
@@ -241,7 +246,7 @@ fn counts_add_up_in_any_order_and_never_overflow() {
 #[test]
 fn a_newer_version_of_one_section_refuses_the_whole() {
     let written = state().encode().unwrap();
-    for newer in [SERVERS, WISHES, TOTALS, CONNECTIONS, HISTORY] {
+    for newer in [SERVERS, WISHES, TOTALS, CONNECTIONS, HISTORY, LINES] {
         let mut writer = Writer::new();
         for section in blob::read(&written).unwrap() {
             let more = u16::from(section.kind == newer.number);

@@ -67,7 +67,7 @@ impl ControlPlane {
         let now = clock::unix_seconds();
         let apps = self.instances();
         let (health, reasons) = self.judge(&pools, &apps);
-        Status {
+        let mut status = Status {
             node: self.gateway.config().node.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             health,
@@ -91,14 +91,17 @@ impl ControlPlane {
             deploys: self.deploys(),
             app_limits: self.observed.limits.iter().map(instances::limits).collect(),
             admin: self.admin.addresses(),
-            workers: upgrades::workers(&self.node),
+            workers: self.workers(),
             upgrade: self.node.upgrade.as_ref().map(upgrades::upgrade),
             keeper_version: self.node.keeper_version.clone(),
             keeper_execs: self.node.keeper_execs,
-        }
+        };
+        status.add(&self.carried.of_others());
+        status
     }
 
-    async fn stats(&self) -> Stats {
+    /// What is counted by this worker alone, and every gauge.
+    pub(super) async fn own_stats(&self) -> Stats {
         let mut stats = self.gateway.stats().await;
         stats.version = env!("CARGO_PKG_VERSION").to_owned();
         stats.started_at = self.started_at;

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Birth;
 use super::admin::AdminServers;
+use super::carried::Carried;
 use super::link::{Link, LinkEvents, Packet};
 use super::output::Output;
 use super::probes::Probes;
@@ -57,6 +58,7 @@ pub(super) struct ControlPlane {
     pub(super) file: PathBuf,
     /// In seconds of Unix time.
     pub(super) started_at: u64,
+    pub(super) carried: Carried,
     pub(super) admin: AdminServers,
     pub(super) agents: Agents,
     pub(super) link: Link,
@@ -71,6 +73,8 @@ pub(super) struct ControlPlane {
     pub(super) role: Role,
     /// Sockets of a worker that does not accept yet.
     held: BTreeMap<Key, Bound>,
+    /// What an earlier worker knew, until this one takes over.
+    kept: Option<Vec<u8>>,
     /// Whether it was acted on that the keeper is gone.
     is_orphaned: bool,
     /// Whether the file is yet to be compared with what is in force.
@@ -143,6 +147,10 @@ impl ControlPlane {
             self.tell_samples();
             self.look_at_calendar();
             self.look_at_files().await;
+            self.keep_state_in_time().await;
+        }
+        if self.role.has_let_go() {
+            self.tell_shared().await;
         }
         self.tell_served().await;
     }

@@ -4,7 +4,6 @@
 //! know ([`spool`]). The control plane only hands pipes over and asks. Each thread is
 //! started when there is something for it to do.
 
-#[cfg(test)]
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -32,7 +31,6 @@ mod spool;
 mod tail;
 mod writer;
 
-#[cfg(test)]
 pub(super) use lines::Unended;
 use reader::{Attached, Until};
 use spool::{Past, Spool};
@@ -189,13 +187,11 @@ impl Output {
     }
 
     /// The beginnings of lines that have left their pipes, by run.
-    #[cfg(test)]
     pub(super) fn unended(&self) -> BTreeMap<Run, Unended> {
         self.spool.unended()
     }
 
     /// Goes on with lines that another process began.
-    #[cfg(test)]
     pub(super) fn inherit(&self, unended: BTreeMap<Run, Unended>) {
         self.spool.set_unended(unended);
     }

@@ -131,6 +131,11 @@ impl Role {
         self == Self::Primary
     }
 
+    /// Whether it was the primary one, and another one is.
+    pub(super) fn has_let_go(self) -> bool {
+        matches!(self, Self::Released | Self::Draining(_) | Self::Drained)
+    }
+
     /// Whether it finishes what it began.
     pub(super) fn is_draining(self) -> bool {
         matches!(self, Self::Draining(_))

@@ -1,5 +1,7 @@
 //! Keeper, workers and upgrades as the keeper tells of them, in words.
 
+use std::collections::BTreeMap;
+
 use evergate_config::Level;
 use evergate_control::link::{
     NodeNews, UpgradeCounts, UpgradeNews, UpgradeOutcome, UpgradePhase, WorkerNews, WorkerState,
@@ -7,20 +9,32 @@ use evergate_control::link::{
 use evergate_control::snapshot::{UpgradeStatus, UpgradeStepStatus, WorkerStatus};
 use evergate_sys::clock;
 
-/// Every worker.
-pub(super) fn workers(news: &NodeNews) -> Vec<WorkerStatus> {
-    let now_ms = clock::unix_millis();
-    news.workers.iter().map(|worker| self::worker(worker, now_ms)).collect()
+use super::control_plane::ControlPlane;
+
+impl ControlPlane {
+    /// Every worker, with what is open to it as far as that is known.
+    pub(super) fn workers(&self) -> Vec<WorkerStatus> {
+        let now_ms = clock::unix_millis();
+        let generation = self.birth.generation;
+        let open: BTreeMap<u32, u64> = self
+            .gateway
+            .elsewhere()
+            .chain([&self.gateway.open(generation)])
+            .map(|open| (open.generation, open.total()))
+            .collect();
+        let workers = self.node.workers.iter();
+        workers.map(|one| worker(one, now_ms, open.get(&one.generation).copied())).collect()
+    }
 }
 
-fn worker(news: &WorkerNews, now_ms: u64) -> WorkerStatus {
+fn worker(news: &WorkerNews, now_ms: u64, connections: Option<u64>) -> WorkerStatus {
     WorkerStatus {
         generation: news.generation,
         pid: news.pid,
         version: news.version.clone().unwrap_or_default(),
         state: state_word(news.state).to_owned(),
         since_seconds: now_ms.saturating_sub(news.since_ms) / 1000,
-        connections: None,
+        connections,
     }
 }
 

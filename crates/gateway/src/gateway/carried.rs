@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use evergate_control::state::{Open, REPORTS_MAX, State, Totals};
+use evergate_control::state::{Open, REPORTS_MAX, State};
 use evergate_sys::clock;
 
 use super::Gateway;
 
 impl Gateway {
     /// What is known of servers and connections, and what happened, for the worker that comes after
-    /// this one, which is number `generation`. Counters are added up elsewhere.
+    /// this one, which is number `generation`. The rest is for others to say.
     pub fn carry(&mut self, generation: u32) -> State {
         let (servers, wishes) = self.wards.carry(&self.plan);
         let (open, history) = (self.open(generation), self.events.carry());
-        State { servers, wishes, totals: Totals::default(), open, history }
+        State { servers, wishes, open, history, ..State::default() }
     }
 
     /// Goes on from what another worker knew of servers, and from what happened there. Of

@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 
 use evergate_config::Level;
 use evergate_control::link::{KEPT_TICKETS, ToKeeper};
+use evergate_core::state::BYTES_MAX;
 use evergate_gateway::Checks;
+use evergate_sys::memfd;
 
 use super::{ControlPlane, Next};
 use crate::fault;
@@ -49,6 +51,7 @@ impl ControlPlane {
     async fn let_go(&mut self) {
         self.admin.let_go();
         self.rest().await;
+        self.keep_last_state().await;
         self.tell_keeper(&ToKeeper::Released);
     }
 
@@ -62,7 +65,13 @@ impl ControlPlane {
     }
 
     /// Takes everything that only one worker may have; accepts, if that is not done yet.
-    async fn take_over(&mut self, before: Before, _state: Option<OwnedFd>) {
+    async fn take_over(&mut self, before: Before, state: Option<OwnedFd>) {
+        // What was there when it started is old, but it may be all there is.
+        let kept = self.kept.take();
+        match state {
+            Some(state) => self.inherit(&memfd::read(state, BYTES_MAX).unwrap_or_default()),
+            None => kept.into_iter().for_each(|kept| self.inherit(&kept)),
+        }
         let mut bound = match before {
             Before::New => std::mem::take(&mut self.held),
             Before::Released | Before::Retired => self.had_again(),

@@ -10,7 +10,7 @@ use super::ControlPlane;
 impl ControlPlane {
     /// Has the keeper keep `bytes` for the worker that comes after this one; without them it only
     /// does less well.
-    pub(super) fn keep(&self, name: &str, bytes: &[u8]) {
+    pub(in crate::worker) fn keep(&self, name: &str, bytes: &[u8]) {
         if let Ok(file) = memfd::seal("evergate-kept", bytes) {
             let _ = self.link.send(&ToKeeper::Keep { name: name.to_owned() }, &[file.as_fd()]);
         }

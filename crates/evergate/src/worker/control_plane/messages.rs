@@ -23,6 +23,7 @@ impl ControlPlane {
             }
         }
         if self.role.is_draining() && self.gateway.is_drained() {
+            self.tell_shared().await;
             self.tell_keeper(&ToKeeper::Drained);
             return self.follow(Order::Emptied, None).await;
         }
@@ -81,9 +82,11 @@ impl ControlPlane {
             ToWorker::Ping { number } => self.tell_keeper(&ToKeeper::Pong { number }),
             ToWorker::Node(news) => {
                 self.node = news;
+                self.follow_workers();
                 self.tell_node();
             }
-            ToWorker::Shared { .. } | ToWorker::Gone { .. } => {}
+            ToWorker::Shared { generation } => self.take_shared(generation, &fds),
+            ToWorker::Gone { generation } => self.forget_shared(generation),
             // Answers to questions that are no longer waited for.
             ToWorker::Welcome { .. }
             | ToWorker::Listening { .. }

@@ -164,6 +164,7 @@ impl ControlPlane {
         self.reloads.failure = None;
         self.admin.set_access(&loaded.config.admin);
         self.output.follow(&loaded.config);
+        self.carried.follow(&loaded.config);
     }
 
     /// Everything that follows from having put a configuration in force.

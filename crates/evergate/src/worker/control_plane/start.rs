@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::{ControlPlane, Refused, Reloads};
 use crate::fault;
 use crate::worker::admin::AdminServers;
+use crate::worker::carried::Carried;
 use crate::worker::link::Link;
 use crate::worker::output::Output;
 use crate::worker::probes::Probes;
@@ -38,7 +39,7 @@ impl ControlPlane {
     ) -> anyhow::Result<Result<Self, Refused>> {
         let is_first = birth.generation == 1;
         let mut control = Self::new(link, birth, &start, users, tickets)?;
-        let Start { file: _, loaded, file_errors, seen } = start;
+        let Start { file: _, loaded, file_errors, seen, state } = start;
         control.watch.set(seen);
         if control.role == Role::Candidate {
             control.rest().await;
@@ -57,6 +58,7 @@ impl ControlPlane {
         control.desired = desired;
         if control.role == Role::Candidate {
             control.held = bound;
+            control.kept = state;
             control.in_force(&loaded);
             fault::in_order(Some(UpgradePhase::Loading));
             control.link.send(&ToKeeper::Ready, &[])?;
@@ -67,6 +69,9 @@ impl ControlPlane {
         if !failures.is_empty() && is_first {
             let lines: Vec<_> = failures.iter().map(|why| format!("evergate: {why}")).collect();
             return Ok(Err(control.refused(lines.join("\n"))));
+        }
+        if let Some(state) = state {
+            control.inherit(&state);
         }
         control.serve_alone(bound, &loaded, file_errors).await?;
         Ok(Ok(control))
@@ -108,6 +113,7 @@ impl ControlPlane {
             output,
             file: start.file.clone(),
             started_at: clock::unix_seconds(),
+            carried: Carried::new(clock::unix_seconds()),
             link_events: Some(link.events()?),
             link,
             inbox: VecDeque::new(),
@@ -119,6 +125,7 @@ impl ControlPlane {
             watch: Watch::default(),
             role,
             held: BTreeMap::new(),
+            kept: None,
             is_orphaned: false,
             is_file_unread: false,
         })

@@ -336,13 +336,11 @@ impl Spool {
     }
 
     /// Every line that was left.
-    #[cfg(test)]
     pub(super) fn unended(&self) -> BTreeMap<Run, Unended> {
         self.lock().unended.clone()
     }
 
     /// What another process left, in place of what this one did.
-    #[cfg(test)]
     pub(super) fn set_unended(&self, unended: BTreeMap<Run, Unended>) {
         self.lock().unended = unended;
     }
