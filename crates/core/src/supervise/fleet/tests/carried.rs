@@ -8,6 +8,7 @@
 //! EVERGATE_GOLDEN=write cargo test -p evergate-core --lib golden
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -22,8 +23,8 @@ pub(super) fn again(fleet: &Fleet) -> Fleet {
     again
 }
 
-/// A small fleet in the midst of everything: a deploy whose canary is watched, a worker that
-/// crashes, one that failed for good, one that was stopped, one that leaves something behind.
+/// A small fleet in the midst of everything: a deploy whose canary is watched, instances that
+/// crashed, failed for good, were stopped, use too much memory, or are tried once more.
 fn busy() -> Hand {
     let shop = || {
         let mut shop = policy(3);
@@ -33,15 +34,21 @@ fn busy() -> Hand {
         shop
     };
     let job = || Policy { after: vec!["shop".to_owned()], ..policy(3) };
+    let odd = || {
+        let mut odd = policy(1);
+        (odd.backoff.failures, odd.backoff.cooldown) = (1, SECOND);
+        odd
+    };
     let apps = |shop_revision| {
         let shop = App { revision: Revision(shop_revision), ..app("shop", shop()) };
-        vec![shop, app("job", job())]
+        vec![shop, app("job", job()), app("odd", odd())]
     };
     let mut hand = Hand::new(&apps(1));
     for number in 0..3 {
         hand.ready(&format!("shop/{number}.1"));
     }
     hand.ready("job/0.1");
+    hand.exits("odd/0.1", 1);
     hand.wait(5 * SECOND);
     hand.exits("job/1.1", 1);
     hand.exits("job/2.1", 78);
@@ -55,7 +62,7 @@ fn busy() -> Hand {
     hand
 }
 
-const BUSY: &str = "job/0.1 Draining, job/1.2 Starting, job/2.1 Fatal, shop/0.1 Ready, \
+const BUSY: &str = "job/0.1 Draining, job/1.2 Starting, job/2.1 Fatal, odd/0.2 Starting, shop/0.1 Ready, \
                     shop/0.2 Ready, shop/1.1 Ready, shop/2.1 Ready";
 
 fn folder() -> PathBuf {
@@ -87,6 +94,64 @@ fn golden_fleets_of_all_releases_are_read() {
         assert_eq!(hand.wait(60 * SECOND), done, "{}", path.display());
         assert!(done.contains(&"ask shop/0.1".to_owned()), "its canary was good: {done:?}");
         assert_eq!(hand.shown(), without.shown(), "{}", path.display());
+    }
+}
+
+/// A fleet whose deploy replaces runs in place: the old one of one instance is ending.
+fn replacing() -> Hand {
+    let mut in_place = policy(2);
+    (in_place.deploy.surge, in_place.deploy.unavailable) = (0, 1);
+    let mut hand = Hand::new(&[app("shop", in_place.clone())]);
+    hand.ready("shop/0.1");
+    hand.ready("shop/1.1");
+    let next = App { revision: Revision(2), ..app("shop", in_place) };
+    hand.say(Input::Desired(vec![next]));
+    hand.say(Input::Idle(run("shop/0.1")));
+    hand.exits("shop/0.1", 0);
+    hand.ready("shop/0.2");
+    assert_eq!(hand.shown(), "shop/0.2 Ready, shop/1.1 Draining");
+    hand
+}
+
+/// What those bytes say with one byte changed, or one stage of a deploy.
+fn changed(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    const ROLLING: &[u8] = b"\x82\x02\x80";
+    const DONE: &[u8] = b"\x82\x04\x81\x82\0\x80";
+    (0..bytes.len()).flat_map(move |at| {
+        let was = bytes[at];
+        // Other numbers, other states, nothing, no and yes.
+        let others = [was ^ 1, was.wrapping_add(1), was.wrapping_sub(1), 0, 1, 2, 3, 6, 0xf6, 0xf4];
+        let one = others.into_iter().map(move |byte| {
+            let mut bytes = bytes.to_vec();
+            bytes[at] = byte;
+            bytes
+        });
+        let is_rolling = bytes[at..].starts_with(ROLLING);
+        let stage = is_rolling.then(|| [&bytes[..at], DONE, &bytes[at + ROLLING.len()..]].concat());
+        one.chain(stage)
+    })
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let mut refusals = BTreeSet::new();
+    for hand in [busy(), replacing()] {
+        let bytes = minicbor::to_vec(&hand.fleet).unwrap();
+        let read = changed(&bytes).map(|bytes| minicbor::decode::<Fleet>(&bytes));
+        refusals.extend(read.filter_map(|read| Some(read.err()?.to_string())));
+    }
+    for refusal in [
+        "an app has two names",
+        "a run has no generation of its own",
+        "a run serves without a process",
+        "an instance waits for a run that is not there",
+        "an instance takes part in no deploy",
+        "an instance has a run that its deploy does not know",
+        "a deploy waits for no run",
+        "a deploy moves more instances than it may",
+        "a deploy has an instance twice",
+    ] {
+        assert!(refusals.iter().any(|said| said.contains(refusal)), "nothing says {refusal}");
     }
 }
 
