@@ -1,0 +1,273 @@
+//! A test in the place of the keeper: it holds the sockets and starts workers, and each of them does
+//! only what it is told.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use evergate_control::link::{
+    self, Address, Desired, KEPT_CONFIG, Outcome, PROTOCOL, Role, Run, ToKeeper, ToWorker,
+};
+use evergate_core::time::Instant;
+use evergate_sys::seqpacket::{self, Received};
+use evergate_sys::{clock, memfd, wait};
+
+/// Longest wait for anything; a test fails past it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const DATA_THREADS: u16 = 2;
+
+/// What outlives workers.
+pub(crate) struct Keeper {
+    folder: tempfile::TempDir,
+    web: TcpListener,
+    admin: UnixListener,
+    kept: BTreeMap<String, OwnedFd>,
+    generation: u32,
+}
+
+/// A worker, and our end of the link to it.
+pub(crate) struct Worker {
+    pub(crate) generation: u32,
+    link: Option<OwnedFd>,
+    process: Child,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Keeper {
+    pub(crate) fn new() -> Self {
+        // A worker that root started is `nobody`: it must be able to look inside.
+        let permissions = fs::Permissions::from_mode(0o755);
+        let folder = tempfile::Builder::new().permissions(permissions).tempdir().unwrap();
+        fs::create_dir(folder.path().join("run")).unwrap();
+        let admin = UnixListener::bind(folder.path().join("run/admin.sock")).unwrap();
+        let web = TcpListener::bind("127.0.0.1:0").unwrap();
+        let keeper = Self { folder, web, admin, kept: BTreeMap::new(), generation: 0 };
+        keeper.write_file("one");
+        keeper
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.web.local_addr().unwrap()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// From now on the file wants requests answered with `body`.
+    pub(crate) fn write_file(&self, body: &str) {
+        let beside = self.path("evergate.toml.new");
+        fs::write(&beside, self.text(body)).unwrap();
+        fs::rename(beside, self.path("evergate.toml")).unwrap();
+    }
+
+    /// Keeps a configuration that answers with `body`, as if another worker had applied it.
+    pub(crate) fn keep_config(&mut self, body: &str) {
+        let file = self.path("other.toml");
+        fs::write(&file, self.text(body)).unwrap();
+        let blob = evergate_config::remember(&evergate_config::load(&file).unwrap());
+        self.kept.insert(KEPT_CONFIG.to_owned(), memfd::seal("test", &blob).unwrap());
+    }
+
+    fn text(&self, body: &str) -> String {
+        let (run, state) = (self.path("run"), self.path("state"));
+        let address = self.address();
+        format!(
+            "[node]\nrun_dir = {run:?}\nstate_dir = {state:?}\nthreads = {DATA_THREADS}\n\
+             [listener.web]\nbind = [\"{address}\"]\n\
+             [route.all]\nmatch = \"/*\"\nrespond = {{ body = \"{body}\" }}\n\
+             [app.shop]\nrun = [\"/bin/true\"]\n"
+        )
+    }
+
+    /// Starts a worker and waits until it is ready.
+    pub(crate) fn start(&mut self, role: Role) -> Worker {
+        let mut worker = self.launch(role);
+        worker.wait(self, |said| matches!(said, ToKeeper::Ready).then_some(()));
+        worker
+    }
+
+    fn launch(&mut self, role: Role) -> Worker {
+        self.generation += 1;
+        let (ours, theirs) = seqpacket::pair().unwrap();
+        let welcome = ToWorker::Welcome {
+            protocol: PROTOCOL,
+            generation: self.generation,
+            kept: self.kept.keys().cloned().collect(),
+            keeper_pid: std::process::id(),
+            started_at: clock::unix_seconds(),
+            role,
+        };
+        let kept: Vec<_> = self.kept.values().map(AsFd::as_fd).collect();
+        seqpacket::send(&ours, &link::encode(&welcome), &kept).unwrap();
+        let log = File::create(self.path(&format!("worker-{}.log", self.generation))).unwrap();
+        let process = Command::new("sh")
+            .args(["-c", "exec \"$0\" worker \"$1\" 3<&0 </dev/null"])
+            .arg(env!("CARGO_BIN_EXE_evergate"))
+            .arg(self.path("evergate.toml"))
+            .env(evergate_keeper::LINK_VARIABLE, evergate_keeper::LINK_FD.to_string())
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Worker { generation: self.generation, link: Some(ours), process }
+    }
+
+    /// What a worker told people.
+    pub(crate) fn told(&self, worker: &Worker) -> String {
+        fs::read_to_string(self.path(&format!("worker-{}.log", worker.generation))).unwrap()
+    }
+
+    /// Whatever was kept under that name.
+    pub(crate) fn kept(&self, name: &str) -> Option<OwnedFd> {
+        self.kept.get(name).map(|file| file.try_clone().unwrap())
+    }
+
+    /// Which worker answers the admin API.
+    pub(crate) fn admin(&self) -> u64 {
+        let mut stream = UnixStream::connect(self.path("run/admin.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = "GET /api/v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let status: serde_json::Value = serde_json::from_str(body).expect(body);
+        status["worker_generation"].as_u64().unwrap()
+    }
+
+    fn answer(&mut self, worker: &Worker, said: ToKeeper, beside: Vec<OwnedFd>) {
+        match said {
+            ToKeeper::Desired(desired) => self.settle(worker, &desired),
+            ToKeeper::Keep { name } => {
+                self.kept.insert(name, beside.into_iter().next().unwrap());
+            }
+            ToKeeper::Named { .. } => worker.tell(&ToWorker::Noted),
+            ToKeeper::Open { request, path } => match File::open(path) {
+                Ok(file) => {
+                    worker.tell_with(&ToWorker::Opened { request, error: None }, &[file.as_fd()]);
+                }
+                Err(error) => {
+                    worker.tell(&ToWorker::Opened { request, error: Some(error.to_string()) });
+                }
+            },
+            ToKeeper::Hopeless { message } => panic!("{message}"),
+            _ => {}
+        }
+    }
+
+    /// Hands over the sockets that are held.
+    fn settle(&self, worker: &Worker, desired: &Desired) {
+        for listener in &desired.listeners {
+            let sockets: Vec<_> = match &listener.address {
+                Address::Tcp(_) => vec![self.web.as_fd(); usize::from(listener.sockets)],
+                Address::Unix { .. } => vec![self.admin.as_fd()],
+            };
+            let message = ToWorker::Listening {
+                listener: listener.name.clone(),
+                address: listener.address.clone(),
+                outcome: Outcome::Bound(listener.address.clone()),
+            };
+            worker.tell_with(&message, &sockets);
+        }
+        worker.tell(&ToWorker::Settled);
+    }
+}
+
+impl Worker {
+    pub(crate) fn tell(&self, message: &ToWorker) {
+        self.tell_with(message, &[]);
+    }
+
+    pub(crate) fn tell_with(&self, message: &ToWorker, beside: &[std::os::fd::BorrowedFd<'_>]) {
+        let link = self.link.as_ref().unwrap();
+        seqpacket::send(link, &link::encode(message), beside).unwrap();
+    }
+
+    /// Waits until it says what is wanted; does what it asks for meanwhile.
+    pub(crate) fn wait<T>(
+        &mut self,
+        keeper: &mut Keeper,
+        mut wanted: impl FnMut(&ToKeeper) -> Option<T>,
+    ) -> T {
+        let until = clock::now() + PATIENCE;
+        loop {
+            let (said, beside) = self.hear(until);
+            let found = wanted(&said);
+            keeper.answer(self, said, beside);
+            if let Some(found) = found {
+                return found;
+            }
+        }
+    }
+
+    /// Gives an order and waits for its answer.
+    pub(crate) fn order(&mut self, keeper: &mut Keeper, order: &ToWorker, answer: &ToKeeper) {
+        self.tell(order);
+        self.wait(keeper, |said| (said == answer).then_some(()));
+    }
+
+    /// Makes it the primary one that goes on from what was kept, and reads what `run` prints.
+    pub(crate) fn take_over(&mut self, keeper: &mut Keeper, run: &Run, pipe: &impl AsFd) {
+        let state = keeper.kept(link::KEPT_STATE);
+        let beside: Vec<_> = state.iter().map(AsFd::as_fd).collect();
+        self.tell_with(&ToWorker::Acquire, &beside);
+        self.wait(keeper, |said| (*said == ToKeeper::Acquired).then_some(()));
+        self.tell_with(&ToWorker::Output { run: run.clone() }, &[pipe.as_fd()]);
+    }
+
+    /// Nobody gives it orders any more.
+    pub(crate) fn orphan(&mut self) {
+        self.link = None;
+    }
+
+    /// Waits until it has exited.
+    pub(crate) fn exit_status(&mut self) -> Option<i32> {
+        if let Some(link) = &self.link {
+            // Its end of the link closes with it.
+            let mut buffer = vec![0; link::MESSAGE_BYTES_MAX];
+            loop {
+                wait::readable(link, i32::try_from(PATIENCE.as_millis()).unwrap()).unwrap();
+                match seqpacket::recv(link, &mut buffer, &mut Vec::new()) {
+                    Ok(Received::Packet(_)) => {}
+                    Ok(Received::Closed) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        self.process.wait().unwrap().code()
+    }
+
+    fn hear(&mut self, until: Instant) -> (ToKeeper, Vec<OwnedFd>) {
+        let link = self.link.as_ref().unwrap();
+        let left = i32::try_from((until - clock::now()).as_millis()).unwrap();
+        let mut buffer = vec![0; link::MESSAGE_BYTES_MAX];
+        let mut beside = Vec::new();
+        wait::readable(link, left).expect("the worker says something");
+        match seqpacket::recv(link, &mut buffer, &mut beside).unwrap() {
+            Received::Packet(length) => (link::decode(&buffer[..length]).unwrap(), beside),
+            Received::Closed => panic!("worker {} has ended", self.generation),
+        }
+    }
+}
+
+/// What is in the file of the app's output, without times.
+pub(crate) fn printed(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
