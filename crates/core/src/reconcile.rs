@@ -57,6 +57,9 @@ pub fn sockets_missing(desired: u16, held: u16) -> u16 {
 }
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use std::vec;
 
