@@ -84,6 +84,8 @@ pub struct Picker {
     chooser: Chooser,
     /// Positions of the candidates that were tried, ascending; kept for its memory.
     excluded: Vec<usize>,
+    /// Whether the candidates may be no more what they were.
+    is_stale: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -107,16 +109,32 @@ impl Picker {
             Policy::IpHash => Chooser::IpHash(Rendezvous::default()),
             Policy::Hash => Chooser::Hash(Rendezvous::default()),
         };
-        Self { pool: Pool::default(), chooser, excluded: Vec::new() }
+        Self { pool: Pool::default(), chooser, excluded: Vec::new(), is_stale: false }
+    }
+
+    /// Tells that endpoints go by other ids from now on, or are gone: so that those which stay keep
+    /// their state at the next [`Picker::set_candidates`], before which there is no pick.
+    pub fn renumber(&mut self, renumbered: impl Fn(EndpointId) -> Option<EndpointId>) {
+        let Pool { list, positions } = &mut self.pool;
+        // Not by the list: what is gone since an earlier call stands there still.
+        for (id, position) in (0..).zip(core::mem::take(positions)) {
+            let Some(position) = position else { continue };
+            let Some(endpoint) = renumbered(EndpointId(id)) else { continue };
+            list[position as usize].endpoint = endpoint;
+            positions.resize(positions.len().max(endpoint.index() + 1), None);
+            positions[endpoint.index()] = Some(position);
+        }
+        self.is_stale = true;
     }
 
     /// Puts `candidates` in place of the ones so far; those that stay keep their state. Ties are
     /// resolved in the order given here.
     pub fn set_candidates(&mut self, candidates: &[Candidate]) {
         let candidates = &*reduced(candidates);
-        if self.pool.list == candidates {
+        if self.pool.list == candidates && !self.is_stale {
             return;
         }
+        self.is_stale = false;
         let last = core::mem::replace(&mut self.pool, Pool::new(candidates));
         match &mut self.chooser {
             Chooser::RoundRobin(smooth) => smooth.set(candidates, &last),
@@ -137,6 +155,7 @@ impl Picker {
         load: impl Fn(EndpointId) -> Load,
         rng: &mut Rng,
     ) -> Option<EndpointId> {
+        debug_assert!(!self.is_stale, "candidates are set after the endpoints were renumbered");
         if self.pool.list.is_empty() {
             return None;
         }

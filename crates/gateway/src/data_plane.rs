@@ -421,7 +421,7 @@ fn counts(shard: &Shard) -> ShardCounts {
         pools: plan
             .pools
             .iter()
-            .map(|pool| (pool.pool.name.clone(), pool.counters.clone()))
+            .map(|pool| (pool.pool.name.clone(), PoolCounters::clone(&pool.counters)))
             .collect(),
         rejects: shard.counters.rejects.borrow().clone(),
         panics: shard.counters.panics.get(),

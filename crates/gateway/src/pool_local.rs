@@ -27,8 +27,10 @@ pub(crate) const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct PoolLocal {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) counters: PoolCounters,
-    pub(crate) budget: RefCell<Budget>,
+    /// The same in every plan, for requests in flight go by an earlier one.
+    pub(crate) counters: Rc<PoolCounters>,
+    /// The same as long as the policy is.
+    pub(crate) budget: Rc<RefCell<Budget>>,
     endpoints: Vec<Rc<EndpointLocal>>,
     picker: RefCell<Picker>,
     seen: Cell<u64>,
@@ -79,22 +81,17 @@ impl PoolLocal {
             same.map_or_else(|| Rc::new(EndpointLocal::new(Arc::clone(endpoint))), Rc::clone)
         });
         let endpoints: Vec<_> = endpoints.collect();
-        let goes_on = before.filter(|before| {
-            before.pool.balance == pool.balance
-                && before.endpoints.len() == endpoints.len()
-                && before.endpoints.iter().zip(&endpoints).all(|(a, b)| Rc::ptr_eq(a, b))
-        });
-        let picker = match goes_on {
-            Some(before) => before.picker.borrow().clone(),
-            None => Picker::new(pool.balance),
+        let picker = match before {
+            Some(before) if before.pool.balance == pool.balance => before.picker_for(&endpoints),
+            Some(_) | None => Picker::new(pool.balance),
         };
         let budget = match before {
-            Some(before) if before.pool.retry == pool.retry => before.budget.borrow().clone(),
-            Some(_) | None => Budget::new(pool.retry.budget_percent),
+            Some(before) if before.pool.retry == pool.retry => Rc::clone(&before.budget),
+            Some(_) | None => Rc::new(RefCell::new(Budget::new(pool.retry.budget_percent))),
         };
         Self {
-            counters: before.map(|before| before.counters.clone()).unwrap_or_default(),
-            budget: RefCell::new(budget),
+            counters: before.map(|before| Rc::clone(&before.counters)).unwrap_or_default(),
+            budget,
             endpoints,
             picker: RefCell::new(picker),
             // No plan has this many changes behind it: the first pick looks.
@@ -119,6 +116,17 @@ impl PoolLocal {
         let load = |id: EndpointId| self.endpoints[id.index()].shared.load(now);
         let id = picker.pick(ask, load, rng)?;
         Some((id, &self.endpoints[id.index()]))
+    }
+
+    /// A picker that goes on with what is known of those of `endpoints` that were here before.
+    fn picker_for(&self, endpoints: &[Rc<EndpointLocal>]) -> Picker {
+        let mut picker = self.picker.borrow().clone();
+        picker.renumber(|id| {
+            let before = &self.endpoints[id.index()];
+            let index = endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, before))?;
+            Some(EndpointId(index as u32))
+        });
+        picker
     }
 
     /// Forgets whom it chose from: one of them does not let requests in any more.

@@ -57,6 +57,28 @@ fn letters(picker: &mut Picker, count: usize) -> String {
 }
 
 #[test]
+fn round_robin_goes_on_where_it_was_when_servers_come_and_go() {
+    let mut picker = picker(Policy::RoundRobin, &[1, 1, 1]);
+    assert_eq!(letters(&mut picker, 4), "abca");
+    // One more before all others: what was `a` is `b` now, and so on.
+    picker.renumber(|endpoint| Some(EndpointId(endpoint.0 + 1)));
+    picker.set_candidates(&candidates(&[1, 1, 1, 1]));
+    assert_eq!(letters(&mut picker, 4), "cdab", "b was due, which is c now");
+    // The first two go.
+    picker.renumber(|endpoint| endpoint.0.checked_sub(2).map(EndpointId));
+    picker.set_candidates(&candidates(&[1, 1]));
+    assert_eq!(letters(&mut picker, 4), "abab", "c was due, which is a now");
+    // All go, one after the other, and others come by their numbers.
+    picker.renumber(|endpoint| (endpoint.0 > 0).then(|| EndpointId(0)));
+    picker.renumber(|endpoint| {
+        assert_eq!(endpoint.0, 0, "the other is gone");
+        None
+    });
+    picker.set_candidates(&candidates(&[1, 1]));
+    assert_eq!(letters(&mut picker, 2), "ab");
+}
+
+#[test]
 fn round_robin_is_the_sequence_of_nginx() {
     assert_eq!(letters(&mut picker(Policy::RoundRobin, &[5, 1, 1]), 14), "aabacaaaabacaa");
     assert_eq!(letters(&mut picker(Policy::RoundRobin, &[1, 1, 1]), 7), "abcabca");

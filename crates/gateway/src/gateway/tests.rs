@@ -19,6 +19,7 @@ use super::*;
 
 mod join;
 mod leaving;
+mod reloading;
 mod retiring;
 mod websockets;
 
@@ -49,6 +50,20 @@ fn run(test: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime, finished);
 }
 
+/// What a gateway in front of the app `shop` is told, with more lines in the sections of the route
+/// and the pool, and more sections.
+fn config(route: &str, pool: &str, more: &str) -> Config {
+    let text = format!(
+        "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
+         [route.all]\nmatch = \"/*\"\npool = \"shop\"\ntimeout = \"15s\"\n{route}\n\
+         [route.health]\nmatch = \"/health\"\nhealth = {{ detail = \"full\" }}\n\
+         [app.shop]\nrun = [\"/bin/shop\"]\ninstances = 2\n\
+         [pool.shop]\nservers = {{ shop = {{ app = \"shop\" }} }}\n{pool}\n{more}\n"
+    );
+    let loaded = load_with(Path::new("/evergate.toml"), &Text(text));
+    loaded.map_err(|errors| evergate_config::render(&errors, false)).unwrap().config
+}
+
 /// A gateway in front of the app `shop`, and what its keeper observes.
 struct Node {
     gateway: Gateway,
@@ -66,17 +81,8 @@ impl Node {
 
     /// With a socket that others may accept from too, and more lines in the route's section.
     async fn start_on(socket: StdListener, route: &str, pool: &str) -> Self {
-        let text = format!(
-            "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
-             [route.all]\nmatch = \"/*\"\npool = \"shop\"\ntimeout = \"15s\"\n{route}\n\
-             [route.health]\nmatch = \"/health\"\nhealth = {{ detail = \"full\" }}\n\
-             [app.shop]\nrun = [\"/bin/shop\"]\ninstances = 2\n\
-             [pool.shop]\nservers = {{ shop = {{ app = \"shop\" }} }}\n{pool}\n"
-        );
-        let loaded = load_with(Path::new("/evergate.toml"), &Text(text));
-        let config = loaded.map_err(|errors| evergate_config::render(&errors, false));
         let mut gateway = Gateway::start(
-            config.unwrap().config,
+            config(route, pool, ""),
             Addresses::default(),
             2,
             LogWriter::start(io::sink()).unwrap(),
@@ -87,6 +93,14 @@ impl Node {
         let address = socket.local_addr().unwrap();
         gateway.listen("web", "127.0.0.1:0", &address.to_string(), vec![socket.into()]).await;
         Self { gateway, address, observed: Observed::default(), idle: VecDeque::new() }
+    }
+
+    /// Puts another configuration in force.
+    async fn reload(&mut self, config: Config) {
+        let prepared = self.gateway.prepare(config, Addresses::default()).unwrap();
+        self.gateway.enforce(prepared).await;
+        // Every thread has it once it answers.
+        self.gateway.served().await;
     }
 
     /// Has the keeper say that the app does this.

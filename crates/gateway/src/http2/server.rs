@@ -216,12 +216,15 @@ impl Connection {
         }
         self.requests += 1;
         // A reload takes effect with the next request.
-        if let Some(current) = self.connected.shard.plan().plan.listeners.get(&*self.listener)
-            && !Arc::ptr_eq(current, &self.settings)
-        {
-            self.settings = Arc::clone(current);
-        }
-        if self.requests >= self.settings.limits.requests {
+        let is_there = match self.connected.shard.plan().plan.listeners.get(&*self.listener) {
+            Some(current) if !Arc::ptr_eq(current, &self.settings) => {
+                self.settings = Arc::clone(current);
+                true
+            }
+            Some(_) => true,
+            None => false,
+        };
+        if !is_there || self.requests >= self.settings.limits.requests {
             self.leave(clock::now());
         }
         let ending = Ending::new(&self.connected);

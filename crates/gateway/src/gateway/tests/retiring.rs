@@ -14,7 +14,7 @@ fn sockets() -> (StdListener, StdListener) {
 }
 
 /// Asks on a connection that is kept alive, and gives the head of the response.
-async fn ask_on(tcp: &mut TcpStream, path: &str) -> String {
+pub(super) async fn ask_on(tcp: &mut TcpStream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
     tcp.write_all(request.as_bytes()).await.unwrap();
     hear_response(tcp).await
@@ -33,7 +33,7 @@ async fn hear_response(tcp: &mut TcpStream) -> String {
 }
 
 /// Waits for an end in order.
-async fn hear_end(tcp: &mut TcpStream) {
+pub(super) async fn hear_end(tcp: &mut TcpStream) {
     let mut rest = Vec::new();
     tcp.read_to_end(&mut rest).await.expect("no reset");
     assert_eq!(rest, b"", "nothing more");
