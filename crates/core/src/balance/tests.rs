@@ -69,7 +69,7 @@ fn round_robin_goes_on_where_it_was_when_servers_come_and_go() {
     picker.set_candidates(&candidates(&[1, 1]));
     assert_eq!(letters(&mut picker, 4), "abab", "c was due, which is a now");
     // All go, one after the other, and others come by their numbers.
-    picker.renumber(|endpoint| (endpoint.0 > 0).then(|| EndpointId(0)));
+    picker.renumber(|endpoint| (endpoint.0 > 0).then_some(EndpointId(0)));
     picker.renumber(|endpoint| {
         assert_eq!(endpoint.0, 0, "the other is gone");
         None
