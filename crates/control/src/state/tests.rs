@@ -11,6 +11,7 @@ use crate::snapshot::{
 };
 
 const GOLDEN: &[u8] = include_bytes!("../../tests/golden/state-1.bin");
+const GOLDEN_SHARED: &[u8] = include_bytes!("../../tests/golden/shared-1.bin");
 
 fn pairs<K: Clone>(pairs: &[(K, u64)]) -> Vec<(String, u64)>
 where
@@ -164,21 +165,27 @@ fn what_is_carried_arrives() {
 }
 
 #[test]
-fn the_blob_of_the_first_release_is_understood() {
+fn the_blobs_of_the_first_release_are_understood() {
     assert_eq!(State::decode(GOLDEN), Ok(state()));
+    assert_eq!(Shared::decode(GOLDEN_SHARED), Ok(shared()));
 }
 
 /// If this fails, what is written has changed: an older reader must still understand it, or the
 /// section needs a new version. The blob of a release that came out stays as it is; a new form
 /// gets a file of its own.
 #[test]
-fn the_blob_is_written_as_it_was() {
-    let blob = state().encode().unwrap();
-    if std::env::var_os("EVERGATE_WRITE_GOLDEN").is_some() {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/state-1.bin"), &blob)
-            .unwrap();
+fn blobs_are_written_as_they_were() {
+    let blobs = [
+        ("state-1.bin", state().encode().unwrap(), GOLDEN),
+        ("shared-1.bin", shared().encode().unwrap(), GOLDEN_SHARED),
+    ];
+    for (name, blob, golden) in blobs {
+        if std::env::var_os("EVERGATE_WRITE_GOLDEN").is_some() {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/");
+            std::fs::write(format!("{folder}{name}"), &blob).unwrap();
+        }
+        assert!(blob == golden, "EVERGATE_WRITE_GOLDEN=1 writes {name}");
     }
-    assert!(blob == GOLDEN, "EVERGATE_WRITE_GOLDEN=1 writes it");
 }
 
 #[test]

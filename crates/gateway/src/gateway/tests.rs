@@ -17,6 +17,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::*;
 
+mod carried;
 mod join;
 mod leaving;
 mod reloading;
