@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -27,6 +28,9 @@ const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Most header fields of a request.
 const HEADERS_MAX: usize = 64;
+/// How long a connection without a request may still bring one when stopping, so that whoever has
+/// just asked is answered.
+const LAST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait for requests in flight when stopping.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Rest after a failed accept, such as when descriptors ran out.
@@ -42,7 +46,7 @@ pub enum Listening {
 }
 
 /// Serves `router` until `stop` is ready, then ends event streams, waits for requests in flight
-/// (at most 5 s) and returns. Runs on the caller's runtime; dropping the future cuts everything.
+/// and those that are about to come (at most 5 s) and returns. Runs on the caller's runtime; dropping the future cuts everything.
 pub async fn serve(listener: Listening, router: Router, stop: impl Future<Output = ()>) {
     let mut stop = pin!(stop);
     let (stopper, stopping) = watch::channel(false);
@@ -101,10 +105,13 @@ async fn connection(
     mut stopping: Stopping,
 ) {
     let for_requests = stopping.clone();
+    let asked = Arc::new(Notify::new());
+    let tell_asked = Arc::clone(&asked);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(for_requests.clone());
+        tell_asked.notify_waiters();
         router.call(request)
     });
     let connection = http1::Builder::new()
@@ -118,6 +125,12 @@ async fn connection(
     tokio::select! {
         outcome = &mut connection => drop(outcome),
         () = stopping.wait() => {
+            tokio::select! {
+                biased;
+                () = asked.notified() => {}
+                outcome = &mut connection => return drop(outcome),
+                () = sleep(LAST_REQUEST_WAIT) => {}
+            }
             connection.as_mut().graceful_shutdown();
             drop(connection.await);
         }

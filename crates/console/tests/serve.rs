@@ -209,3 +209,28 @@ async fn a_client_that_sends_no_head_is_cut_off() {
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
     assert_eq!(began.elapsed().as_secs(), 10);
 }
+
+#[tokio::test]
+async fn whoever_has_connected_before_the_end_is_answered() {
+    let fake = Fake::start();
+    let server = start(&fake).await;
+    let mut fresh = TcpStream::connect(server.address).await.unwrap();
+    let mut used = BufReader::new(TcpStream::connect(server.address).await.unwrap());
+    used.get_mut().write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut line = String::new();
+    used.read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("HTTP/1.1 200 "), "{line}");
+    drop(server.stop);
+    // Once it has stopped to accept, nobody listens.
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let answer = ask(&mut fresh, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
+        "{answer}"
+    );
+    let answer = ask(&mut used, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
+    tokio::time::timeout(SOON, server.task).await.unwrap().unwrap();
+}

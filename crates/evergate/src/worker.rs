@@ -186,7 +186,9 @@ fn take_up(file: &Path, remembered: &[u8]) -> Result<Start, String> {
     let loaded = recall(remembered).map_err(|error| format!("evergate: {error}"))?;
     match embedded::refusals(&loaded.config) {
         refusals if refusals.is_empty() => {
-            let (file, seen) = (file.to_owned(), BTreeMap::new());
+            // How they look by now says nothing about what is in force.
+            let seen = loaded.config.files.iter().map(|path| (path.clone(), None)).collect();
+            let file = file.to_owned();
             Ok(Start { file, loaded, file_errors: None, seen, state: None })
         }
         refusals => Err(render(&refusals, false)),

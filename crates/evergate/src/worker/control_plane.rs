@@ -73,8 +73,6 @@ pub(super) struct ControlPlane {
     pub(super) role: Role,
     /// Sockets of a worker that does not accept yet.
     held: BTreeMap<Key, Bound>,
-    /// What an earlier worker knew, until this one takes over.
-    kept: Option<Vec<u8>>,
     /// Whether it was acted on that the keeper is gone.
     is_orphaned: bool,
     /// Whether the file is yet to be compared with what is in force.

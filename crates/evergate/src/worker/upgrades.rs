@@ -165,3 +165,88 @@ const fn phase_word(phase: UpgradePhase) -> &'static str {
         UpgradePhase::Executing => "execute",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(generation: u32, state: WorkerState) -> WorkerNews {
+        WorkerNews { generation, pid: generation, version: None, state, since_ms: 0 }
+    }
+
+    fn node(
+        workers: &[(u32, WorkerState)],
+        upgrade: Option<(u32, Option<UpgradeOutcome>)>,
+    ) -> NodeNews {
+        let upgrade = upgrade.map(|(number, outcome)| UpgradeNews {
+            number,
+            binary: "/new".to_owned(),
+            version: Some("9.9.9".to_owned()),
+            steps: Vec::new(),
+            outcome,
+        });
+        let workers = workers.iter().map(|(number, state)| worker(*number, *state)).collect();
+        NodeNews { workers, upgrade, ..NodeNews::default() }
+    }
+
+    fn told(before: &NodeNews, after: &NodeNews) -> Vec<String> {
+        let all = news(before, after).into_iter();
+        all.map(|(_, kind, subject, reason)| format!("{kind} {subject}: {reason}")).collect()
+    }
+
+    #[test]
+    fn each_change_of_workers_and_upgrades_is_told_once() {
+        use UpgradeOutcome::{Done, Partial, Refused, Returned};
+        use WorkerState::{Draining, Primary, Standby, Starting};
+        let why = || "it crashed".to_owned();
+        let cases = [
+            (node(&[(1, Primary)], None), vec![]),
+            (
+                node(&[(1, Primary), (2, Starting)], Some((1, None))),
+                vec!["upgrade_started upgrade.1: to /new"],
+            ),
+            (node(&[(1, Primary), (2, Standby)], Some((1, None))), vec![]),
+            (
+                node(&[(1, Draining), (2, Primary)], Some((1, None))),
+                vec!["worker_draining worker.1: it accepts no more, and finishes what it began"],
+            ),
+            (
+                node(&[(1, Draining), (2, Primary)], Some((1, Some(Done)))),
+                vec!["upgrade_done upgrade.1: 9.9.9 serves, from /new"],
+            ),
+            (
+                node(&[(2, Primary)], Some((1, Some(Done)))),
+                vec!["worker_gone worker.1: it has finished"],
+            ),
+            (
+                // So quick that its beginning was not told on its own.
+                node(&[(2, Primary)], Some((2, Some(Refused(why()))))),
+                vec!["upgrade_started upgrade.2: to /new", "upgrade_refused upgrade.2: it crashed"],
+            ),
+            (
+                node(&[(2, Primary)], Some((3, Some(Returned(why()))))),
+                vec![
+                    "upgrade_started upgrade.3: to /new",
+                    "upgrade_returned upgrade.3: it crashed",
+                ],
+            ),
+            (
+                node(&[(2, Primary), (3, Standby)], Some((4, None))),
+                vec!["upgrade_started upgrade.4: to /new"],
+            ),
+            (
+                node(&[(2, Primary)], Some((4, Some(Partial(why()))))),
+                vec![
+                    "upgrade_partial upgrade.4: it crashed",
+                    "worker_gone worker.3: it ended before its time",
+                ],
+            ),
+        ];
+        let mut before = NodeNews::default();
+        for (after, expected) in cases {
+            assert_eq!(told(&before, &after), expected);
+            assert_eq!(told(&after, &after), Vec::<String>::new());
+            before = after;
+        }
+    }
+}

@@ -90,7 +90,7 @@ impl Keeper {
             "[node]\nrun_dir = {run:?}\nstate_dir = {state:?}\nthreads = {DATA_THREADS}\n\
              [listener.web]\nbind = [\"{address}\"]\n\
              [route.all]\nmatch = \"/*\"\nrespond = {{ body = \"{body}\" }}\n\
-             [app.shop]\nrun = [\"/bin/true\"]\n"
+             [app.shop]\nrun = [\"/bin/true\"]\noutput = {{ max = \"1GiB\" }}\n"
         )
     }
 

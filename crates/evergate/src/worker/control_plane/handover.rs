@@ -66,11 +66,9 @@ impl ControlPlane {
 
     /// Takes everything that only one worker may have; accepts, if that is not done yet.
     async fn take_over(&mut self, before: Before, state: Option<OwnedFd>) {
-        // What was there when it started is old, but it may be all there is.
-        let kept = self.kept.take();
-        match state {
-            Some(state) => self.inherit(&memfd::read(state, BYTES_MAX).unwrap_or_default()),
-            None => kept.into_iter().for_each(|kept| self.inherit(&kept)),
+        if let Some(state) = state {
+            // In place of what was there when we started, or what we knew when we let go.
+            self.inherit(&memfd::read(state, BYTES_MAX).unwrap_or_default());
         }
         let mut bound = match before {
             Before::New => std::mem::take(&mut self.held),

@@ -56,9 +56,11 @@ impl ControlPlane {
         let desired = sockets::desired(&loaded.config, threads);
         let bound = control.settle(&desired)?;
         control.desired = desired;
+        if let Some(state) = state {
+            control.inherit(&state);
+        }
         if control.role == Role::Candidate {
             control.held = bound;
-            control.kept = state;
             control.in_force(&loaded);
             fault::in_order(Some(UpgradePhase::Loading));
             control.link.send(&ToKeeper::Ready, &[])?;
@@ -69,9 +71,6 @@ impl ControlPlane {
         if !failures.is_empty() && is_first {
             let lines: Vec<_> = failures.iter().map(|why| format!("evergate: {why}")).collect();
             return Ok(Err(control.refused(lines.join("\n"))));
-        }
-        if let Some(state) = state {
-            control.inherit(&state);
         }
         control.serve_alone(bound, &loaded, file_errors).await?;
         Ok(Ok(control))
@@ -125,7 +124,6 @@ impl ControlPlane {
             watch: Watch::default(),
             role,
             held: BTreeMap::new(),
-            kept: None,
             is_orphaned: false,
             is_file_unread: false,
         })
