@@ -57,9 +57,6 @@ pub fn sockets_missing(desired: u16, held: u16) -> u16 {
 }
 
 #[cfg(test)]
-mod simulation;
-
-#[cfg(test)]
 mod tests {
     use std::vec;
 

@@ -174,6 +174,11 @@ pub(crate) fn in_resume() {
     }
 }
 
+/// Why this binary refuses to go on, if that is the fault.
+pub(crate) fn in_preflight() -> Option<String> {
+    is(Fault::PreflightRefuses).then(|| "the fault is a refusal".to_owned())
+}
+
 fn say(what: &str) {
     evergate_sys::stderr::print(format!("fault: {what}\n").as_bytes());
 }

@@ -6,16 +6,22 @@ mod embedded;
 #[allow(dead_code, reason = "what it is to break lands piece by piece")]
 mod fault;
 mod machine;
+mod preflight;
 mod run;
 mod worker;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use evergate_keeper::Resuming;
 
 /// Exit code of a command line that is not understood; 2 and 3 are answers of `status`.
 const EXIT_USAGE: u8 = 64;
+
+/// How long a keeper that has become this binary may take to go on.
+const RESUME_WITHIN: Duration = Duration::from_secs(5);
 
 /// Keeps a web service up: supervisor, balancer and gateway in one binary.
 #[derive(Parser)]
@@ -51,10 +57,21 @@ enum Command {
     #[command(hide = true)]
     Worker(worker::Worker),
     #[command(hide = true)]
+    Preflight(preflight::Preflight),
+    #[command(hide = true)]
     DemoApp(demo::app::DemoApp),
 }
 
 fn main() -> ExitCode {
+    // First of all: whatever goes wrong from here on in a keeper that has just become this binary
+    // makes it the old one again.
+    let resuming = match Resuming::detect(RESUME_WITHIN) {
+        Ok(resuming) => resuming,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "evergate: {error}"));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(answer) => {
@@ -68,7 +85,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match command {
-        Command::Run(run) => run.run(),
+        Command::Run(run) => run.run(resuming),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run(),
         Command::Status(status) => status.run(),
@@ -90,6 +107,7 @@ fn main() -> ExitCode {
         Command::Schema(schema) => schema.run(),
         Command::Reference(reference) => reference.run(),
         Command::Worker(worker) => worker.run(),
+        Command::Preflight(preflight) => preflight.run(),
         Command::DemoApp(app) => app.run(),
     };
     outcome.unwrap_or_else(|error| {

@@ -22,6 +22,7 @@ use evergate_sys::cgroup::{Cgroups, Group};
 use evergate_sys::exit::Exit;
 use evergate_sys::oom;
 
+mod carried;
 mod folder;
 mod known;
 mod limits;
@@ -37,6 +38,7 @@ mod users;
 mod watch;
 mod wish;
 
+pub(crate) use self::carried::{Carried, CarriedNews};
 use self::known::{Known, admit};
 use self::news::News;
 use self::notices::Ears;
@@ -340,12 +342,7 @@ impl Apps {
     pub(crate) fn take_messages(&mut self, now: Instant) -> Vec<Message> {
         let mut messages = Vec::new();
         if std::mem::take(&mut self.is_dirty) {
-            let views = self.fleet.views(now);
-            self.known.retain(|name, known| {
-                known.is_desired || views.iter().any(|view| view.run.app == *name)
-            });
-            let deploys = self.fleet.deploys(now);
-            let observed = message::observed(views, deploys, &self.known, &self.processes);
+            let observed = self.observe(now);
             self.is_owed |= !message::is_same(&observed, &self.told);
             self.told = observed;
         }
@@ -359,6 +356,16 @@ impl Apps {
         let news = self.news.take();
         messages.extend(news.map(|happening| (ToWorker::Happened(happening), Vec::new())));
         messages
+    }
+
+    /// What all apps do; forgets those of which nothing is left.
+    fn observe(&mut self, now: Instant) -> Observed {
+        let views = self.fleet.views(now);
+        self.known.retain(|name, known| {
+            known.is_desired || views.iter().any(|view| view.run.app == *name)
+        });
+        let deploys = self.fleet.deploys(now);
+        message::observed(views, deploys, &self.known, &self.processes)
     }
 
     /// Tells the machine.

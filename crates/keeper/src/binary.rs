@@ -22,6 +22,11 @@ impl Binary {
         Ok(Self { path: path.to_owned(), image: Image::open(path)? })
     }
 
+    /// The one that was found at `path` and is open already.
+    pub(crate) fn resume(path: PathBuf, image: Image) -> Self {
+        Self { path, image }
+    }
+
     /// Where it was found. Another may be there by now.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -33,6 +33,11 @@ impl Readable {
         Self { directory, named: BTreeSet::new() }
     }
 
+    /// What was named.
+    pub(crate) fn named(&self) -> Vec<String> {
+        self.named.iter().cloned().collect()
+    }
+
     /// These too. Beyond [`NAMED_MAX`] they are dropped: opening them will say so.
     pub(crate) fn name(&mut self, paths: Vec<String>) {
         let room = NAMED_MAX.saturating_sub(self.named.len());

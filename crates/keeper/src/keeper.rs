@@ -13,6 +13,7 @@ use evergate_core::rng::Rng;
 use evergate_core::supervise::worker::{End, Input};
 use evergate_core::time::Instant;
 use evergate_sys::exit;
+use evergate_sys::image::Image;
 use evergate_sys::signal::{Signal, Signals};
 use evergate_sys::{clock, random, rlimit};
 use rustix::event::Timespec;
@@ -20,11 +21,13 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::apps::Apps;
 use crate::binary::Binary;
+use crate::carried::Failed;
 use crate::notify::Notify;
 use crate::sockets::Sockets;
 use crate::workers::{Kept, Worker, Workers};
 use crate::{Error, Options, Outcome, report};
 
+mod execute;
 mod exits;
 mod messages;
 mod primary;
@@ -61,6 +64,19 @@ pub(crate) struct Keeper {
     end: Option<End>,
     /// What workers were told last of keeper and workers.
     told: NodeNews,
+    /// How often the keeper became another binary.
+    execs: u32,
+    /// Which binary it failed to become.
+    failed: Option<Failed>,
+    /// Which one it is to become.
+    next: Option<Image>,
+}
+
+/// What every image of a keeper makes anew.
+struct Bare {
+    events: OwnedFd,
+    signals: Signals,
+    files_before: u64,
 }
 
 /// How urgently the operator wants an end.
@@ -73,22 +89,9 @@ enum Stopping {
 
 impl Keeper {
     pub(crate) fn new(options: Options) -> Result<Self, Error> {
-        let caught = [Signal::Child, Signal::Hangup, Signal::Interrupt, Signal::Terminate];
-        let signals = Signals::block(&caught).map_err(Error::Signals)?;
-        exit::adopt_orphans().map_err(Error::Children)?;
+        let Bare { events, signals, files_before } = Bare::new()?;
         let binary = Binary::open(&options.program)
             .map_err(|error| Error::Program(options.program.clone(), error))?;
-        let files_before = match rlimit::raise_files() {
-            Ok(files) => files.before,
-            Err(error) => {
-                report(format_args!("cannot raise the limit on open files: {error}"));
-                1024
-            }
-        };
-        let events =
-            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Error::Events(e.into()))?;
-        epoll::add(&events, &signals, SIGNALS, EventFlags::IN)
-            .map_err(|error| Error::Events(error.into()))?;
         let apps = Apps::new(Rng::seeded(random::seed()), files_before).map_err(Error::Events)?;
         epoll::add(&events, &apps, APPS, EventFlags::IN)
             .map_err(|error| Error::Events(error.into()))?;
@@ -106,12 +109,21 @@ impl Keeper {
             stopping: Stopping::No,
             end: None,
             told: NodeNews::default(),
+            execs: 0,
+            failed: None,
+            next: None,
             options,
         })
     }
 
+    /// Runs from the beginning.
     pub(crate) fn run(mut self) -> Result<Outcome, Error> {
         self.feed(clock::now(), Input::Start);
+        self.go()
+    }
+
+    /// Runs from wherever it is.
+    pub(crate) fn go(mut self) -> Result<Outcome, Error> {
         loop {
             if let Some(end) = self.end
                 && self.apps.is_empty()
@@ -133,6 +145,10 @@ impl Keeper {
             self.handle_signals(now)?;
             self.tick(now);
             self.act(now);
+            if let Some(image) = self.next.take() {
+                let why = self.execute(&image);
+                report(format_args!("the keeper did not become another binary: {why}"));
+            }
         }
     }
 
@@ -219,6 +235,7 @@ impl Keeper {
     fn news(&self) -> NodeNews {
         NodeNews {
             keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
+            keeper_execs: self.execs,
             workers: self.workers.news(),
             ..NodeNews::default()
         }
@@ -253,5 +270,25 @@ impl Keeper {
         if let Some(link) = link {
             let _ = epoll::delete(&self.events, link.as_fd());
         }
+    }
+}
+
+impl Bare {
+    fn new() -> Result<Self, Error> {
+        let caught = [Signal::Child, Signal::Hangup, Signal::Interrupt, Signal::Terminate];
+        let signals = Signals::block(&caught).map_err(Error::Signals)?;
+        exit::adopt_orphans().map_err(Error::Children)?;
+        let files_before = match rlimit::raise_files() {
+            Ok(files) => files.before,
+            Err(error) => {
+                report(format_args!("cannot raise the limit on open files: {error}"));
+                1024
+            }
+        };
+        let events =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Error::Events(e.into()))?;
+        epoll::add(&events, &signals, SIGNALS, EventFlags::IN)
+            .map_err(|error| Error::Events(error.into()))?;
+        Ok(Self { events, signals, files_before })
     }
 }

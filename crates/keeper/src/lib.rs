@@ -15,9 +15,12 @@ use evergate_core::supervise::worker;
 use evergate_sys::privilege::User;
 use evergate_sys::stderr;
 
+pub use self::resume::Resuming;
+
 mod apps;
 #[allow(dead_code, reason = "what drives an upgrade is still to come")]
 mod binary;
+mod carried;
 mod files;
 mod holder;
 mod keeper;
@@ -25,6 +28,7 @@ mod link;
 #[allow(dead_code, reason = "what drives an upgrade is still to come")]
 mod notify;
 mod ports;
+mod resume;
 mod sockets;
 #[allow(dead_code, reason = "what drives an upgrade is still to come")]
 mod workers;
@@ -72,6 +76,8 @@ pub enum Error {
     Events(io::Error),
     /// Children could not be waited for.
     Children(io::Error),
+    /// It could not go on from what the image before wrote down, and nobody else can.
+    Resume(String),
 }
 
 impl fmt::Display for Error {
@@ -84,6 +90,7 @@ impl fmt::Display for Error {
             Self::Signals(error) => write!(f, "cannot collect signals: {error}"),
             Self::Events(error) => write!(f, "cannot wait for events: {error}"),
             Self::Children(error) => write!(f, "cannot wait for children: {error}"),
+            Self::Resume(why) => write!(f, "cannot go on: {why}"),
         }
     }
 }
@@ -97,6 +104,20 @@ impl std::error::Error for Error {}
 /// know.
 pub fn run(options: Options) -> Result<Outcome, Error> {
     keeper::Keeper::new(options)?.run()
+}
+
+/// Goes on as the keeper that this process was before it became this binary, or came back to it.
+///
+/// Whatever goes wrong until then takes the way back, if there is one. `options` are those of
+/// [`Resuming::options`], with the policies that the caller wants.
+pub fn resume(options: Options, resuming: Resuming) -> Result<Outcome, Error> {
+    keeper::Keeper::resume(options, resuming)?.go()
+}
+
+/// Whether a keeper of this version could go on from `blob`, as far as that can be told without its
+/// descriptors and children; why not.
+pub fn rehearse(blob: &[u8]) -> Result<(), String> {
+    carried::Carried::decode(blob).map(drop)
 }
 
 /// Tells the operator one line.

@@ -10,6 +10,9 @@ use std::rc::Rc;
 
 use evergate_control::link::{self, FDS_MAX, MESSAGE_BYTES_MAX, ToKeeper, ToWorker};
 use evergate_sys::seqpacket::{self, Received};
+use minicbor::{Decode, Encode};
+
+use crate::carried::{Fd, Listing, Taken, Uses};
 
 /// Most messages that wait for a worker to read; the worker counts as hung past that.
 pub(crate) const OUTBOX_MAX: usize = 1024;
@@ -107,6 +110,56 @@ impl Link {
             Ok(message) => Ok(Some((message, fds))),
             Err(_) => Err(Broken::Nonsense),
         }
+    }
+}
+
+/// A link on its way into the next image of the keeper.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub(crate) struct Carried {
+    #[n(0)]
+    socket: Fd,
+    /// What waits for room.
+    #[n(1)]
+    outbox: Vec<CarriedPacket>,
+}
+
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+struct CarriedPacket {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    bytes: Vec<u8>,
+    #[n(1)]
+    fds: Vec<Fd>,
+}
+
+impl Carried {
+    /// What it refers to.
+    pub(crate) fn uses(&self, uses: &mut Uses) {
+        uses.own(self.socket);
+        self.outbox.iter().flat_map(|packet| &packet.fds).for_each(|&fd| uses.share(fd));
+    }
+}
+
+impl Link {
+    /// This end, and what the other one has not yet been sent.
+    pub(crate) fn carry<'a>(&'a self, listing: &mut Listing<'a>) -> Carried {
+        let carry = |packet: &'a Packet| CarriedPacket {
+            bytes: packet.bytes.clone(),
+            fds: packet.fds.iter().map(|fd| listing.add(fd)).collect(),
+        };
+        let outbox = self.outbox.iter().map(carry).collect();
+        Carried { socket: listing.add(&self.socket), outbox }
+    }
+
+    /// The link that was carried: the other end notices nothing.
+    pub(crate) fn resume(carried: Carried, taken: &mut Taken) -> Self {
+        let mut resume = |packet: CarriedPacket| Packet {
+            bytes: packet.bytes,
+            fds: packet.fds.into_iter().map(|fd| taken.shared(fd)).collect(),
+        };
+        let outbox: VecDeque<Packet> = carried.outbox.into_iter().map(&mut resume).collect();
+        let outbox_bytes = outbox.iter().map(|packet| packet.bytes.len()).sum();
+        let buffer = vec![0; MESSAGE_BYTES_MAX];
+        Self { socket: taken.owned(carried.socket), outbox, outbox_bytes, buffer }
     }
 }
 

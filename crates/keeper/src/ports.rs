@@ -27,6 +27,18 @@ impl Ports {
         Self { rng, used: BTreeSet::new(), resting: VecDeque::new() }
     }
 
+    /// Those at rest, each with the time since when.
+    pub(crate) fn carry(&self) -> Vec<(u16, u64)> {
+        self.resting.iter().map(|&(port, since)| (port, since.as_nanos())).collect()
+    }
+
+    /// These in use, and those at rest that were carried.
+    pub(crate) fn resume(rng: Rng, used: Vec<u16>, resting: Vec<(u16, u64)>) -> Self {
+        let resting = resting.into_iter().take(RESTING_MAX);
+        let resting = resting.map(|(port, since)| (port, Instant::from_nanos(since))).collect();
+        Self { rng, used: used.into_iter().collect(), resting }
+    }
+
     /// Takes a port from `first` to `last` that `is_free` says nobody else has. One that rests is
     /// taken only if there is no other.
     pub(crate) fn take(

@@ -1,6 +1,8 @@
 //! The listening sockets. They stay open while workers come and go, so that clients wait instead of
 //! being refused.
 
+mod carried;
+
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
@@ -16,6 +18,7 @@ use evergate_sys::listen::{self, BACKLOG, Sharing};
 
 use rustix::io::Errno;
 
+pub(crate) use self::carried::Carried;
 use crate::holder;
 
 /// Every listening socket.

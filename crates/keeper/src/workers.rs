@@ -4,6 +4,8 @@
 //! its word counts. One at most is the primary one, and its life is what the machine decides on; the
 //! others are there because of an upgrade, and end by themselves or are killed.
 
+mod carried;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +16,9 @@ use evergate_core::supervise::worker::{Policy, Reason, Worker as Machine};
 use evergate_core::time::Instant;
 use evergate_sys::child::{self, Spec};
 use evergate_sys::signal::{self, Signal};
+use minicbor::{Decode, Encode};
 
+pub(crate) use self::carried::Carried;
 use crate::apps::USERS_NAMED_MAX;
 use crate::binary::Binary;
 use crate::files::Readable;
@@ -68,17 +72,22 @@ pub(crate) struct Worker {
 }
 
 /// What a worker is there for, and so how much its word counts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub(crate) enum Standing {
     /// It may become the primary one: what it wants is heard and not done yet.
+    #[n(0)]
     Candidate,
     /// What it says is done.
+    #[n(1)]
     Primary,
     /// It was the primary one, still serves, and may become that again.
+    #[n(2)]
     Former,
     /// The same, but it takes no more.
+    #[n(3)]
     Retired,
     /// It finishes what it began, and exits.
+    #[n(4)]
     Leaving,
 }
 

@@ -7,12 +7,14 @@
 //! that it needs, and what cannot be had is said in words. All of it is best effort, and none of it
 //! waits: these files are the kernel's memory, not a disk.
 
+mod carried;
 mod group;
 mod hierarchy;
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
+pub use self::carried::Carried;
 pub use self::group::Group;
 use self::group::remove_tree;
 use self::hierarchy::Hierarchy;
@@ -260,6 +262,11 @@ impl Cgroups {
         if group.remove().is_err() && self.retired.len() < RETIRED_MAX {
             self.retired.push(group);
         }
+    }
+
+    /// Groups that are to be removed once nobody is in them.
+    pub fn retired(&self) -> impl Iterator<Item = &Group> {
+        self.retired.iter()
     }
 
     /// Removes retired groups that are empty by now; whether some are left.

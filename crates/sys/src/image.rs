@@ -31,7 +31,7 @@ pub struct Identity {
     /// Its length in bytes.
     pub bytes: u64,
     /// When it was written last, in nanoseconds of Unix time.
-    pub written_at: i128,
+    pub written_at: i64,
 }
 
 impl Image {
@@ -72,9 +72,15 @@ impl Image {
             device: found.dev(),
             inode: found.ino(),
             bytes: found.size(),
-            written_at: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            written_at: found.mtime() * 1_000_000_000 + found.mtime_nsec(),
         };
         Ok(Self { file, identity })
+    }
+}
+
+impl From<Image> for OwnedFd {
+    fn from(image: Image) -> Self {
+        image.file.into()
     }
 }
 

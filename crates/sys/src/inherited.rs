@@ -39,7 +39,7 @@ pub fn take(number: i32) -> io::Result<OwnedFd> {
 /// Every descriptor beside the standard streams that was open when this process started.
 ///
 /// Nothing here owns them yet, and each is given away once at most.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inherited {
     numbers: BTreeSet<RawFd>,
 }

@@ -19,6 +19,11 @@ pub fn seal(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// Whether `file` is one that nobody can change any more.
+pub fn is_sealed(file: impl AsFd) -> bool {
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SEALS))
+}
+
 /// What a sealed file holds.
 ///
 /// `InvalidData` if it is not sealed, so that whoever made it could change it while it is read, or
@@ -26,7 +31,7 @@ pub fn seal(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 pub fn read(file: impl AsFd, bytes_max: usize) -> io::Result<Vec<u8>> {
     let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     let file = File::from(file.as_fd().try_clone_to_owned()?);
-    if !rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SEALS)) {
+    if !is_sealed(&file) {
         return invalid("not a sealed memory file");
     }
     let Ok(length) = usize::try_from(file.metadata()?.len()) else {

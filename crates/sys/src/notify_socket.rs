@@ -63,6 +63,11 @@ impl NotifySocket {
         Ok(bound)
     }
 
+    /// The one that this process made at `path` before it became another program ([`crate::exec`]).
+    pub fn resume(socket: OwnedFd, path: PathBuf) -> Self {
+        Self { socket, path }
+    }
+
     /// Where it is, for `NOTIFY_SOCKET`.
     pub fn path(&self) -> &Path {
         &self.path

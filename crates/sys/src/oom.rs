@@ -26,6 +26,17 @@ impl Kills {
         kills
     }
 
+    /// The count when it was last looked at, for [`Kills::since`].
+    pub fn seen(&self) -> Option<u64> {
+        self.seen
+    }
+
+    /// The same count, from when it was `seen` on.
+    pub fn since(mut self, seen: Option<u64>) -> Self {
+        self.seen = seen.or(self.seen);
+        self
+    }
+
     /// Whether there were some since this was last asked. No, where nobody counts (before Linux
     /// 4.13).
     pub fn have_grown(&mut self) -> bool {
@@ -60,6 +71,9 @@ mod tests {
         write(7);
         assert!(kills.have_grown());
         assert!(!kills.have_grown());
+        // Whoever goes on from an earlier count misses none.
+        let mut next = Kills::counted_by(file.clone()).since(Some(6));
+        assert_eq!((next.have_grown(), next.seen()), (true, Some(7)));
         std::fs::remove_file(&file).unwrap();
         assert!(!kills.have_grown() && !Kills::counted_by(file).have_grown());
     }

@@ -9,10 +9,13 @@
 //!
 //! Nothing here waits, and no number is trusted that may be another's by now.
 
+mod carried;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
+pub use self::carried::Carried;
 use crate::cgroup::Group;
 use crate::clock;
 use crate::process::{self, Kin, Known};

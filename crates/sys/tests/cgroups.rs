@@ -239,6 +239,24 @@ fn bounds_hold_and_a_kill_for_want_of_memory_is_counted() {
 }
 
 #[test]
+fn a_group_that_was_carried_over_is_the_same_group() {
+    let _turn = alone();
+    for version in [Version::V1, Version::V2] {
+        let Some(mut cgroups) = cgroups(version) else { continue };
+        let group = make(&mut cgroups, "carried", Bounds::default());
+        let pid = shell(&group, "sleep 100");
+        let again = Group::resume(group.carry()).unwrap();
+        assert_eq!((again.members(), again.carry()), (vec![pid], group.carry()));
+        again.kill();
+        assert!(within(SECONDS, || again.is_empty()));
+        let carried = again.carry();
+        cgroups.retire(again);
+        assert!(Group::resume(carried).is_none(), "it is gone");
+        cgroups.close();
+    }
+}
+
+#[test]
 fn a_machine_without_groups_says_why() {
     let mut cgroups = Cgroups::none("switched off");
     assert_eq!(cgroups.support().memory, Err("switched off".to_owned()));

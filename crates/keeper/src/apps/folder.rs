@@ -50,6 +50,17 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The one that this process made at `path` before it became another program.
+    pub(super) fn resume(path: PathBuf) -> Self {
+        let socket = path.join(SOCKET).to_string_lossy().into_owned();
+        Self { path, socket }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &str {
+        self.path.to_str().expect("the path of its socket is text")
+    }
+
     /// Where the socket is to be.
     pub(super) fn socket(&self) -> &str {
         &self.socket

@@ -27,6 +27,16 @@ impl News {
         self.waiting.push_back(Happening { severity, kind: kind.to_owned(), subject, reason });
     }
 
+    /// What waits, and how much of it is missing.
+    pub(super) fn carry(&self) -> (Vec<Happening>, u64) {
+        (self.waiting.iter().cloned().collect(), self.lost)
+    }
+
+    /// News that were carried.
+    pub(super) fn resume(waiting: Vec<Happening>, lost: u64) -> Self {
+        Self { waiting: waiting.into(), lost }
+    }
+
     /// Everything since the last call; first of all how much of it is missing.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Happening> {
         let lost = std::mem::take(&mut self.lost);

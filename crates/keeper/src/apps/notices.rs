@@ -39,8 +39,13 @@ impl Ears {
 
     fn bind(&self, path: &Path, user: Option<&User>) -> io::Result<NotifySocket> {
         let socket = NotifySocket::bind(path, user)?;
-        epoll::add(&self.0, &socket, EventData::new_u64(0), EventFlags::IN)?;
+        self.listen(&socket)?;
         Ok(socket)
+    }
+
+    /// Tells of what is said on `socket`, too.
+    pub(super) fn listen(&self, socket: &NotifySocket) -> io::Result<()> {
+        Ok(epoll::add(&self.0, socket, EventData::new_u64(0), EventFlags::IN)?)
     }
 }
 

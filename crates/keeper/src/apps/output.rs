@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use evergate_core::time::Instant;
 use evergate_sys::pipe;
+use minicbor::{Decode, Encode};
 use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::carried::{Fd, Listing, Taken, Uses};
 
 /// How long a run may wait for somebody to read what it prints.
 const FULL_MAX: Duration = Duration::from_secs(1);
@@ -28,11 +31,52 @@ pub(super) struct Pipe {
     dropped: u64,
 }
 
+/// A pipe on its way into the next image of the keeper.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub(super) struct CarriedPipe {
+    #[n(0)]
+    reader: Fd,
+    #[n(1)]
+    writer: Fd,
+    #[n(2)]
+    full_since: Option<u64>,
+    #[n(3)]
+    dropped: u64,
+}
+
+impl CarriedPipe {
+    /// What it refers to.
+    pub(super) fn uses(&self, uses: &mut Uses) {
+        uses.share(self.reader);
+        uses.own(self.writer);
+    }
+}
+
 impl Pipe {
     /// A pipe whose end to read from never blocks. The other one does, as programs expect.
     pub(super) fn new() -> io::Result<Self> {
         let pipe::Pipe { reader, writer } = pipe::pipe(PIPE_BYTES)?;
         Ok(Self { reader: Rc::new(reader), writer, full_since: None, dropped: 0 })
+    }
+
+    /// All that there is of it.
+    pub(super) fn carry<'a>(&'a self, listing: &mut Listing<'a>) -> CarriedPipe {
+        CarriedPipe {
+            reader: listing.add(&self.reader),
+            writer: listing.add(&self.writer),
+            full_since: self.full_since.map(Instant::as_nanos),
+            dropped: self.dropped,
+        }
+    }
+
+    /// The pipe that was carried.
+    pub(super) fn resume_carried(carried: CarriedPipe, taken: &mut Taken) -> Self {
+        Self {
+            reader: taken.shared(carried.reader),
+            writer: taken.owned(carried.writer),
+            full_since: carried.full_since.map(Instant::from_nanos),
+            dropped: carried.dropped,
+        }
     }
 
     /// The end to read from.

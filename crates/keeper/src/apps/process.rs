@@ -1,5 +1,7 @@
 //! What there is of one run: its process and all that came of it, where it listens, what it prints.
 
+mod carried;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -15,6 +17,7 @@ use evergate_sys::process;
 use evergate_sys::signal::Signal;
 use evergate_sys::tree::{Scope, Tree};
 
+pub(super) use self::carried::CarriedProcess;
 use super::folder::Folder;
 use super::output::Pipe;
 use super::revision::Revision;

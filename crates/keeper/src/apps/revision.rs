@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use evergate_control::link::App;
+use minicbor::{Decode, Encode};
 
 /// One revision of an app.
 #[derive(Debug)]
@@ -15,6 +16,16 @@ pub(super) struct Revision {
     /// As it was desired then. Only what [`App::restarts_for`] compares is meant by it.
     pub(super) app: App,
     pinned: OnceCell<Pinned>,
+}
+
+/// A revision on its way into the next image of the keeper.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub(super) struct CarriedRevision {
+    #[n(0)]
+    app: App,
+    /// What is run, and where.
+    #[n(1)]
+    pinned: Option<(String, Option<String>)>,
 }
 
 /// Where the paths of a revision led when it was made.
@@ -33,6 +44,29 @@ impl Revision {
         let revision = Self { app, pinned: OnceCell::new() };
         revision.pinned();
         revision
+    }
+
+    /// All that is known of it. Paths that are no text are found anew.
+    pub(super) fn carry(&self) -> CarriedRevision {
+        let text = |path: &Path| path.to_str().map(str::to_owned);
+        let pinned = self.pinned.get().and_then(|pinned| {
+            let cwd = match &pinned.cwd {
+                Some(cwd) => Some(text(cwd)?),
+                None => None,
+            };
+            Some((text(&pinned.program)?, cwd))
+        });
+        CarriedRevision { app: self.app.clone(), pinned }
+    }
+
+    /// The revision that was carried.
+    pub(super) fn resume(carried: CarriedRevision) -> Self {
+        let pin = |(program, cwd): (String, Option<String>)| Pinned {
+            program: program.into(),
+            cwd: cwd.map(PathBuf::from),
+        };
+        let pinned = carried.pinned.map(pin).map_or_else(OnceCell::new, OnceCell::from);
+        Self { app: carried.app, pinned }
     }
 
     /// Where the paths led. One that leads nowhere yet is tried again the next time.

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use evergate_sys::privilege::{self, User};
+use minicbor::{Decode, Encode};
 
 /// Most users that a worker may name.
 pub(crate) const NAMED_MAX: usize = 256;
@@ -23,7 +24,39 @@ pub(crate) struct Users {
     shared: BTreeSet<u32>,
 }
 
+/// The same on its way into the next image of the keeper.
+#[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
+pub(super) struct CarriedUsers {
+    /// The worker's number, its group's, and its other groups'.
+    #[n(0)]
+    worker: Option<(u32, u32, Vec<u32>)>,
+    #[n(1)]
+    named: Vec<String>,
+    #[n(2)]
+    is_old: bool,
+    #[n(3)]
+    shared: Vec<u32>,
+}
+
 impl Users {
+    /// All that is known.
+    pub(super) fn carry(&self) -> CarriedUsers {
+        let worker = self.worker.as_ref();
+        CarriedUsers {
+            worker: worker.map(|user| (user.uid, user.gid, user.groups.clone())),
+            named: self.named.iter().cloned().collect(),
+            is_old: self.is_old,
+            shared: self.shared.iter().copied().collect(),
+        }
+    }
+
+    /// What was carried.
+    pub(super) fn resume(carried: CarriedUsers) -> Self {
+        let worker = carried.worker.map(|(uid, gid, groups)| User { uid, gid, groups });
+        let named = carried.named.into_iter().take(NAMED_MAX).collect();
+        Self { worker, named, is_old: carried.is_old, shared: carried.shared.into_iter().collect() }
+    }
+
     /// Those too. Beyond [`NAMED_MAX`] they are dropped: starting an app will say so.
     pub(crate) fn name(&mut self, users: Vec<String>) {
         if std::mem::take(&mut self.is_old) {

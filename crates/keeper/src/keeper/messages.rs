@@ -5,13 +5,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use evergate_control::link::{
     Desired, KEPT_MAX, Listener, Outcome as Bind, PROTOCOL, PROTOCOL_MIN, ToKeeper, ToWorker,
+    UpgradeOrder, UpgradeParts,
 };
 use evergate_core::supervise::worker::Input;
 use evergate_core::time::Instant;
+use evergate_sys::image::Image;
 use evergate_sys::privilege::{self, User};
 use evergate_sys::{clock, code, process};
 
@@ -83,8 +86,8 @@ impl Keeper {
                 Some(file) => self.share(now, from, Rc::new(file)),
                 None => self.break_link(now, from, Broken::Nonsense),
             },
-            ToKeeper::Upgrade { request, order: _ } => {
-                let error = Some("this keeper cannot be replaced while it runs".to_owned());
+            ToKeeper::Upgrade { request, order } => {
+                let error = self.order(order).err();
                 self.send(now, from, &ToWorker::Heard { request, error, plan: vec![] }, vec![]);
             }
             ToKeeper::Activated
@@ -107,6 +110,18 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Notes which binary the keeper is to become.
+    fn order(&mut self, order: UpgradeOrder) -> Result<(), String> {
+        if order.parts != UpgradeParts::Keeper {
+            return Err("workers cannot be replaced while they serve".to_owned());
+        }
+        let path = order.binary.map_or_else(|| self.options.program.clone(), PathBuf::from);
+        let image = Image::open(&path);
+        self.next =
+            Some(image.map_err(|error| format!("cannot open {}: {error}", path.display()))?);
+        Ok(())
     }
 
     /// A worker introduces itself.

@@ -9,11 +9,13 @@
 
 use std::process::ExitCode;
 
+use evergate_keeper::Resuming;
 use evergate_sys::clock;
 
 mod apps;
 mod deploys;
 mod ending;
+mod execs;
 mod outputs;
 mod places;
 mod puppet;
@@ -25,9 +27,10 @@ mod workers;
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
+    let resuming = Resuming::detect(execs::WITHIN).unwrap();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("run-keeper") => stage::run_keeper(&arguments[1..]),
+        Some("run-keeper") => stage::run_keeper(&arguments[1..], resuming),
         Some("run-puppet") => puppet::run(&arguments[1]),
         Some("run-app") => stand_in::run(&arguments[1..]),
         _ => run_tests(&arguments),
@@ -44,6 +47,7 @@ fn run_tests(arguments: &[String]) -> ExitCode {
         trees::TESTS,
         deploys::TESTS,
         ending::TESTS,
+        execs::TESTS,
     ]
     .concat();
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));

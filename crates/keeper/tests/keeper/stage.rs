@@ -15,14 +15,14 @@ use evergate_control::link::{
 };
 use evergate_core::supervise::worker;
 use evergate_core::time::Instant;
-use evergate_keeper::{Options, Outcome as End, run};
+use evergate_keeper::{Options, Outcome as End, Resuming, resume, run};
 use evergate_sys::clock;
 use evergate_sys::seqpacket::{self, Received};
 use evergate_sys::signal::{self, Signal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::puppet;
+use crate::{execs, puppet};
 
 /// Longest wait for anything; a test fails past it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,8 +39,8 @@ pub(crate) enum Pace {
 }
 
 /// The part of the test binary that is the keeper.
-pub(crate) fn run_keeper(arguments: &[String]) -> ExitCode {
-    let [pace, program, directory] = arguments else { panic!("{arguments:?}") };
+pub(crate) fn run_keeper(arguments: &[String], resuming: Option<Resuming>) -> ExitCode {
+    let [pace, program, directory, ..] = arguments else { panic!("{arguments:?}") };
     let mut worker_policy = worker::Policy::default();
     if pace == "impatient" {
         worker_policy.ready_within = Duration::from_millis(300);
@@ -57,7 +57,16 @@ pub(crate) fn run_keeper(arguments: &[String]) -> ExitCode {
         worker_user: None,
         worker_policy,
     };
-    match run(options) {
+    let outcome = match resuming {
+        Some(resuming) => {
+            if execs::fails() {
+                return ExitCode::FAILURE;
+            }
+            resume(Options { worker_policy, ..resuming.options().unwrap() }, resuming)
+        }
+        None => run(options),
+    };
+    match outcome {
         Ok(End::Stopped) => ExitCode::SUCCESS,
         Ok(End::Hopeless) => ExitCode::from(1),
         Err(error) => {
@@ -162,6 +171,18 @@ impl Stage {
         }
     }
 
+    /// Waits until keeper and workers are as `is_right` says. What is heard meanwhile is put aside
+    /// or done, but for what apps do.
+    pub(crate) fn await_node(&self, worker: &Worker, is_right: impl Fn(&NodeNews) -> bool) {
+        while !is_right(&worker.node.borrow()) {
+            let (packet, fds) = self.packet(worker);
+            match link::decode(&packet).unwrap() {
+                ToWorker::Node(news) => *worker.node.borrow_mut() = news,
+                message => drop(self.put_aside(worker, message, fds)),
+            }
+        }
+    }
+
     /// What comes of a wish: what became of each listener, the numbers of its sockets, and the apps.
     pub(crate) fn desire(&self, worker: &Worker, desired: &Desired) -> Settled {
         worker.say(&ToKeeper::Desired(desired.clone()));
@@ -261,19 +282,29 @@ impl Stage {
     /// The next message of the keeper. What runs print and what happens is put aside; whatever
     /// starts passes its probe, unless the worker does not probe.
     fn sort(&self, worker: &Worker) -> Option<(ToWorker, Vec<OwnedFd>)> {
-        match self.hear(worker) {
-            (ToWorker::Happened(news), _) => worker.news.borrow_mut().push(news),
-            (ToWorker::Output { run }, mut fds) => {
+        let (message, fds) = self.hear(worker);
+        self.put_aside(worker, message, fds)
+    }
+
+    fn put_aside(
+        &self,
+        worker: &Worker,
+        message: ToWorker,
+        mut fds: Vec<OwnedFd>,
+    ) -> Option<(ToWorker, Vec<OwnedFd>)> {
+        match message {
+            ToWorker::Happened(news) => worker.news.borrow_mut().push(news),
+            ToWorker::Output { run } => {
                 let end = fds.pop().expect("the end of a pipe");
                 worker.outputs.borrow_mut().insert(run, end);
             }
-            (ToWorker::Observed(observed), fds) => {
+            ToWorker::Observed(observed) => {
                 if worker.probes {
                     worker.pass(&observed.instances);
                 }
                 return Some((ToWorker::Observed(observed), fds));
             }
-            other => return Some(other),
+            other => return Some((other, fds)),
         }
         None
     }

@@ -22,7 +22,7 @@ const PERIOD_US: u64 = 100_000;
 #[derive(Debug)]
 pub struct Group {
     /// At least one; the first is asked who is in it.
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     home: Option<OwnedFd>,
     procs: Vec<OwnedFd>,
 }

@@ -1,0 +1,166 @@
+//! The keeper becomes another binary in place, and goes on as that, or as this one again.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use evergate_control::link::NodeNews;
+use evergate_core::rng::Rng;
+use evergate_sys::image::Image;
+use evergate_sys::{clock, exec, memfd, process, random};
+use rustix::event::epoll::{self, EventFlags};
+
+use super::{APPS, Bare, Keeper, LINK, Stopping};
+use crate::apps::Apps;
+use crate::carried::{Carried, Descriptors, Failed, Kept, Listing, Node, Parts, Taken, close};
+use crate::notify::{Notify, Word};
+use crate::resume::{Resuming, argv};
+use crate::sockets::Sockets;
+use crate::workers::Workers;
+use crate::{Error, Options, report};
+
+/// How often the keeper tries to become the same binary.
+const TRIES_MAX: u32 = 2;
+
+impl Keeper {
+    /// Becomes the binary that is open as `image`. Returns only if it is still this one, and why;
+    /// whoever has been away and came back is in [`Keeper::resume`] instead.
+    pub(super) fn execute(&mut self, image: &Image) -> String {
+        match self.try_execute(image) {
+            Err(why) => why,
+            Ok(error) => format!("the new binary cannot be run: {error}"),
+        }
+    }
+
+    fn try_execute(&mut self, image: &Image) -> Result<io::Error, String> {
+        if self.stopping != Stopping::No || self.end.is_some() {
+            return Err("the node is stopping".to_owned());
+        }
+        let failed = Failed::again(self.failed, image.identity());
+        if failed.times > TRIES_MAX {
+            return Err(format!(
+                "this binary failed {TRIES_MAX} times to go on from here; the keeper stays what it \
+                 is until it is upgraded to another one, or Evergate is restarted"
+            ));
+        }
+        self.failed = Some(failed);
+        self.act(clock::now());
+        let said = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+        let own = Image::own().map_err(said("cannot open the running binary"))?;
+        let (state, fds) = self.blob().map_err(said("cannot write down what is known"))?;
+        let argv = argv(state.as_fd(), &own);
+        let kept: Vec<_> = fds.into_iter().chain([state.as_fd(), own.as_fd()]).collect();
+        Ok(exec::replace(image.as_fd(), &argv, &kept))
+    }
+
+    /// What is known, in a sealed file, and the descriptors that belong to it.
+    pub(super) fn blob(&self) -> io::Result<(OwnedFd, Vec<BorrowedFd<'_>>)> {
+        let mut listing = Listing::default();
+        let mut parts = Parts {
+            node: Node::new(&self.options, self.execs, self.failed, self.is_settled),
+            sockets: self.sockets.carry(&mut listing),
+            workers: self.workers.carry(&mut listing)?,
+            fleet: self.apps.fleet(),
+            apps: self.apps.carry(&mut listing),
+            news: self.apps.carry_news(&mut listing),
+            kept: Kept::carry(&self.kept, &mut listing),
+            descriptors: Default::default(),
+        };
+        let (descriptors, fds) = listing.finish()?;
+        parts.descriptors = descriptors;
+        let blob = parts.encode().ok_or_else(|| io::Error::other("it is too long"))?;
+        Ok((memfd::seal("evergate-state", &blob)?, fds))
+    }
+
+    /// Goes on from what the image before wrote down; `resuming` is the way back until all is well.
+    pub(crate) fn resume(options: Options, resuming: Resuming) -> Result<Self, Error> {
+        match Self::read(options, &resuming) {
+            Ok((keeper, carried)) => Ok(keeper.go_on(resuming, carried)),
+            Err(why) => Err(Error::Resume(resuming.give_up(why))),
+        }
+    }
+
+    /// What can fail comes first: while only copies exist, nothing is lost with them. After that
+    /// whatever fails is a panic, because then files go with the values that they belong to.
+    fn read(options: Options, resuming: &Resuming) -> Result<(Self, Rest), String> {
+        let blob = resuming.blob().map_err(|error| format!("the state cannot be read: {error}"))?;
+        let carried = Carried::decode(&blob)?;
+        for (pid, started_ticks) in carried.children() {
+            find_child(pid, started_ticks)?;
+        }
+        let mut taken = Taken::copy(&carried.descriptors, resuming.inherited())?;
+        let now = clock::now();
+        let Bare { events, signals, files_before: _ } =
+            Bare::new().map_err(|error| error.to_string())?;
+        let rng = Rng::seeded(random::seed());
+        let apps = Apps::resume(carried.apps, carried.news, (carried.fleet, rng), now, &mut taken)
+            .map_err(|error| format!("apps cannot be heard: {error}"))?;
+        let workers = Workers::resume(carried.workers, &options, &mut taken);
+        let links = workers.iter().filter_map(|(_, worker)| worker.link.as_ref());
+        links
+            .map(|link| epoll::add(&events, link, LINK, EventFlags::IN))
+            .chain([epoll::add(&events, &apps, APPS, EventFlags::IN)])
+            .for_each(|added| added.expect("what was waited for can be waited for"));
+        let keeper = Self {
+            events,
+            signals,
+            notify: Notify::from_env(),
+            sockets: Sockets::resume(carried.sockets, &taken),
+            apps,
+            workers,
+            kept: carried.kept.resume(&taken),
+            stopping: Stopping::No,
+            is_settled: carried.node.is_settled,
+            // Whoever exited meanwhile waits to be reaped.
+            has_exits: true,
+            end: None,
+            told: NodeNews::default(),
+            execs: carried.node.execs,
+            failed: carried.node.failed,
+            next: None,
+            options,
+        };
+        Ok((keeper, Rest { descriptors: carried.descriptors, given_up: carried.given_up }))
+    }
+
+    /// All is well: there is no way back from here.
+    fn go_on(mut self, resuming: Resuming, rest: Rest) -> Self {
+        let came_back = resuming.came_back().map(str::to_owned);
+        close(&rest.descriptors, &mut resuming.go_on());
+        for line in rest.given_up {
+            report(format_args!("{line}"));
+        }
+        match came_back {
+            Some(why) => {
+                report(format_args!("the keeper did not become another binary: {why}"));
+            }
+            None => {
+                self.execs = self.execs.saturating_add(1);
+                self.failed = None;
+                if self.is_settled {
+                    self.notify.send(Word::Ready { status: None });
+                }
+            }
+        }
+        self
+    }
+}
+
+/// What is left to do once a keeper goes on.
+struct Rest {
+    descriptors: Descriptors,
+    given_up: Vec<String>,
+}
+
+/// Makes sure that a child is still ours, running or not yet reaped.
+fn find_child(pid: u32, started_ticks: u64) -> Result<(), String> {
+    match process::kin(pid) {
+        Ok(kin) if kin.known.started_ticks != started_ticks => {
+            Err(format!("process {pid} is another one than it was"))
+        }
+        Ok(kin) if kin.parent != std::process::id() => {
+            Err(format!("process {pid} is no child of the keeper"))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("process {pid} is not there: {error}")),
+    }
+}
