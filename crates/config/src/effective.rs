@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use evergate_core::{balance, health, retry};
 
+use crate::changes::{Changes, Subject};
 use crate::mask::is_suspect;
 use crate::model::{
     Action, Admin, AllDown, ApiKey, Check, Config, Cors, HeaderEdits, Listener, Log, Middleware,
@@ -25,7 +26,13 @@ const HIDDEN: &str = "\"***\"";
 ///
 /// Without secrets it loads as the same configuration.
 pub fn to_toml(config: &Config) -> String {
+    to_toml_with(config, &Changes::default())
+}
+
+/// The same, with a comment at everything that comes from a change beside the file.
+pub fn to_toml_with(config: &Config, changes: &Changes) -> String {
     let mut out = String::new();
+    hidden(&mut out, changes);
     node(&mut out, &config.node);
     admin(&mut out, &config.admin);
     log(&mut out, config.log);
@@ -36,13 +43,19 @@ pub fn to_toml(config: &Config) -> String {
         section(&mut out, &format!("acme.{name}"), &tls::acme_keys(acme));
     }
     for (name, route) in &config.routes {
-        section(&mut out, &format!("route.{name}"), &route_keys(route));
+        let subject = Subject::Route(name.clone());
+        let mark = changes.find(&subject).map(|_| subject);
+        marked(&mut out, mark.iter(), &format!("route.{name}"), &route_keys(route));
     }
     for (name, middleware) in &config.middleware {
         section(&mut out, &format!("middleware.{name}"), &[middleware_key(middleware)]);
     }
     for (name, pool) in &config.pools {
-        section(&mut out, &format!("pool.{name}"), &pool_keys(pool));
+        let is_here =
+            |subject: &&Subject| matches!(subject, Subject::Server { pool, .. } if pool == name);
+        let marks =
+            changes.iter().filter(|(_, change)| !change.hides()).map(|(subject, _)| subject);
+        marked(&mut out, marks.filter(is_here), &format!("pool.{name}"), &pool_keys(pool));
     }
     for (name, app) in &config.apps {
         section(&mut out, &format!("app.{name}"), &app::keys(app));
@@ -53,14 +66,34 @@ pub fn to_toml(config: &Config) -> String {
 /// A key and its value as TOML.
 type Line = (&'static str, String);
 
-fn section(out: &mut String, header: &str, lines: &[Line]) {
+/// What the file has and changes hide, a comment each.
+fn hidden(out: &mut String, changes: &Changes) {
+    for (subject, _) in changes.iter().filter(|(_, change)| change.hides()) {
+        writeln!(out, "# {subject} is hidden by a change").expect("a String takes everything");
+    }
+}
+
+/// A section below a comment for each change that has a part in it.
+fn marked<'a>(
+    out: &mut String,
+    marks: impl Iterator<Item = &'a Subject>,
+    header: &str,
+    lines: &[Line],
+) {
     if !out.is_empty() {
         out.push('\n');
+    }
+    for subject in marks {
+        writeln!(out, "# {subject} comes from a change").expect("a String takes everything");
     }
     writeln!(out, "[{header}]").expect("a String takes everything");
     for (key, value) in lines {
         writeln!(out, "{key} = {value}").expect("a String takes everything");
     }
+}
+
+fn section(out: &mut String, header: &str, lines: &[Line]) {
+    marked(out, std::iter::empty(), header, lines);
 }
 
 fn node(out: &mut String, node: &Node) {
@@ -400,7 +433,7 @@ pub(crate) fn text(text: &str) -> String {
     out
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
+pub(crate) fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 
@@ -408,15 +441,15 @@ fn table(lines: &[Line]) -> String {
     named(lines.iter().map(|(key, value)| ((*key).to_owned(), value.clone())))
 }
 
-fn named(lines: impl Iterator<Item = (String, String)>) -> String {
-    let bare = |key: &str| {
-        !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    let lines: Vec<_> = lines
-        .map(|(key, value)| {
-            let key = if bare(&key) { key } else { text(&key) };
-            format!("{key} = {value}")
-        })
-        .collect();
+/// A name where a key stands, in quotes where need be.
+pub(crate) fn key(name: &str) -> String {
+    let is_bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let is_plain = !name.is_empty() && name.bytes().all(is_bare);
+    if is_plain { name.to_owned() } else { text(name) }
+}
+
+/// An inline table; keys are quoted where need be.
+pub(crate) fn named(lines: impl Iterator<Item = (String, String)>) -> String {
+    let lines: Vec<_> = lines.map(|(name, value)| format!("{} = {value}", key(&name))).collect();
     if lines.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", lines.join(", ")) }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::changes::Changes;
+
 /// Bytes that loading asks for of any file; of a longer one it needs to see only that it is.
 pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -171,6 +173,8 @@ pub(crate) struct Record {
     pub(crate) users: BTreeMap<String, bool>,
     /// Answer of [`Files::now`].
     pub(crate) now: Option<u64>,
+    /// What was changed beside the files.
+    pub(crate) changes: Changes,
 }
 
 impl Files for Record {
@@ -208,6 +212,51 @@ impl Files for Record {
 
     fn host_name(&self) -> String {
         self.host_name.clone()
+    }
+}
+
+/// Gives the same answers as before, and asks `live` what was not asked before.
+pub(crate) struct Known<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) live: &'a dyn Files,
+}
+
+impl Files for Known<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.record.read(path).or_else(|_| self.live.read(path))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        self.record.list(directory).or_else(|_| self.live.list(directory))
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.record.env(name).or_else(|| self.live.env(name))
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        self.record.mode(path).or_else(|| self.live.mode(path))
+    }
+
+    fn is_directory(&self, path: &Path) -> Option<bool> {
+        self.record.is_directory(path).or_else(|| self.live.is_directory(path))
+    }
+
+    fn interpreter(&self, path: &Path) -> Option<String> {
+        self.record.interpreter(path).or_else(|| self.live.interpreter(path))
+    }
+
+    fn is_user(&self, name: &str) -> Option<bool> {
+        self.record.is_user(name).or_else(|| self.live.is_user(name))
+    }
+
+    /// Time goes on.
+    fn now(&self) -> Option<u64> {
+        self.live.now().or(self.record.now)
+    }
+
+    fn host_name(&self) -> String {
+        self.record.host_name()
     }
 }
 

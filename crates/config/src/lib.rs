@@ -9,6 +9,7 @@ mod acme;
 mod address;
 mod app;
 mod certificate;
+mod changes;
 mod conflict;
 mod diagnostic;
 mod duration;
@@ -43,12 +44,15 @@ mod upstream_tls;
 mod url;
 mod value;
 
+pub use changes::{
+    CHANGES_BYTES_MAX, CHANGES_MAX, Change, Changes, JournalError, NoSubject, Subject,
+};
 pub use diagnostic::{Diagnostic, Related, SHOWN_MAX, Severity, render};
-pub use effective::to_toml;
+pub use effective::{to_toml, to_toml_with};
 pub use files::{Disk, DiskAt, Files, READ_BYTES_MAX};
 pub use format::format;
 pub use include::{FILE_BYTES_MAX, FILES_MAX, read_file};
-pub use load::{Loaded, Source, load, load_with, run_dir};
+pub use load::{Basis, Loaded, Source, load, load_with, load_with_changes, run_dir, state_dir};
 pub use model::*;
 pub use nearest::nearest;
 pub use reference::reference;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::changes::{Changes, Overlay, Subject, check_pools, way_out};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::files::{Disk, Files, Record, Recorder};
+use crate::files::{Disk, Files, Known, Record, Recorder};
 use crate::keys::Noun;
 use crate::model::Config;
 use crate::reader::{Reader, Section};
@@ -23,7 +24,13 @@ pub struct Loaded {
     /// The texts as read, the main file first. They may hold secrets.
     pub sources: Vec<Source>,
     pub(crate) record: Record,
+    /// Where the file has what a change replaces or hides.
+    met: BTreeMap<Subject, String>,
 }
+
+/// What a configuration was made of, so that other changes can be tried with the same files.
+#[derive(Clone)]
+pub struct Basis(Record);
 
 /// A file as it was read.
 #[derive(Clone, Eq, PartialEq)]
@@ -74,12 +81,36 @@ pub fn run_dir(text: &str) -> Option<PathBuf> {
 ///
 /// Errors and warnings come together, in the order of the files and their lines.
 pub fn load_with(path: &Path, files: &dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
+    load_with_changes(path, files, &Changes::default(), None)
+}
+
+/// Loads a configuration from `files`, and `changes` beside it: checked together, whole or not at
+/// all.
+///
+/// Diagnostics of a change tell `change route.NAME` where others tell the file. Errors in which
+/// changes have a part say how to be rid of those, but for `fresh`, which is only being tried.
+pub fn load_with_changes(
+    path: &Path,
+    files: &dyn Files,
+    changes: &Changes,
+    fresh: Option<&Subject>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let recorder = Recorder::new(path, files);
-    let texts = include::read(path, &recorder)?;
+    let mut texts = include::read(path, &recorder)?;
+    let files_read = texts.len();
+    let directory = texts[0].directory.clone();
+    texts.extend(changes.texts(&directory));
+    let errors: Vec<_> = texts[files_read..].iter().flat_map(include::syntax_errors).collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
     let trees: Vec<Spanned<DeTable<'_>>> =
         texts.iter().map(|text| DeTable::parse_recoverable(&text.text).0).collect();
-    let reader = Reader::new(&texts, &recorder);
-    let config = decode(&reader, &trees);
+    let (trees, put) = trees.split_at(files_read);
+    let overlay = Overlay::new(changes, files_read, put);
+    let reader = Reader { overlay, ..Reader::new(&texts, &recorder) };
+    let config = decode(&reader, trees);
+    check_pools(&reader);
     references::check(&reader, &config);
     conflict::check(&reader, &config);
     app::check_order(&reader, &config.apps);
@@ -90,17 +121,74 @@ pub fn load_with(path: &Path, files: &dyn Files) -> Result<Loaded, Vec<Diagnosti
         conflict::warn(&reader, &config);
         acme::warn(&reader, &config);
     }
-    let diagnostics = in_order(&reader);
+    let mut diagnostics = in_order(&reader);
+    reader.overlay.advise(&mut diagnostics, fresh);
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(diagnostics);
     }
-    let sources: Vec<_> = texts
+    let met = reader.overlay.met(&reader);
+    let sources: Vec<_> = texts[..files_read]
         .iter()
         .map(|text| Source { path: PathBuf::from(&text.name), text: text.text.clone() })
         .collect();
-    let record = recorder.into_record();
+    let record = Record { changes: changes.clone(), ..recorder.into_record() };
     let files = config_files(&sources, &record);
-    Ok(Loaded { config: Config { files, ..config }, warnings: diagnostics, sources, record })
+    Ok(Loaded { config: Config { files, ..config }, warnings: diagnostics, sources, record, met })
+}
+
+/// The `node.state_dir` of a configuration that may have errors elsewhere; `None` if its files
+/// cannot be read.
+pub fn state_dir(path: &Path, files: &dyn Files) -> Option<PathBuf> {
+    let texts = include::read(path, files).ok()?;
+    let trees: Vec<Spanned<DeTable<'_>>> =
+        texts.iter().map(|text| DeTable::parse_recoverable(&text.text).0).collect();
+    let reader = Reader::new(&texts, files);
+    let trees = trees.iter().enumerate();
+    let roots: Vec<_> =
+        trees.map(|(file, tree)| Section::root(&reader, tree.get_ref(), file)).collect();
+    Some(node::node(&single(&reader, &roots, "node"), String::new()).state_dir)
+}
+
+impl Loaded {
+    /// What was changed beside the files.
+    pub fn changes(&self) -> &Changes {
+        &self.record.changes
+    }
+
+    /// Where the files have what the change of `subject` replaces or hides (`FILE:LINE`); none if
+    /// they have no such thing.
+    pub fn stands_at(&self, subject: &Subject) -> Option<&str> {
+        self.met.get(subject).map(String::as_str)
+    }
+
+    /// What it was made of.
+    pub fn basis(&self) -> Basis {
+        Basis(self.record.clone())
+    }
+}
+
+impl Basis {
+    /// Loads the configuration anew with other changes, from the same files as before; asks `live`
+    /// for files that only the changes name.
+    ///
+    /// # Errors
+    /// As [`load_with_changes`].
+    pub fn load(
+        &self,
+        live: &dyn Files,
+        changes: &Changes,
+        fresh: Option<&Subject>,
+    ) -> Result<Loaded, Vec<Diagnostic>> {
+        let files = Known { record: &self.0, live };
+        load_with_changes(&self.0.main, &files, changes, fresh)
+    }
+}
+
+/// Says how many files, never what is in them.
+impl std::fmt::Debug for Basis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Basis({}, {} files)", self.0.main.display(), self.0.texts.len())
+    }
 }
 
 /// Texts first, then what `${file:…}` named.
@@ -120,7 +208,7 @@ fn in_order(reader: &Reader<'_>) -> Vec<Diagnostic> {
     diagnostics
 }
 
-fn decode(reader: &Reader<'_>, trees: &[Spanned<DeTable<'_>>]) -> Config {
+fn decode<'r>(reader: &'r Reader<'r>, trees: &'r [Spanned<DeTable<'r>>]) -> Config {
     let roots: Vec<_> = trees
         .iter()
         .enumerate()
@@ -167,33 +255,35 @@ fn single<'r>(reader: &Reader<'r>, roots: &[Section<'r>], name: &str) -> Section
 
 /// The sections of one kind, from all files.
 fn named<'r, T>(
-    reader: &Reader<'r>,
+    reader: &'r Reader<'r>,
     roots: &[Section<'r>],
     noun: Noun,
     decode: impl Fn(&Section<'r>) -> Option<T>,
 ) -> BTreeMap<String, T> {
+    let roots = roots.iter().filter(|root| root.has(noun.word()));
+    let written = roots.filter_map(|root| root.get(noun.word())).flat_map(|value| value.named());
+    let is_covered = |section: &Section<'r>| {
+        let subject = || Subject::Route(section.name.clone());
+        noun == Noun::Route && reader.overlay.covers(&subject(), section.place)
+    };
+    let written = written.filter(|section| !is_covered(section));
+    let put = if noun == Noun::Route { reader.overlay.routes(reader) } else { Vec::new() };
     let mut decoded = BTreeMap::new();
-    for root in roots.iter().filter(|root| root.has(noun.word())) {
-        let Some(value) = root.get(noun.word()) else { continue };
-        for section in value.named() {
-            let key = (noun, section.name.clone());
-            let earlier = reader.places.borrow().get(&key).copied();
-            if let Some(earlier) = earlier {
-                reader.report(
-                    Diagnostic::error(
-                        "duplicate-name",
-                        format!("there are two `{}`", section.path),
-                    )
+    for section in written.chain(put) {
+        let key = (noun, section.name.clone());
+        let earlier = reader.places.borrow().get(&key).copied();
+        if let Some(earlier) = earlier {
+            reader.report(
+                Diagnostic::error("duplicate-name", format!("there are two `{}`", section.path))
                     .at(reader.locate(section.place))
                     .about(&section.path)
                     .see(reader.locate(earlier), "the other one")
                     .help("give one of them another name"),
-                );
-                continue;
-            }
-            reader.places.borrow_mut().insert(key, section.place);
-            decoded.extend(decode(&section).map(|thing| (section.name.clone(), thing)));
+            );
+            continue;
         }
+        reader.places.borrow_mut().insert(key, section.place);
+        decoded.extend(decode(&section).map(|thing| (section.name.clone(), thing)));
     }
     decoded
 }
@@ -222,6 +312,10 @@ fn refuse_idle(reader: &Reader<'_>) {
         );
     };
     refuse(Noun::Listener, "write, for example:\n[listener.web]\nbind = [\"0.0.0.0:8080\"]");
+    let hiding = reader.overlay.hiding(None);
+    if !hiding.is_empty() {
+        return refuse(Noun::Route, &format!("changes hide them: {}", way_out(hiding)));
+    }
     refuse(
         Noun::Route,
         "write, for example:\n[route.all]\nmatch = \"/*\"\nrespond = { body = \"hello\" }",

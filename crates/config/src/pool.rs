@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use evergate_core::{balance, health, retry};
 
+use crate::changes::{Subject, way_out};
 use crate::diagnostic::Diagnostic;
 use crate::keys::{Absent, Key, Kind, Noun, key, later, words};
 use crate::model::{AllDown, Check, Pool, Probe, Protocol, Server, Target};
@@ -308,12 +309,24 @@ fn check_hash_key(section: &Section<'_>, balance: balance::Policy) {
 
 fn decode_servers(section: &Section<'_>) -> BTreeMap<String, Server> {
     let Some(value) = section.get("servers") else { return BTreeMap::new() };
-    let servers = value.named();
-    if value.is_empty_table() {
-        value.report(
-            Diagnostic::error("no-servers", format!("`{}` has no servers", section.path))
-                .help("write `servers = { a = { url = \"http://10.0.0.7:8080\" } }`"),
-        );
+    let overlay = &section.reader.overlay;
+    let is_changed = |server: &Section<'_>| {
+        let (pool, name) = (section.name.clone(), server.name.clone());
+        overlay.covers(&Subject::Server { pool, server: name }, server.place)
+    };
+    let is_empty = value.is_empty_table();
+    let mut servers = value.named();
+    let written = servers.len();
+    servers.retain(|server| !is_changed(server));
+    servers.extend(overlay.servers(section.reader, &section.name));
+    if servers.is_empty() && (is_empty || written > 0) {
+        let refusal = Diagnostic::error("no-servers", format!("`{}` has no servers", section.path));
+        value.report(match overlay.hiding(Some(&section.name)) {
+            hiding if hiding.is_empty() => {
+                refusal.help("write `servers = { a = { url = \"http://10.0.0.7:8080\" } }`")
+            }
+            hiding => refusal.help(format!("changes hide them: {}", way_out(hiding))),
+        });
     }
     let servers: BTreeMap<_, _> = servers
         .iter()

@@ -12,6 +12,7 @@ use std::sync::{Arc, LazyLock};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::changes::Overlay;
 use crate::diagnostic::{Diagnostic, Excerpt, Location, Severity};
 use crate::files::Files;
 use crate::keys::{Absent, Key, Kind, Noun, ROOT, find};
@@ -87,6 +88,8 @@ pub(crate) struct ParamUse {
 pub(crate) struct Reader<'r> {
     pub(crate) texts: &'r [Text],
     pub(crate) files: &'r dyn Files,
+    /// What was changed beside the files.
+    pub(crate) overlay: Overlay<'r>,
     /// What was found wrong so far.
     pub(crate) diagnostics: RefCell<Vec<Diagnostic>>,
     /// Names to be resolved when all sections are known.
@@ -107,6 +110,7 @@ impl<'r> Reader<'r> {
         Self {
             texts,
             files,
+            overlay: Overlay::default(),
             diagnostics: RefCell::default(),
             references: RefCell::default(),
             params: RefCell::default(),

@@ -2,17 +2,20 @@
 //! the same although the files have changed or cannot be read.
 //!
 //! `EGC1`, then entries: a tag byte, and two byte strings, each with its length before it as 32
-//! bits, little-endian. The blob holds secrets.
+//! bits, little-endian. With changes beside the files it is `EGC2`, which has one entry more: who
+//! does not know of changes must refuse it rather than serve without them. The blob holds secrets.
 
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::changes::Changes;
 use crate::diagnostic::Diagnostic;
 use crate::files::Record;
-use crate::load::{Loaded, load_with};
+use crate::load::{Loaded, load_with_changes};
 
 const MAGIC: &[u8] = b"EGC1";
+const MAGIC_WITH_CHANGES: &[u8] = b"EGC2";
 
 /// Why a blob cannot be used.
 #[derive(Debug)]
@@ -48,12 +51,15 @@ enum Tag {
     Now = 8,
     User = 9,
     Interpreter = 10,
+    Changes = 11,
 }
 
 /// Everything the configuration was made of. The blob holds secrets.
 pub fn remember(loaded: &Loaded) -> Vec<u8> {
     let record = &loaded.record;
-    let mut blob = MAGIC.to_vec();
+    let journal = (!record.changes.is_empty()).then(|| record.changes.to_journal().ok()).flatten();
+    let magic = if journal.is_some() { MAGIC_WITH_CHANGES } else { MAGIC };
+    let mut blob = magic.to_vec();
     put(&mut blob, Tag::Main, path_bytes(&record.main), b"");
     put(&mut blob, Tag::HostName, record.host_name.as_bytes(), b"");
     for (path, text) in &record.texts {
@@ -79,6 +85,9 @@ pub fn remember(loaded: &Loaded) -> Vec<u8> {
     for (name, is_user) in &record.users {
         put(&mut blob, Tag::User, name.as_bytes(), &[u8::from(*is_user)]);
     }
+    if let Some(journal) = journal {
+        put(&mut blob, Tag::Changes, b"", &journal);
+    }
     if let Some(now) = record.now {
         put(&mut blob, Tag::Now, b"", &now.to_le_bytes());
     }
@@ -88,7 +97,8 @@ pub fn remember(loaded: &Loaded) -> Vec<u8> {
 /// Loads what [`remember`] kept, without the disk and the environment.
 pub fn recall(blob: &[u8]) -> Result<Loaded, RecallError> {
     let record = decode(blob).ok_or(RecallError::Damaged)?;
-    load_with(&record.main, &record).map_err(RecallError::Refused)
+    let changes = record.changes.clone();
+    load_with_changes(&record.main, &record, &changes, None).map_err(RecallError::Refused)
 }
 
 fn put(blob: &mut Vec<u8>, tag: Tag, name: &[u8], value: &[u8]) {
@@ -101,7 +111,8 @@ fn put(blob: &mut Vec<u8>, tag: Tag, name: &[u8], value: &[u8]) {
 }
 
 fn decode(blob: &[u8]) -> Option<Record> {
-    let mut rest = blob.strip_prefix(MAGIC)?;
+    let with_changes = blob.strip_prefix(MAGIC_WITH_CHANGES);
+    let mut rest = with_changes.or_else(|| blob.strip_prefix(MAGIC))?;
     let mut record = Record::default();
     while let Some((&tag, after)) = rest.split_first() {
         rest = after;
@@ -131,6 +142,9 @@ fn decode(blob: &[u8]) -> Option<Record> {
             }
             _ if tag == Tag::User as u8 => {
                 record.users.insert(text_of(name)?, value == [1]);
+            }
+            _ if tag == Tag::Changes as u8 && with_changes.is_some() => {
+                record.changes = Changes::from_journal(value).ok()?;
             }
             _ if tag == Tag::Now as u8 => {
                 record.now = Some(u64::from_le_bytes(value.try_into().ok()?));
