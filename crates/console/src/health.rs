@@ -56,6 +56,13 @@ fn parts(status: &Status) -> String {
             line("!", "config", &format!("the last reload failed, the one before holds: {why}"));
         }
     }
+    match (&status.config.changes_refused, status.config.changes) {
+        (Some(why), _) => {
+            line("!", "changes", &format!("not in force: {}", why.replace('\n', "\n    ")));
+        }
+        (None, 0) => {}
+        (None, changes) => line("+", "changes", &format!("{changes} beside the file")),
+    }
     for listener in &status.listeners {
         let mark = if listener.addresses.is_empty() { "-" } else { "+" };
         line(mark, &format!("listener.{}", listener.name), &listener.addresses.join(", "));

@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod apps;
 mod change;
+mod changes;
 mod desk;
 mod events;
 mod health;

@@ -7,14 +7,14 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, patch, post};
+use axum::routing::{get, patch, post, put};
 use evergate_control::command::Control;
 use tokio::sync::watch;
 
 use crate::access::{Access, Peer};
 use crate::desk::Desk;
 use crate::problem::Problem;
-use crate::{api, apps, change, events, health, logs, metrics, page, upgrade};
+use crate::{api, apps, change, changes, events, health, logs, metrics, page, upgrade};
 
 /// Largest request body, in bytes; a larger one is answered 413.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -35,10 +35,16 @@ pub(crate) const PATHS: &[(&str, &str)] = &[
     ("GET", "/api/v1/logs"),
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/config"),
+    ("GET", "/api/v1/changes"),
     ("GET", "/api/v1/explain"),
     ("GET", "/api/v1/openapi.json"),
     ("GET", "/api/v1/upgrade"),
     ("POST", "/api/v1/reload"),
+    ("PUT", "/api/v1/routes/{name}"),
+    ("DELETE", "/api/v1/routes/{name}"),
+    ("PUT", "/api/v1/pools/{pool}/servers/{server}"),
+    ("DELETE", "/api/v1/pools/{pool}/servers/{server}"),
+    ("POST", "/api/v1/changes/drop"),
     ("POST", "/api/v1/upgrade"),
     ("POST", "/api/v1/apps/{app}/start"),
     ("POST", "/api/v1/apps/{app}/stop"),
@@ -86,7 +92,13 @@ pub fn router(control: Control, access: watch::Receiver<Access>) -> Router {
         .route("/api/v1/reload", post(change::reload))
         .route("/api/v1/upgrade", get(upgrade::show).post(upgrade::begin))
         // The rest of the path, because instances of an app are named `shop/0`.
-        .route("/api/v1/pools/{pool}/servers/{*server}", patch(change::server))
+        .route(
+            "/api/v1/pools/{pool}/servers/{*server}",
+            patch(change::server).put(changes::put_server).delete(changes::delete_server),
+        )
+        .route("/api/v1/routes/{name}", put(changes::put_route).delete(changes::delete_route))
+        .route("/api/v1/changes", get(changes::list))
+        .route("/api/v1/changes/drop", post(changes::drop))
         .route("/api/v1/apps/{app}/start", post(apps::start))
         .route("/api/v1/apps/{app}/stop", post(apps::stop))
         .route("/api/v1/apps/{app}/restart", post(apps::restart))

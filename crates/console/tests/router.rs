@@ -293,7 +293,7 @@ async fn the_api_description_is_honest() {
         for method in methods.as_object().unwrap().keys() {
             described.push(format!("{} {path}", method.to_uppercase()));
             let path = path.replace("{pool}", "shop").replace("{server}", "shop/0");
-            let path = path.replace("{app}", "shop");
+            let path = path.replace("{app}", "shop").replace("{name}", "all");
             let line = format!("{} {path}", method.to_uppercase());
             if path != "/events" {
                 let status = fake.send(Peer::Unix, &line, "").await.status;
@@ -314,6 +314,8 @@ async fn the_api_description_is_honest() {
     for (schema, sample) in [
         ("Status", &status),
         ("ConfigStatus", &status["config"]),
+        ("Changes", &serde_json::to_value(fake::changes()).unwrap()),
+        ("ChangeStatus", &serde_json::to_value(fake::changes()).unwrap()["changes"][0]),
         ("ListenerStatus", &status["listeners"][0]),
         ("CertificateStatus", &status["certificates"][0]),
         ("RouteStatus", &status["routes"][0]),

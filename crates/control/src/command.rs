@@ -3,7 +3,7 @@
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::link::{UpgradeOrder, Verb};
-use crate::snapshot::{Event, Explanation, LogLine, PlanChange, Stats, Status};
+use crate::snapshot::{Changes, Event, Explanation, LogLine, PlanChange, Stats, Status};
 
 /// Most commands waiting at once; the admin API answers 503 past that.
 pub const COMMANDS_QUEUED_MAX: usize = 64;
@@ -34,6 +34,20 @@ pub enum Command {
         dry_run: bool,
         /// What changed (or would); or every error as text, when nothing did.
         reply: oneshot::Sender<Result<PlanChange, String>>,
+    },
+    /// Change routes and servers beside the file, or only say what that would do.
+    Change {
+        /// What is wanted.
+        order: ChangeOrder,
+        /// Whether nothing must be applied.
+        dry_run: bool,
+        /// What changed (or would), or why nothing did.
+        reply: oneshot::Sender<Result<PlanChange, ChangeRefusal>>,
+    },
+    /// What was changed beside the file.
+    Changes {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Changes>,
     },
     /// What would happen to a request.
     Explain {
@@ -98,6 +112,54 @@ pub enum Command {
         /// Sent on, or why not.
         reply: oneshot::Sender<Result<(), String>>,
     },
+}
+
+/// A change beside the file. Subjects are named as in [`PlanChange`]: `route.api`, `pool.api/a`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ChangeOrder {
+    /// Put a section there, in place of what the file or an earlier change has.
+    Put {
+        /// What it is about.
+        subject: String,
+        /// The keys of the section as in the file: a JSON object. It may hold secrets.
+        body: String,
+    },
+    /// Take it away: what was put, or else what the file has.
+    Delete {
+        /// What it is about.
+        subject: String,
+    },
+    /// Forget changes, so that what the file has counts again; all of them or none.
+    Drop {
+        /// What they are about.
+        subjects: Vec<String>,
+    },
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChangeRefusal {
+    /// Who is at fault.
+    pub fault: ChangeFault,
+    /// What is wrong; may have several lines.
+    pub message: String,
+    /// The key it is about, such as `route.api.pool`.
+    pub path: String,
+    /// How to mend it.
+    pub help: String,
+}
+
+/// Who is at fault that nothing was changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ChangeFault {
+    /// The change is wrong in itself or does not fit the rest.
+    Invalid,
+    /// There is nothing of that name.
+    NotFound,
+    /// Not now, or not by this worker.
+    Conflict,
+    /// It cannot be kept: the disk is full, or not ours.
+    NotKept,
 }
 
 /// What apps printed.

@@ -7,10 +7,12 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 mod apps;
+mod changes;
 mod stats;
 mod upgrade;
 
 pub use apps::*;
+pub use changes::*;
 pub use stats::*;
 pub use upgrade::*;
 
@@ -91,6 +93,10 @@ pub struct ConfigStatus {
     pub applied_at: u64,
     /// Why the last attempt to reload failed; none if it did not.
     pub failed_reload: Option<String>,
+    /// How many changes there are beside the file.
+    pub changes: u64,
+    /// Why they are not in force; none if they are.
+    pub changes_refused: Option<String>,
 }
 
 /// A listener.
@@ -233,6 +239,8 @@ pub struct PlanChange {
     pub runs: Vec<String>,
     /// Warnings of the new configuration, rendered.
     pub warnings: Vec<String>,
+    /// Changes beside the file that the new configuration has in it, and what each does there.
+    pub from_changes: Vec<String>,
 }
 
 /// What would happen to a request.

@@ -5,6 +5,7 @@
 
 pub(crate) mod app;
 pub(crate) mod apps;
+pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod deploy;

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use evergate_console::{Access, Peer, Token, router};
 use evergate_control::command::{
-    Adjustment, COMMANDS_QUEUED_MAX, Command, Control, Logs, Question,
+    Adjustment, COMMANDS_QUEUED_MAX, ChangeRefusal, Command, Control, Logs, Question,
 };
 use evergate_control::snapshot::{
-    AppLimitsStatus, CertificateStatus, ConfigStatus, DeployStatus, Event, Explanation, Health,
-    InstanceStatus, ListenerStatus, LogLine, OutputCounts, PlanChange, PoolStatus, RouteStatus,
-    ServerStatus, Stats, Status, UpgradeStatus, UpgradeStepStatus, WorkerStatus,
+    AppLimitsStatus, CertificateStatus, ChangeStatus, Changes, ConfigStatus, DeployStatus, Event,
+    Explanation, Health, InstanceStatus, ListenerStatus, LogLine, OutputCounts, PlanChange,
+    PoolStatus, RouteStatus, ServerStatus, Stats, Status, UpgradeStatus, UpgradeStepStatus,
+    WorkerStatus,
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -30,6 +31,9 @@ pub(crate) struct State {
     pub(crate) status: Status,
     pub(crate) events: Vec<Event>,
     pub(crate) reload: Result<PlanChange, String>,
+    /// The answer to every change.
+    pub(crate) change: Result<PlanChange, ChangeRefusal>,
+    pub(crate) changes: Changes,
     /// The answer to every question whose URL has a scheme.
     pub(crate) explanation: Option<Explanation>,
     /// The answer to every wish about an app.
@@ -74,6 +78,8 @@ impl Fake {
             status: status(),
             events: vec![event(1), event(2), event(3)],
             reload: Ok(PlanChange { added: vec!["route.new".into()], ..PlanChange::default() }),
+            change: Ok(PlanChange { changed: vec!["route.all".into()], ..PlanChange::default() }),
+            changes: changes(),
             explanation: None,
             plan: Ok(vec!["replace shop/0".into(), "replace shop/1".into()]),
             after_wish: VecDeque::new(),
@@ -156,6 +162,11 @@ fn answer(command: Command, state: &mut State) {
             state.done.push(format!("reload dry_run={dry_run}"));
             drop(reply.send(state.reload.clone()));
         }
+        Command::Change { order, dry_run, reply } => {
+            state.done.push(format!("{order:?} dry_run={dry_run}"));
+            drop(reply.send(state.change.clone()));
+        }
+        Command::Changes { reply } => drop(reply.send(state.changes.clone())),
         Command::Upgrade { order, reply } => {
             state.is_wished = true;
             state.done.push(format!("upgrade {order:?}"));
@@ -199,6 +210,25 @@ fn answer(command: Command, state: &mut State) {
             state.done.push(format!("kill {app}/{instance}"));
             drop(reply.send(Ok(())));
         }
+    }
+}
+
+pub(crate) fn changes() -> Changes {
+    let one = |name: &str, does: &str| ChangeStatus {
+        name: name.into(),
+        does: does.into(),
+        since: 1_790_000_000,
+        ..ChangeStatus::default()
+    };
+    let place = Some("e.toml:3".to_owned());
+    let body = Some("[route.api]\nmatch = \"/v2/*\"\npool = \"shop\"\n".to_owned());
+    Changes {
+        changes: vec![
+            ChangeStatus { file: place.clone(), body, ..one("route.api", "replaces") },
+            ChangeStatus { file: place, ..one("pool.shop/b", "hides") },
+        ],
+        refused: None,
+        journal: "/var/lib/evergate/changes/journal".into(),
     }
 }
 
@@ -291,6 +321,8 @@ pub(crate) fn status() -> Status {
             generation: 2,
             applied_at: 1_790_000_000,
             failed_reload: None,
+            changes: 0,
+            changes_refused: None,
         },
         listeners: vec![ListenerStatus {
             name: "web".into(),

@@ -19,8 +19,9 @@ pub(crate) struct Reload {
     node: Node,
 }
 
+/// What a reload or a change did, or would do.
 #[derive(Deserialize, Serialize)]
-struct Answer {
+pub(super) struct Answer {
     applied: bool,
     change: PlanChange,
 }
@@ -29,17 +30,24 @@ impl Reload {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let body = json!({ "dry_run": self.dry_run });
         let answer: Answer = self.node.client()?.send("POST", "/api/v1/reload", &body)?;
-        if self.node.json {
-            show_json(&answer)?;
+        answer.show(&self.node)
+    }
+}
+
+impl Answer {
+    /// Shows it as the operator wants it.
+    pub(super) fn show(&self, node: &Node) -> anyhow::Result<ExitCode> {
+        if node.json {
+            show_json(self)?;
         } else {
-            show(&render(&answer, Palette::of_stdout()))?;
+            show(&render(self, Palette::of_stdout()))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 fn render(answer: &Answer, palette: Palette) -> String {
-    let PlanChange { added, changed, removed, runs, warnings } = &answer.change;
+    let PlanChange { added, changed, removed, runs, warnings, from_changes } = &answer.change;
     let mut text = String::new();
     for (mark, paint, names) in
         [("+", Paint::Good, added), ("~", Paint::Warn, changed), ("-", Paint::Bad, removed)]
@@ -50,6 +58,9 @@ fn render(answer: &Answer, palette: Palette) -> String {
     }
     for run in runs {
         text.push_str(&palette.lines(Paint::Normal, "", run));
+    }
+    for change in from_changes {
+        text.push_str(&palette.lines(Paint::Dim, "", &format!("with change {change}")));
     }
     for warning in warnings {
         text.push_str(&palette.lines(Paint::Warn, "", warning));

@@ -118,6 +118,20 @@ fn head(status: &snapshot::Status, palette: Palette) -> String {
         let line = format!("admin {}", status.admin.join(", "));
         text.push_str(&palette.lines(Paint::Dim, "  ", &line));
     }
+    if config.changes > 0 {
+        let plural = if config.changes == 1 { "" } else { "s" };
+        let line =
+            format!("{} change{plural} beside the file; see `evergate changes`", config.changes);
+        text.push_str(&palette.lines(Paint::Dim, "  ", &line));
+    }
+    if let Some(why) = &config.changes_refused {
+        text.push_str(&palette.lines(
+            Paint::Warn,
+            "  ",
+            "the changes beside the file are not in force:",
+        ));
+        text.push_str(&palette.lines(Paint::Normal, "    ", why));
+    }
     if let Some(why) = &config.failed_reload {
         text.push_str(&palette.lines(Paint::Warn, "  ", "the last reload failed:"));
         text.push_str(&palette.lines(Paint::Normal, "    ", why));
