@@ -52,7 +52,7 @@ pub use effective::{to_toml, to_toml_with};
 pub use files::{Disk, DiskAt, Files, READ_BYTES_MAX};
 pub use format::format;
 pub use include::{FILE_BYTES_MAX, FILES_MAX, read_file};
-pub use load::{Basis, Loaded, Source, load, load_with, load_with_changes, run_dir, state_dir};
+pub use load::{Basis, Loaded, Source, load, load_with, load_with_changes, run_dir};
 pub use model::*;
 pub use nearest::nearest;
 pub use reference::reference;

@@ -30,7 +30,10 @@ pub struct Loaded {
 
 /// What a configuration was made of, so that other changes can be tried with the same files.
 #[derive(Clone)]
-pub struct Basis(Record);
+pub struct Basis {
+    record: Record,
+    met: BTreeMap<Subject, String>,
+}
 
 /// A file as it was read.
 #[derive(Clone, Eq, PartialEq)]
@@ -136,19 +139,6 @@ pub fn load_with_changes(
     Ok(Loaded { config: Config { files, ..config }, warnings: diagnostics, sources, record, met })
 }
 
-/// The `node.state_dir` of a configuration that may have errors elsewhere; `None` if its files
-/// cannot be read.
-pub fn state_dir(path: &Path, files: &dyn Files) -> Option<PathBuf> {
-    let texts = include::read(path, files).ok()?;
-    let trees: Vec<Spanned<DeTable<'_>>> =
-        texts.iter().map(|text| DeTable::parse_recoverable(&text.text).0).collect();
-    let reader = Reader::new(&texts, files);
-    let trees = trees.iter().enumerate();
-    let roots: Vec<_> =
-        trees.map(|(file, tree)| Section::root(&reader, tree.get_ref(), file)).collect();
-    Some(node::node(&single(&reader, &roots, "node"), String::new()).state_dir)
-}
-
 impl Loaded {
     /// What was changed beside the files.
     pub fn changes(&self) -> &Changes {
@@ -163,7 +153,7 @@ impl Loaded {
 
     /// What it was made of.
     pub fn basis(&self) -> Basis {
-        Basis(self.record.clone())
+        Basis { record: self.record.clone(), met: self.met.clone() }
     }
 }
 
@@ -179,15 +169,26 @@ impl Basis {
         changes: &Changes,
         fresh: Option<&Subject>,
     ) -> Result<Loaded, Vec<Diagnostic>> {
-        let files = Known { record: &self.0, live };
-        load_with_changes(&self.0.main, &files, changes, fresh)
+        let files = Known { record: &self.record, live };
+        load_with_changes(&self.record.main, &files, changes, fresh)
+    }
+
+    /// As [`Loaded::changes`].
+    pub fn changes(&self) -> &Changes {
+        &self.record.changes
+    }
+
+    /// As [`Loaded::stands_at`].
+    pub fn stands_at(&self, subject: &Subject) -> Option<&str> {
+        self.met.get(subject).map(String::as_str)
     }
 }
 
 /// Says how many files, never what is in them.
 impl std::fmt::Debug for Basis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Basis({}, {} files)", self.0.main.display(), self.0.texts.len())
+        let Record { main, texts, .. } = &self.record;
+        write!(f, "Basis({}, {} files)", main.display(), texts.len())
     }
 }
 

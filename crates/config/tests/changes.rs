@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use evergate_config::{
     Action, Changes, Diagnostic, Files, Loaded, Subject, load_with_changes, recall, remember,
-    render, state_dir, to_toml, to_toml_with,
+    render, to_toml, to_toml_with,
 };
 
 /// Files in memory.
@@ -297,14 +297,4 @@ fn other_changes_are_tried_with_the_files_as_they_were() {
         matches!(&again.config.routes["new"].action, Action::Respond { body, .. } if body == "read now")
     );
     assert_eq!(again.sources, loaded.sources);
-}
-
-#[test]
-fn the_state_directory_is_found_in_a_file_with_errors_elsewhere() {
-    let memory = Memory::new("[node]\nstate_dir = \"/var/lib/eg\"\n[pool.a]\n");
-    let path = Path::new("/etc/eg/evergate.toml");
-    assert_eq!(state_dir(path, &memory), Some(PathBuf::from("/var/lib/eg")));
-    assert_eq!(state_dir(path, &Memory::new("")), Some(PathBuf::from("/var/lib/evergate")));
-    assert_eq!(state_dir(path, &Memory::new("[node")), None);
-    assert_eq!(state_dir(Path::new("/absent"), &memory), None);
 }

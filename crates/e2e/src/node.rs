@@ -58,6 +58,7 @@ pub struct Node {
     pub stdout: Lines,
     /// What it told the operator.
     pub stderr: Lines,
+    setup: Setup,
 }
 
 /// Lines as they come out of a process.
@@ -174,6 +175,13 @@ impl Setup {
         write(&file("evergate.toml"), &format!("{head}{config}"));
         let notified = UnixDatagram::bind(file("notify.sock")).expect("a new directory");
         notified.set_read_timeout(Some(LOOK_EVERY)).expect("not zero");
+        let (keeper, stdout, stderr) = self.spawn(directory.path());
+        Node { keeper, directory, head, notified, stdout, stderr, setup: self }
+    }
+
+    /// Starts the binary with what is in `directory`.
+    fn spawn(&self, directory: &Path) -> (Child, Lines, Lines) {
+        let file = |name: &str| directory.join(name);
         let program = self.program.as_ref().unwrap_or_else(|| binary::path());
         let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(file("evergate.toml"));
@@ -194,7 +202,7 @@ impl Setup {
             Outputs::Closed => drop((keeper.stdout.take(), keeper.stderr.take())),
             Outputs::Unread | Outputs::Full => {}
         }
-        Node { keeper, directory, head, notified, stdout, stderr }
+        (keeper, stdout, stderr)
     }
 }
 
@@ -376,6 +384,19 @@ impl Node {
                 "the node does not start: {ended:?}"
             );
         }
+    }
+
+    /// Ends the whole node; what is in its directory stays.
+    pub fn stop(&mut self) {
+        self.end();
+    }
+
+    /// Starts a node that was stopped again, in the same directory, and waits until it serves.
+    pub fn start_again(&mut self) {
+        // What the one before had to say is not about this one.
+        self.take_notices();
+        (self.keeper, self.stdout, self.stderr) = self.setup.spawn(self.directory.path());
+        self.wait_until_ready();
     }
 
     /// Ends everything that belongs to this node, the hard way if it must be.

@@ -1,6 +1,6 @@
 //! Files that were put into the binary when it was built (feature `embedded`).
 
-use evergate_config::{Action, Config, Diagnostic, Root};
+use evergate_config::{Action, Config, Diagnostic, Loaded, Root};
 use evergate_gateway::EmbeddedFile;
 
 #[cfg(feature = "embedded")]
@@ -11,6 +11,14 @@ static FILES: &[EmbeddedFile] = &[];
 /// Lets the gateway serve them.
 pub(crate) fn install() {
     evergate_gateway::embed(FILES);
+}
+
+/// `loaded`, if this binary has what it wants.
+pub(crate) fn accepted(loaded: Loaded) -> Result<Loaded, Vec<Diagnostic>> {
+    match refusals(&loaded.config) {
+        refusals if refusals.is_empty() => Ok(loaded),
+        refusals => Err(refusals),
+    }
 }
 
 /// What `config` wants of them although there are none.

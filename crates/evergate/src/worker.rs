@@ -29,6 +29,8 @@ mod certificates;
 mod control_plane;
 mod files;
 mod instances;
+mod journal;
+mod kept_changes;
 mod link;
 mod log_dir;
 mod output;
@@ -42,6 +44,7 @@ mod wishes;
 
 use control_plane::ControlPlane;
 use files::Helped;
+use kept_changes::KeptChanges;
 use link::Link;
 use users::Users;
 use watch::Look;
@@ -105,8 +108,8 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let tickets = kept.remove(KEPT_TICKETS).and_then(|bytes| Tickets::taken_over(&bytes));
     let tickets = tickets.map_or_else(|| Tickets::new(now), Ok)?;
     let remembered = kept.remove(KEPT_CONFIG);
-    let loaded = match (birth.role, remembered) {
-        (Role::Candidate, Some(remembered)) => take_up(file, &remembered),
+    let loaded = match (birth.role, remembered.as_deref()) {
+        (Role::Candidate, Some(remembered)) => take_up(file, remembered),
         (Role::Candidate, None) => load(file, None, &mut link),
         (Role::Primary, remembered) => load(file, remembered, &mut link),
     };
@@ -128,9 +131,11 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     if let Err(error) = drop_rights(&start.loaded.config, birth.generation) {
         return hopeless(&link, format!("{error:#}"));
     }
+    let changes = KeptChanges::take_up(&mut start, remembered.as_deref(), &mut link);
+    drop(remembered);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match ControlPlane::start(link, birth, start, users, tickets).await? {
+        match ControlPlane::start(link, birth, start, changes, users, tickets).await? {
             Ok(control) => control.run().await,
             Err(refused) => return hopeless(&refused.link, refused.message),
         }
@@ -159,19 +164,15 @@ fn welcome(link: &mut Link) -> anyhow::Result<(Birth, BTreeMap<String, Vec<u8>>)
 
 /// The configuration in the file; or, if that is bad, the one an earlier worker applied, so that a
 /// crash never makes a bad edit matter.
-fn load(file: &Path, remembered: Option<Vec<u8>>, link: &mut Link) -> Result<Start, String> {
+fn load(file: &Path, remembered: Option<&[u8]>, link: &mut Link) -> Result<Start, String> {
     let files = Helped::new(link);
-    let outcome = load_with(file, &files);
-    let outcome = outcome.and_then(|loaded| match embedded::refusals(&loaded.config) {
-        refusals if refusals.is_empty() => Ok(loaded),
-        refusals => Err(refusals),
-    });
+    let outcome = load_with(file, &files).and_then(embedded::accepted);
     let (seen, file) = (files.into_asked(), file.to_owned());
     match outcome {
         Ok(loaded) => Ok(Start { file, loaded, file_errors: None, seen, state: None }),
         Err(errors) => {
             let errors = render(&errors, false);
-            match remembered.map(|blob| recall(&blob)) {
+            match remembered.map(recall) {
                 Some(Ok(loaded)) => {
                     Ok(Start { file, loaded, file_errors: Some(errors), seen, state: None })
                 }
@@ -248,6 +249,10 @@ fn prepare_directories(
             .map_err(|error| format!("certificates cannot be kept: {error}")),
         Some(_) | None => Ok(()),
     };
+    if let Some(user) = user {
+        // Whoever changes nothing through the API can do without.
+        let _ = journal::prepare(&config.node.state_dir, user);
+    }
     let output = log_dir::prepare(config, user);
     let failures: Vec<String> =
         [certificates, output].into_iter().filter_map(Result::err).collect();

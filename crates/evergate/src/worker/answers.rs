@@ -12,7 +12,7 @@ use super::control_plane::ControlPlane;
 use super::{instances, output, upgrades};
 
 /// Said to whoever asked this worker for a change when another one had taken its place.
-const REPLACED: &str = "another worker has just taken over; ask again";
+pub(super) const REPLACED: &str = "another worker has just taken over; ask again";
 
 impl ControlPlane {
     /// Does what `command` wants. An answer that nobody waits for any more is dropped.
@@ -25,8 +25,11 @@ impl ControlPlane {
                 drop(reply.send(self.gateway.explain(&question)));
             }
             Command::Config { reply } => {
-                drop(reply.send(evergate_config::to_toml(self.gateway.config())));
+                let changes = self.changes_in_force();
+                let text = evergate_config::to_toml_with(self.gateway.config(), changes);
+                drop(reply.send(text));
             }
+            Command::Changes { reply } => drop(reply.send(self.changes())),
             Command::Logs { app, instance, lines, follow, reply } => {
                 let wanted = output::Wanted { app: app.as_deref(), instance, lines, follow };
                 self.answer_logs(wanted, reply);
@@ -52,6 +55,9 @@ impl ControlPlane {
                     self.note_reload(&outcome);
                 }
                 drop(reply.send(outcome));
+            }
+            Command::Change { order, dry_run, reply } => {
+                drop(reply.send(self.change(order, dry_run).await));
             }
             Command::Adjust { pool, server, adjustment, reply } => {
                 drop(reply.send(self.gateway.adjust(&pool, &server, adjustment)));
@@ -83,6 +89,8 @@ impl ControlPlane {
                 generation: self.reloads.generation,
                 applied_at: self.reloads.applied_at,
                 failed_reload: self.reloads.failure.clone(),
+                changes: self.changes.changes.len() as u64,
+                changes_refused: self.changes.refused.as_ref().map(|one| one.why().to_owned()),
             },
             listeners: self.gateway.listeners(),
             routes: self.gateway.routes().await,
@@ -168,6 +176,10 @@ impl ControlPlane {
         if self.reloads.failure.is_some() {
             health = health.max(Health::Degraded);
             reasons.push("the last reload was refused".to_owned());
+        }
+        if self.changes.refused.is_some() {
+            health = health.max(Health::Degraded);
+            reasons.push("the changes beside the file are not in force".to_owned());
         }
         if self.keeper_is_gone() {
             health = health.max(Health::Degraded);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evergate_acme::Agents;
-use evergate_config::Level;
+use evergate_config::{Basis, Level};
 use evergate_control::command::Command;
 use evergate_control::link::{Desired, NodeNews, Observed, ToKeeper};
 use evergate_core::time::Instant;
@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Birth;
 use super::admin::AdminServers;
 use super::carried::Carried;
+use super::kept_changes::KeptChanges;
 use super::link::{Link, LinkEvents, Packet};
 use super::output::Output;
 use super::probes::Probes;
@@ -27,6 +28,7 @@ use super::users::Users;
 use super::watch::{LOOK_EVERY, Watch};
 use super::wishes::Wishes;
 
+mod changes;
 mod handover;
 mod kept;
 mod listening;
@@ -68,6 +70,9 @@ pub(super) struct ControlPlane {
     inbox: VecDeque<Packet>,
     desired: Desired,
     users: Users,
+    /// What the configuration in force was made of.
+    basis: Basis,
+    pub(super) changes: KeptChanges,
     commands: mpsc::Receiver<Command>,
     watch: Watch,
     pub(super) role: Role,

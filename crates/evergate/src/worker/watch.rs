@@ -31,6 +31,13 @@ impl Watch {
         self.pending = false;
     }
 
+    /// Watches these too.
+    pub(super) fn add(&mut self, seen: BTreeMap<PathBuf, Look>) {
+        for (path, look) in seen {
+            self.seen.entry(path).or_insert(look);
+        }
+    }
+
     /// Looks once, at each by `metadata`. Says whether something changed before the last look and
     /// nothing since.
     pub(super) fn has_changed(

@@ -86,6 +86,7 @@ impl ControlPlane {
         if before == Before::New {
             fault::after_commit();
             self.keep(KEPT_TICKETS, &self.gateway.ticket_keys());
+            self.tell_changes();
         }
         // What another worker was told of it is not known here.
         self.is_file_unread = true;

@@ -9,8 +9,10 @@ use evergate_control::snapshot::PlanChange;
 use evergate_gateway::Addresses;
 use evergate_sys::clock;
 
-use super::ControlPlane;
+use super::{ControlPlane, changes};
+use crate::embedded;
 use crate::worker::files::{self, Helped};
+use crate::worker::kept_changes::with_changes;
 use crate::worker::{apps, certificates, log_dir, sockets};
 
 /// What is said of a key that a running worker cannot follow.
@@ -21,7 +23,17 @@ impl ControlPlane {
     /// `dry_run` it only says what would change.
     pub(in crate::worker) async fn reload(&mut self, dry_run: bool) -> Result<PlanChange, String> {
         let loaded = self.load(dry_run)?;
+        self.put_in_force(&loaded, dry_run).await
+    }
+
+    /// Applies a configuration that was checked, or only says what that would change.
+    pub(super) async fn put_in_force(
+        &mut self,
+        loaded: &Loaded,
+        dry_run: bool,
+    ) -> Result<PlanChange, String> {
         let mut change = self.gateway.difference(&loaded.config);
+        change.from_changes = changes::effects(loaded);
         change.warnings =
             loaded.warnings.iter().map(|one| render(std::slice::from_ref(one), false)).collect();
         let wanted = self.wanted(&loaded.config);
@@ -37,9 +49,11 @@ impl ControlPlane {
         if !dry_run {
             log_dir::prepare(&loaded.config, None)?;
             let root = certificates::root(&loaded.config)?;
-            self.apply(&loaded, wanted).await?;
+            let journal = self.journal_for(loaded).await?;
+            self.apply(loaded, wanted).await?;
             self.follow_authorities(root).await;
-            self.applied(&loaded);
+            self.applied(loaded);
+            self.changes_applied(loaded, journal);
             for key in &late {
                 self.event(Level::Warn, "config_warning", key, LATE);
             }
@@ -59,15 +73,22 @@ impl ControlPlane {
         changed.map(|(key, _)| key.to_owned()).chain(self.users.late_keys(config)).collect()
     }
 
-    /// Reads the configuration; watches what it was read from, unless this is only a question.
+    /// Reads the configuration and the changes beside it; watches what it was read from, unless this
+    /// is only a question. The file must be right by itself, too: a start reads it so.
     fn load(&mut self, dry_run: bool) -> Result<Loaded, String> {
+        let changes = self.changes_to_load(dry_run);
         let files = Helped::new(&mut self.link);
-        let loaded = load_with(&self.file, &files);
+        let alone = load_with(&self.file, &files).and_then(embedded::accepted);
+        let loaded = match alone {
+            Ok(alone) if changes.is_empty() => Ok(alone),
+            Ok(alone) => with_changes(&alone, &files, &changes),
+            Err(errors) => Err(render(&errors, false)),
+        };
         let seen = files.into_asked();
         if !dry_run {
             self.watch.set(seen);
         }
-        loaded.map_err(|errors| render(&errors, false))
+        loaded
     }
 
     /// Reloads if a file changed. A change that amounts to nothing is not worth an event.
@@ -96,19 +117,7 @@ impl ControlPlane {
     /// Keeps the outcome of a reload for status, metrics and events.
     pub(in crate::worker) fn note_reload(&mut self, outcome: &Result<PlanChange, String>) {
         match outcome {
-            Ok(change) => {
-                let parts = [
-                    ("added", &change.added),
-                    ("changed", &change.changed),
-                    ("removed", &change.removed),
-                ];
-                let parts = parts.iter().filter(|(_, names)| !names.is_empty());
-                let parts = parts.map(|(what, names)| format!("{what} {}", names.join(", ")));
-                let told: Vec<_> = parts.chain(change.runs.iter().cloned()).collect();
-                let told =
-                    if told.is_empty() { "nothing changed".to_owned() } else { told.join("; ") };
-                self.event(Level::Info, "config_applied", "config", &told);
-            }
+            Ok(change) => self.event(Level::Info, "config_applied", "config", &told(change)),
             Err(errors) => {
                 self.reloads.refused += 1;
                 self.reloads.failure = Some(errors.clone());
@@ -162,6 +171,7 @@ impl ControlPlane {
         self.reloads.generation += 1;
         self.reloads.applied_at = clock::unix_seconds();
         self.reloads.failure = None;
+        self.basis = loaded.basis();
         self.admin.set_access(&loaded.config.admin);
         self.output.follow(&loaded.config);
         self.carried.follow(&loaded.config);
@@ -197,4 +207,14 @@ impl ControlPlane {
         let looked_up = tokio::task::spawn_blocking(move || before.resolve(&config)).await;
         looked_up.unwrap_or(known)
     }
+}
+
+/// The difference in words, by name.
+pub(super) fn told(change: &PlanChange) -> String {
+    let parts =
+        [("added", &change.added), ("changed", &change.changed), ("removed", &change.removed)];
+    let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+    let parts = parts.map(|(what, names)| format!("{what} {}", names.join(", ")));
+    let told: Vec<_> = parts.chain(change.runs.iter().cloned()).collect();
+    if told.is_empty() { "nothing changed".to_owned() } else { told.join("; ") }
 }

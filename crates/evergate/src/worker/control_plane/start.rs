@@ -17,6 +17,7 @@ use super::{ControlPlane, Refused, Reloads};
 use crate::fault;
 use crate::worker::admin::AdminServers;
 use crate::worker::carried::Carried;
+use crate::worker::kept_changes::KeptChanges;
 use crate::worker::link::Link;
 use crate::worker::output::Output;
 use crate::worker::probes::Probes;
@@ -34,11 +35,12 @@ impl ControlPlane {
         link: Link,
         birth: Birth,
         start: Start,
+        changes: KeptChanges,
         users: Users,
         tickets: Tickets,
     ) -> anyhow::Result<Result<Self, Refused>> {
         let is_first = birth.generation == 1;
-        let mut control = Self::new(link, birth, &start, users, tickets)?;
+        let mut control = Self::new(link, birth, &start, changes, users, tickets)?;
         let Start { file: _, loaded, file_errors, seen, state } = start;
         control.watch.set(seen);
         if control.role == Role::Candidate {
@@ -81,6 +83,7 @@ impl ControlPlane {
         link: Link,
         birth: Birth,
         start: &Start,
+        changes: KeptChanges,
         users: Users,
         tickets: Tickets,
     ) -> anyhow::Result<Self> {
@@ -120,6 +123,8 @@ impl ControlPlane {
             agents,
             desired: Desired::default(),
             users,
+            basis: start.loaded.basis(),
+            changes,
             commands,
             watch: Watch::default(),
             role,
@@ -147,6 +152,7 @@ impl ControlPlane {
             self.event(Level::Error, "config_refused", "config", reason);
             self.reloads.failure = Some(errors);
         }
+        self.tell_changes();
         self.link.send(&ToKeeper::Ready, &[])?;
         self.tell_ready();
         // The start is over; where its code cannot be given back it is only memory.
