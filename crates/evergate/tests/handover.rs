@@ -142,12 +142,12 @@ fn one_worker_takes_the_place_of_another_and_back_without_a_lost_request_or_line
 
     one.order(&mut keeper, &ToWorker::Release, &ToKeeper::Released);
     ask_for(address, &["one", "two"]);
-    keeper.write_file("two");
+    keeper.write_file("two, as it is by now");
     two.take_over(&mut keeper, &printing.run, &printing.pipe);
     assert_eq!(keeper.admin(), 2);
     clients.go_on();
     one.order(&mut keeper, &ToWorker::Retire, &ToKeeper::Drained);
-    ask_only_for(address, "two");
+    ask_until(address, "two, as it is by now");
 
     let news = upgrade_under_way(&[&one, &two]);
     two.tell(&news);
@@ -166,6 +166,9 @@ fn one_worker_takes_the_place_of_another_and_back_without_a_lost_request_or_line
     clients.go_on();
     two.order(&mut keeper, &ToWorker::Retire, &ToKeeper::Drained);
     ask_until(address, "three");
+    let mut stays = Connection::open(address).unwrap();
+    assert!((0..3).all(|_| !stays.get().unwrap().is_last), "connections may stay again");
+    drop(stays);
 
     // And for good.
     one.order(&mut keeper, &ToWorker::Release, &ToKeeper::Released);
@@ -218,6 +221,9 @@ fn a_candidate_that_nobody_wants_leaves_no_trace() {
     let mut three = keeper.start(Role::Candidate);
     three.orphan();
     assert_eq!(three.exit_status(), Some(0), "{}", keeper.told(&three));
+    let mut four = keeper.start(Role::Candidate);
+    four.order(&mut keeper, &ToWorker::Stop { grace_ms: 5_000 }, &ToKeeper::Drained);
+    assert_eq!(four.exit_status(), Some(0), "{}", keeper.told(&four));
     assert_eq!(keeper.admin(), 1);
     ask_only_for(keeper.address(), "one");
     one.order(&mut keeper, &ToWorker::Stop { grace_ms: 5_000 }, &ToKeeper::Drained);
