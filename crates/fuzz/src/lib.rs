@@ -18,7 +18,7 @@ pub use config::config;
 pub use http1::{http1_body, http1_request, http1_response};
 pub use link::{link_to_keeper, link_to_worker};
 pub use proxy_header::proxy_header;
-pub use state::worker_state;
+pub use state::{keeper_state, worker_state};
 pub use websocket::websocket;
 
 /// A function to fuzz.
@@ -33,7 +33,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "config", run: config, words: self::config::WORDS },
     Target { name: "http1_body", run: http1_body, words: http1::BODY_WORDS },
     Target { name: "http1_request", run: http1_request, words: http1::HEAD_WORDS },
@@ -42,5 +42,6 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "link_to_worker", run: link_to_worker, words: &[] },
     Target { name: "proxy_header", run: proxy_header, words: self::proxy_header::WORDS },
     Target { name: "websocket", run: websocket, words: &[] },
+    Target { name: "keeper_state", run: keeper_state, words: &[] },
     Target { name: "worker_state", run: worker_state, words: &[] },
 ];

@@ -30,6 +30,12 @@ pub fn worker_state(input: &[u8]) {
     }
 }
 
+/// Whatever a keeper is handed, it says whether it could go on from that, and always the same.
+pub fn keeper_state(input: &[u8]) {
+    let input = mended(input);
+    assert_eq!(evergate_keeper::rehearse(&input), evergate_keeper::rehearse(&input));
+}
+
 /// Counters under every name that they have can be shown, twice over.
 fn show(counters: &Counters) {
     let listeners = counters.listeners.keys().map(|name| ListenerStats {

@@ -38,6 +38,8 @@ mod users;
 mod watch;
 mod wish;
 
+#[cfg(test)]
+pub(crate) use self::carried::sample_fleet;
 pub(crate) use self::carried::{Carried, CarriedNews};
 use self::known::{Known, admit};
 use self::news::News;

@@ -139,6 +139,15 @@ impl Carried {
     }
 }
 
+#[cfg(test)]
+impl Carried {
+    /// One on which a packet waits.
+    pub(crate) fn sample(number: i32) -> Self {
+        let packet = CarriedPacket { bytes: b"packet".to_vec(), fds: vec![Fd::of(20)] };
+        Self { socket: Fd::of(number), outbox: vec![packet] }
+    }
+}
+
 impl Link {
     /// This end, and what the other one has not yet been sent.
     pub(crate) fn carry<'a>(&'a self, listing: &mut Listing<'a>) -> Carried {

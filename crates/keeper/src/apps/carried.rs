@@ -256,3 +256,62 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+impl Carried {
+    /// Two runs of an app with two revisions.
+    pub(crate) fn sample() -> Self {
+        let app = App { name: "shop".to_owned(), run: vec!["serve".to_owned()], ..App::default() };
+        let revisions = (1..=2).map(|number| (number, CarriedRevision::sample(app.clone())));
+        Self {
+            processes: vec![CarriedProcess::sample("shop", 0), CarriedProcess::sample("shop", 1)],
+            known: vec![CarriedKnown {
+                app: app.clone(),
+                is_desired: true,
+                newest: 2,
+                revisions: revisions.collect(),
+                limits: vec!["memory: 64 MiB by cgroup v2".to_owned()],
+            }],
+            users: CarriedUsers::sample(),
+            run_dir: Some("/run/evergate".to_owned()),
+            files_max: 1024,
+            audience: CarriedAudience::Serving,
+            is_ending: false,
+            resting: vec![(31_007, 5_000_000_000)],
+            oom_seen: Some(3),
+            retiring: vec![vec![]],
+        }
+    }
+}
+
+#[cfg(test)]
+impl CarriedNews {
+    /// An event and the output of a run that ended.
+    pub(crate) fn sample() -> Self {
+        let run = link::Run { app: "shop".to_owned(), number: 2, generation: 9 };
+        let news = Happening {
+            severity: link::Severity::Warn,
+            kind: "app_exited".to_owned(),
+            subject: "app.shop/2".to_owned(),
+            reason: "exit status 3".to_owned(),
+        };
+        Self { news: vec![news], lost: 4, leftovers: vec![(run, Fd::of(40))] }
+    }
+}
+
+/// One app with two instances, which were just told to start.
+#[cfg(test)]
+pub(crate) fn sample_fleet() -> Fleet {
+    use evergate_core::supervise::fleet::{Input, Revision as Number};
+
+    let mut fleet = Fleet::new(Rng::seeded(7));
+    let policy = policy::policy(&App { instances: 2, ..App::default() });
+    let app = evergate_core::supervise::fleet::App {
+        name: "shop".to_owned(),
+        policy,
+        revision: Number(1),
+    };
+    fleet.handle(Instant::from_nanos(1_000_000_000), Input::Desired(vec![app]));
+    while fleet.next_output().is_some() {}
+    fleet
+}

@@ -52,6 +52,15 @@ impl CarriedPipe {
     }
 }
 
+#[cfg(test)]
+impl CarriedPipe {
+    /// One that was full, with its ends on this number and the next.
+    pub(super) fn sample(number: i32) -> Self {
+        let (reader, writer) = (Fd::of(number), Fd::of(number + 1));
+        Self { reader, writer, full_since: Some(6_000_000_000), dropped: 17 }
+    }
+}
+
 impl Pipe {
     /// A pipe whose end to read from never blocks. The other one does, as programs expect.
     pub(super) fn new() -> io::Result<Self> {

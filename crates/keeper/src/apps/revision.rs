@@ -28,6 +28,14 @@ pub(super) struct CarriedRevision {
     pinned: Option<(String, Option<String>)>,
 }
 
+#[cfg(test)]
+impl CarriedRevision {
+    pub(super) fn sample(app: App) -> Self {
+        let pinned = ("/srv/shop/1/serve".to_owned(), Some("/srv/shop/1".to_owned()));
+        Self { app, pinned: Some(pinned) }
+    }
+}
+
 /// Where the paths of a revision led when it was made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Pinned {

@@ -38,6 +38,18 @@ pub(super) struct CarriedUsers {
     shared: Vec<u32>,
 }
 
+#[cfg(test)]
+impl CarriedUsers {
+    pub(super) fn sample() -> Self {
+        Self {
+            worker: Some((990, 991, vec![991, 992])),
+            named: vec!["shop".to_owned()],
+            is_old: true,
+            shared: vec![1000],
+        }
+    }
+}
+
 impl Users {
     /// All that is known.
     pub(super) fn carry(&self) -> CarriedUsers {

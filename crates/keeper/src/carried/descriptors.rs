@@ -44,6 +44,13 @@ struct Identity {
     device: u64,
 }
 
+#[cfg(test)]
+impl Fd {
+    pub(crate) fn of(number: RawFd) -> Self {
+        Self(number)
+    }
+}
+
 /// Every descriptor that is carried.
 #[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
 pub(crate) struct Descriptors {
@@ -63,6 +70,17 @@ struct Listed {
 #[derive(Debug, Default)]
 pub(crate) struct Listing<'a> {
     fds: BTreeMap<Fd, BorrowedFd<'a>>,
+}
+
+#[cfg(test)]
+impl Descriptors {
+    /// All that `uses` refers to, as files.
+    pub(crate) fn sample(uses: &Uses) -> Self {
+        let all: BTreeSet<Fd> = uses.owned.iter().chain(&uses.shared).copied().collect();
+        let identity = |fd: Fd| Identity { kind: Kind::File, number: fd.0 as u64, device: 1 };
+        let listed = all.into_iter().map(|fd| Listed { fd, identity: identity(fd) });
+        Self { listed: listed.collect() }
+    }
 }
 
 impl<'a> Listing<'a> {

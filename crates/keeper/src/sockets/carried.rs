@@ -76,6 +76,32 @@ impl Sockets {
     }
 }
 
+#[cfg(test)]
+impl Carried {
+    /// One of each kind.
+    pub(crate) fn sample() -> Self {
+        let address = |text: &str| Address::Tcp(text.parse().expect("an address"));
+        let unix = Address::Unix { path: "/run/evergate/admin.sock".to_owned(), mode: 0o600 };
+        let held = |place, bound, fds: &[i32]| CarriedHeld {
+            place,
+            bound,
+            fds: fds.iter().map(|&number| Fd::of(number)).collect(),
+        };
+        let any = address("127.0.0.1:0");
+        Self {
+            held: vec![
+                held(CarriedPlace::Port(address("[::]:80")), address("[::]:80"), &[10, 11]),
+                held(
+                    CarriedPlace::AnyPort(any, "web".to_owned()),
+                    address("127.0.0.1:4711"),
+                    &[12],
+                ),
+                held(CarriedPlace::Path("/run/evergate/admin.sock".to_owned()), unix, &[13]),
+            ],
+        }
+    }
+}
+
 fn place(carried: CarriedPlace) -> Option<Place> {
     match carried {
         CarriedPlace::Port(address) => Some(Place::Port(tcp(address)?)),

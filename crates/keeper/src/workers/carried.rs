@@ -226,3 +226,46 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+impl Carried {
+    /// Two of different binaries.
+    pub(crate) fn sample() -> Self {
+        use evergate_core::supervise::worker::{Input, Policy};
+
+        let mut machine = Machine::new(Policy::default());
+        machine.handle(Instant::from_nanos(1_000_000_000), Input::Start);
+        machine.handle(Instant::from_nanos(2_000_000_000), Input::Ready);
+        let binary =
+            |path: &str, number| CarriedBinary { path: path.to_owned(), image: Fd::of(number) };
+        let worker = |generation: u32, standing| CarriedWorker {
+            generation,
+            pid: 3000 + generation,
+            started_ticks: 555,
+            link: Some(link::Carried::sample(60 + generation as i32)),
+            binary: generation - 1,
+            version: Some("0.1.0".to_owned()),
+            is_ready: true,
+            has_drained: standing != Standing::Primary,
+            desired: Some(Desired {
+                run_dir: Some("/run/evergate".to_owned()),
+                ..Desired::default()
+            }),
+            named: vec!["/etc/ssl/key.pem".to_owned()],
+            users: vec!["shop".to_owned()],
+            shared: Some(Fd::of(70)),
+            kill_at: Some(9_000_000_000),
+            standing,
+            since_ms: 1_700_000_000_000,
+        };
+        Self {
+            machine,
+            binaries: vec![binary("/usr/bin/evergate", 50), binary("/opt/evergate", 51)],
+            binary: 1,
+            primary: Some(2),
+            all: vec![worker(1, Standing::Leaving), worker(2, Standing::Primary)],
+            count: 2,
+            keeper_started_at: 1_700_000_000,
+        }
+    }
+}

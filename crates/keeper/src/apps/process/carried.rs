@@ -159,3 +159,40 @@ impl Process {
         }
     }
 }
+
+#[cfg(test)]
+impl CarriedProcess {
+    /// Instance 0 listens on a port and prints, all others have a directory and say how they are.
+    pub(in crate::apps) fn sample(app: &str, number: u16) -> Self {
+        let group = evergate_sys::cgroup::Carried {
+            is_v2: true,
+            directory: "/sys/fs/cgroup/evergate-1-100/shop.0.7".to_owned(),
+            controllers: vec!["memory".to_owned()],
+            is_freezer: false,
+        };
+        let first = number == 0;
+        let directory = format!("/run/evergate/apps/{app}.{number}.7");
+        Self {
+            run: link::Run { app: app.to_owned(), number, generation: 7 },
+            is_over: !first,
+            is_killed: !first,
+            tree: tree::Carried {
+                main: (4000 + u32::from(number), 777),
+                main_is_reaped: !first,
+                token: format!("1-{app}.{number}.7"),
+                group: vec![group],
+                seen: vec![(4100, 778)],
+                sessions: vec![4000],
+            },
+            revision: first.then_some(1),
+            forgotten: (!first).then(|| CarriedRevision::sample(link::App::default())),
+            place: match first {
+                true => CarriedPlace::Port(31_000),
+                false => CarriedPlace::Unix(directory.clone()),
+            },
+            pipe: first.then(|| CarriedPipe::sample(20)),
+            notify: (!first)
+                .then(|| CarriedNotify { socket: Fd::of(22), path: format!("{directory}.notify") }),
+        }
+    }
+}
