@@ -5,6 +5,7 @@
 //! a nightly compiler nor a fuzzing engine: the tests replay the corpus and a fixed number of
 //! mutants, `evergate-fuzz` goes on for as long as it is told to.
 
+mod carried;
 mod config;
 pub mod corpus;
 mod http1;
@@ -14,6 +15,7 @@ mod proxy_header;
 mod state;
 mod websocket;
 
+pub use carried::{fleet, health, state, upgrade};
 pub use config::config;
 pub use http1::{http1_body, http1_request, http1_response};
 pub use link::{link_to_keeper, link_to_worker};
@@ -33,15 +35,19 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "config", run: config, words: self::config::WORDS },
+    Target { name: "fleet", run: fleet, words: &[] },
+    Target { name: "health", run: health, words: &[] },
     Target { name: "http1_body", run: http1_body, words: http1::BODY_WORDS },
     Target { name: "http1_request", run: http1_request, words: http1::HEAD_WORDS },
     Target { name: "http1_response", run: http1_response, words: http1::HEAD_WORDS },
+    Target { name: "keeper_state", run: keeper_state, words: &[] },
     Target { name: "link_to_keeper", run: link_to_keeper, words: &[] },
     Target { name: "link_to_worker", run: link_to_worker, words: &[] },
     Target { name: "proxy_header", run: proxy_header, words: self::proxy_header::WORDS },
+    Target { name: "state", run: self::carried::state, words: &["EVGS"] },
+    Target { name: "upgrade", run: upgrade, words: &[] },
     Target { name: "websocket", run: websocket, words: &[] },
-    Target { name: "keeper_state", run: keeper_state, words: &[] },
     Target { name: "worker_state", run: worker_state, words: &[] },
 ];
