@@ -37,7 +37,7 @@ use crate::shard::{Report, Shard, ThreadPlan};
 use crate::trust;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// A request as it arrived.
 #[derive(Debug)]

@@ -153,7 +153,8 @@ impl Client for Double {
     }
 }
 
-fn shard() -> (Rc<Shard>, mpsc::Receiver<Report>) {
+/// A thread without a socket.
+pub(crate) fn shard() -> (Rc<Shard>, mpsc::Receiver<Report>) {
     let loaded = load_with(Path::new("evergate.toml"), &Memory).unwrap();
     let plan = Plan::compile(
         &loaded.config,

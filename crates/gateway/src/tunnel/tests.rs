@@ -3,6 +3,8 @@ use std::task::Waker;
 
 use super::*;
 use crate::buffers::Buffers;
+use crate::exchange::tests::shard;
+use crate::farewell::Farewell;
 
 /// One end, in memory.
 #[derive(Default)]
@@ -106,4 +108,54 @@ fn moments_lie_within_the_window_and_leave_time_for_an_answer() {
     let early = moments.iter().filter(|at| at.since(from) < Duration::from_millis(2_500)).count();
     assert!((400..600).contains(&early), "they are spread evenly: {early}");
     assert_eq!(moment(cut_at, cut_at, &mut rng), cut_at);
+}
+
+#[test]
+fn the_end_that_comes_first_counts_and_none_if_there_is_none_any_more() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (shard, _told) = shard();
+    let now = clock::now();
+    let endpoint = Endpoint::new("pool", "a", "127.0.0.1:1", None);
+    let terms = Terms {
+        endpoint: &endpoint,
+        speaks: Speech::WebSocket,
+        idle_max: 60 * MINUTE,
+        drain_timeout: 10 * MINUTE,
+    };
+    let mut tunnel = Tunnel {
+        shard: &shard,
+        terms: &terms,
+        up: websocket(),
+        down: websocket(),
+        moved_at: now,
+        timer: shard.timers.timer(),
+        stage: Stage::Open,
+        rng: Rng::seeded(1),
+    };
+    let mut ends_at = || {
+        assert_eq!(tunnel.look(now), Next::Wait);
+        match tunnel.stage {
+            Stage::Open => None,
+            Stage::Draining { tell_at, cut_at } => Some((tell_at, cut_at)),
+            Stage::Ending { .. } => panic!("it is too early"),
+        }
+    };
+    assert_eq!(ends_at(), None);
+    shard.take_leave(Some(Farewell::retiring(now)));
+    let first = ends_at();
+    assert_eq!(first.map(|(_, cut_at)| cut_at), Some(now + 10 * MINUTE));
+    assert!(first.is_some_and(|(tell_at, _)| tell_at >= now + 8 * MINUTE));
+    assert_eq!(ends_at(), first, "a look changes nothing");
+    endpoint.drain(now + 4 * MINUTE, now + 5 * MINUTE);
+    assert_eq!(ends_at().map(|(_, cut_at)| cut_at), Some(now + 5 * MINUTE), "of the server");
+    shard.take_leave(Some(Farewell::stopping(now, now + MINUTE)));
+    assert_eq!(ends_at().map(|(_, cut_at)| cut_at), Some(now + MINUTE), "of the process");
+    shard.take_leave(None);
+    assert_eq!(ends_at().map(|(_, cut_at)| cut_at), Some(now + 5 * MINUTE));
+
+    let stays = Endpoint::new("pool", "b", "127.0.0.1:1", None);
+    let terms = Terms { endpoint: &stays, ..terms };
+    tunnel.terms = &terms;
+    assert_eq!(tunnel.look(now), Next::Wait);
+    assert!(matches!(tunnel.stage, Stage::Open), "it goes on after all");
 }

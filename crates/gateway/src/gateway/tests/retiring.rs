@@ -231,6 +231,68 @@ fn streams_of_http2_finish_and_the_connection_ends() {
     });
 }
 
+/// The next frame of HTTP/2: type, stream and payload.
+async fn hear_frame(tcp: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    tcp.read_exact(&mut head).await.unwrap();
+    let [a, b, c, kind, _flags, stream @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    tcp.read_exact(&mut payload).await.unwrap();
+    (kind, u32::from_be_bytes(stream), payload)
+}
+
+/// A whole GET on a stream.
+fn get_frame(stream: u32, path: &str) -> Vec<u8> {
+    // Of the static table of HPACK: GET, http, and names of the authority and the path.
+    let mut block = vec![0x82, 0x86, 0x41, 1, b'a', 0x44, path.len() as u8];
+    block.extend_from_slice(path.as_bytes());
+    let mut frame = vec![0, 0, block.len() as u8, 1, 0x5];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(&block);
+    frame
+}
+
+#[test]
+fn streams_of_a_client_that_does_not_hear_of_the_end_are_refused_after_a_while() {
+    const DATA: u8 = 0;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+    run(async {
+        let mut node = Node::start("").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let mut tcp = TcpStream::connect(node.address).await.unwrap();
+        tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        tcp.write_all(&get_frame(1, "/hold")).await.unwrap();
+        server.asked().await;
+        node.gateway.retire().await;
+        let (mut was_told, mut answered, mut stream) = (false, 0, 3);
+        tcp.write_all(&get_frame(stream, "/")).await.unwrap();
+        let refused = loop {
+            let (kind, of, payload) = hear_frame(&mut tcp).await;
+            if kind == SETTINGS && !payload.is_empty() {
+                tcp.write_all(b"\0\0\0\x04\x01\0\0\0\0").await.unwrap();
+            }
+            was_told |= kind == GOAWAY;
+            if kind == RST_STREAM {
+                break (of, payload);
+            }
+            if kind == DATA && of == stream {
+                answered += 1;
+                stream += 2;
+                tcp.write_all(&get_frame(stream, "/")).await.unwrap();
+            }
+        };
+        assert!(was_told && answered > 0, "{was_told} {answered}");
+        assert_eq!(refused, (stream, vec![0, 0, 0, 7]), "REFUSED_STREAM");
+        server.release.notify_one();
+        while !matches!(hear_frame(&mut tcp).await, (DATA, 1, _)) {}
+        drop(tcp);
+        node.gateway.drained().await;
+    });
+}
+
 /// Has the gateway answer a request that the keeper makes.
 async fn probe(gateway: &Gateway, token: &str) -> UnixStream {
     let (ours, theirs) = StdUnixStream::pair().unwrap();
