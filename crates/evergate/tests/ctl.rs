@@ -8,7 +8,7 @@ mod node;
 
 use std::process::{Output, Stdio};
 
-use evergate_control::snapshot::{Candidate, Health, PlanChange};
+use evergate_control::snapshot::{Candidate, Changes, Health, PlanChange};
 use node::{Node, command};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStdout;
@@ -139,6 +139,30 @@ async fn a_reload_shows_the_difference() {
     let shown = node.run("reload").await;
     let expected = "evergate: e.toml:1:1: no\n1 error\n  help: nothing was changed; mend the file and reload again\n";
     assert_eq!((shown.code, shown.err.as_str()), (1, expected));
+}
+
+#[tokio::test]
+async fn changes_are_listed_with_what_they_do_to_the_file_and_dropped_by_name() {
+    let node = Node::start();
+    let shown = node.run("changes").await;
+    assert_eq!(shown.out, include_str!("data/changes.expected"));
+    assert_eq!(node.run("changes list").await.out, shown.out);
+    let json = node.run("changes --json").await.json();
+    assert_eq!(json["changes"][1]["name"], "pool.shop/b");
+    let shown = node.run("changes drop route.api pool.shop/b --dry-run").await;
+    assert_eq!((shown.code, shown.out.as_str()), (0, "~ route.all\nnot applied\n"));
+    let expected = r#"Drop { subjects: ["route.api", "pool.shop/b"] } dry_run=true"#;
+    assert_eq!(node.fake.done(), [expected]);
+    assert_eq!(node.run("changes drop").await.code, 64);
+    node.fake.state.lock().unwrap().changes =
+        Changes { refused: Some("it is damaged".into()), ..Changes::default() };
+    let shown = node.run("changes").await.out;
+    let expected = "the changes are not in force:\n  it is damaged\n\
+                    there are no changes: all is as in the file\n";
+    assert_eq!(shown, expected);
+    node.fake.state.lock().unwrap().status.config.changes = 1;
+    let shown = node.run("status").await.out;
+    assert!(shown.contains("  1 change beside the file; see `evergate changes`\n"), "{shown}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use evergate_e2e::{Client, Node, Origin, Setup, binary, wait_until};
 use evergate_sys::signal::{self, Signal};
 use serde_json::{Value, json};
 
-use crate::processes::pid;
+use crate::processes::{kill_worker, pid};
 
 /// A pool of one server, and a fixed answer.
 fn config(origin: &Origin, more: &str) -> String {
@@ -161,7 +161,7 @@ fn a_change_that_does_not_fit_is_refused_whole_and_told_where() {
         (&tried["applied"], &tried["change"]["added"]),
         (&json!(false), &json!(["route.new"]))
     );
-    assert_eq!(tried["change"]["from_changes"], json!(["route.new: adds nothing of the file"]));
+    assert_eq!(tried["change"]["from_changes"], json!(["route.new adds to the file"]));
     assert_eq!(ask(&node, "/new").0, 404);
     assert_eq!(node.status()["config"]["changes"], 0);
 }
@@ -194,7 +194,7 @@ fn the_file_goes_on_beside_changes_and_one_that_conflicts_names_both_and_the_way
     let more = "[route.more]\nmatch = \"/more\"\nrespond = { body = \"more\" }\n";
     let (status, answer) = node.reload(&config(&origin, more));
     assert_eq!((status, &answer["change"]["added"]), (200, &json!(["route.more"])), "{answer}");
-    assert_eq!(answer["change"]["from_changes"], json!(["route.new: adds nothing of the file"]));
+    assert_eq!(answer["change"]["from_changes"], json!(["route.new adds to the file"]));
     expect(&node, "/more", "more");
     expect(&node, "/new", "put");
 
@@ -306,4 +306,36 @@ fn a_change_reads_no_more_than_the_node_may() {
         changes.contains("${file:theirs}") && !changes.contains("beside the file"),
         "{changes}"
     );
+}
+
+#[test]
+fn a_crash_of_the_worker_loses_nothing_although_the_journal_is_damaged() {
+    let origin = Origin::saying("one");
+    let node = Setup::new().start(&config(&origin, ""));
+    change(&node, "PUT", "/api/v1/routes/new", Some(fixed("/new", "put")));
+    let journal = node.path("state/changes/journal");
+    let good = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, &good[..good.len() - 1]).unwrap();
+    kill_worker(&node);
+    expect(&node, "/new", "put");
+    assert_eq!(std::fs::read(&journal).unwrap(), good, "it is written anew");
+    assert!(events(&node).contains(&("changes_restored".to_owned(), "changes".to_owned())));
+    assert_eq!(node.status()["config"]["changes_refused"], Value::Null);
+}
+
+#[test]
+fn a_change_that_cannot_be_kept_is_not_made() {
+    let origin = Origin::saying("one");
+    let node = Setup::new().start(&config(&origin, ""));
+    change(&node, "PUT", "/api/v1/routes/new", Some(fixed("/new", "put")));
+    // Where a directory stands nothing can be written, whoever tries.
+    let beside = node.path("state/changes/journal.new");
+    std::fs::create_dir(&beside).unwrap();
+    let (status, answer) = node.api("PUT", "/api/v1/routes/more", Some(fixed("/more", "more")));
+    assert_eq!((status, &answer["error"]["code"]), (507, &json!("not_kept")), "{answer}");
+    assert_eq!(ask(&node, "/more").0, 404);
+    expect(&node, "/new", "put");
+    std::fs::remove_dir(&beside).unwrap();
+    change(&node, "PUT", "/api/v1/routes/more", Some(fixed("/more", "more")));
+    expect(&node, "/more", "more");
 }

@@ -251,8 +251,11 @@ impl ControlPlane {
 pub(super) fn effects(loaded: &Loaded) -> Vec<String> {
     let effects = loaded.changes().iter().map(|(subject, change)| {
         let file = loaded.stands_at(subject);
-        let does = does(change.hides(), file.is_some());
-        format!("{subject}: {does} {}", file.unwrap_or("nothing of the file"))
+        match (does(change.hides(), file.is_some()), file) {
+            (does, Some(file)) => format!("{subject} {does} {file}"),
+            (does @ "hides", None) => format!("{subject} {does} nothing that the file has"),
+            (does, None) => format!("{subject} {does} to the file"),
+        }
     });
     effects.collect()
 }
