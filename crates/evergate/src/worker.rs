@@ -37,6 +37,7 @@ mod output;
 mod probes;
 mod role;
 mod sockets;
+mod stdout;
 mod upgrades;
 mod users;
 mod watch;

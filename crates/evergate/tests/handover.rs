@@ -180,7 +180,8 @@ fn one_worker_takes_the_place_of_another_and_back_without_a_lost_request_or_line
     ask_until(address, "three");
 
     clients.go_on();
-    assert!(clients.stop() > 1000);
+    let answers = clients.stop() + clients::answers();
+    assert!(answers > 1000);
     let pipe = printing.pipe.try_clone().unwrap();
     let count = printing.stop();
     drop(pipe);
@@ -190,6 +191,11 @@ fn one_worker_takes_the_place_of_another_and_back_without_a_lost_request_or_line
     let lines = printed(&keeper.path("state/log/shop.log"));
     let first = lines.iter().zip(expected).find(|(line, expected)| *line != expected);
     assert_eq!((first, lines.len() as u64), (None, count));
+    // Nor is a line of the access log lost or torn, whichever worker wrote it.
+    let logged = keeper.logged();
+    let is_torn = |line: &&String| serde_json::from_str::<serde_json::Value>(line).is_err();
+    assert_eq!(logged.iter().find(is_torn), None);
+    assert_eq!(logged.len() as u64, answers);
 }
 
 #[test]
@@ -208,6 +214,7 @@ fn a_worker_that_drains_goes_on_and_exits_by_itself_when_its_keeper_is_gone() {
     let answer = busy.answer().unwrap();
     assert!(answer.is_last && answer.body == "one", "{answer:?}");
     assert_eq!(one.exit_status(), Some(0), "{}", keeper.told(&one));
+    assert_eq!(keeper.logged().len(), 2, "what it did last is logged too");
 }
 
 #[test]

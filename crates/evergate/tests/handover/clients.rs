@@ -1,5 +1,6 @@
 //! Clients that count what goes wrong.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -7,6 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 
 use crate::keeper::PATIENCE;
+
+thread_local! {
+    /// Answers to this thread.
+    static ANSWERS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many requests of this thread have been answered.
+pub(crate) fn answers() -> u64 {
+    ANSWERS.get()
+}
 
 /// A connection.
 pub(crate) struct Connection {
@@ -52,6 +63,7 @@ impl Connection {
         let length = head.iter().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.unwrap().parse().unwrap()];
         self.stream.read_exact(&mut body)?;
+        ANSWERS.set(ANSWERS.get() + 1);
         let is_last = head.contains(&"connection: close".to_owned());
         Ok(Answer { body: String::from_utf8(body).unwrap(), is_last })
     }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use evergate_control::link::{
@@ -30,6 +31,9 @@ pub(crate) struct Keeper {
     admin: UnixListener,
     kept: BTreeMap<String, OwnedFd>,
     generation: u32,
+    /// Standard output of all workers.
+    stdout: PipeWriter,
+    logged: JoinHandle<Vec<String>>,
 }
 
 /// A worker, and our end of the link to it.
@@ -54,7 +58,10 @@ impl Keeper {
         fs::create_dir(folder.path().join("run")).unwrap();
         let admin = UnixListener::bind(folder.path().join("run/admin.sock")).unwrap();
         let web = TcpListener::bind("127.0.0.1:0").unwrap();
-        let keeper = Self { folder, web, admin, kept: BTreeMap::new(), generation: 0 };
+        let (reader, stdout) = io::pipe().unwrap();
+        let lines = || BufReader::new(reader).lines().map(Result::unwrap).collect();
+        let (kept, logged) = (BTreeMap::new(), thread::spawn(lines));
+        let keeper = Self { folder, web, admin, kept, generation: 0, stdout, logged };
         keeper.write_file("one");
         keeper
     }
@@ -121,7 +128,7 @@ impl Keeper {
             .arg(self.path("evergate.toml"))
             .env(evergate_keeper::LINK_VARIABLE, evergate_keeper::LINK_FD.to_string())
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
+            .stdout(self.stdout.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
@@ -149,6 +156,12 @@ impl Keeper {
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         let status: serde_json::Value = serde_json::from_str(body).expect(body);
         status["worker_generation"].as_u64().unwrap()
+    }
+
+    /// What workers printed, once all have exited.
+    pub(crate) fn logged(self) -> Vec<String> {
+        drop(self.stdout);
+        self.logged.join().unwrap()
     }
 
     fn answer(&mut self, worker: &Worker, said: ToKeeper, beside: Vec<OwnedFd>) {

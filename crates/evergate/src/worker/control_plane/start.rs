@@ -1,7 +1,6 @@
 //! Starting: the gateway, and everything that is taken over from the keeper.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 
 use evergate_config::{Level, Loaded};
 use evergate_control::command::{COMMANDS_QUEUED_MAX, Control, EVENTS_QUEUED_MAX};
@@ -26,7 +25,7 @@ use crate::worker::sockets::{self, Bound, Key};
 use crate::worker::users::Users;
 use crate::worker::watch::Watch;
 use crate::worker::wishes::Wishes;
-use crate::worker::{Birth, Start, certificates};
+use crate::worker::{Birth, Start, certificates, stdout};
 
 impl ControlPlane {
     /// Starts the gateway and has the sockets from the keeper. A worker that is alone takes
@@ -93,7 +92,7 @@ impl ControlPlane {
         let events = broadcast::Sender::new(EVENTS_QUEUED_MAX);
         let control = Control { commands: sender, events: events.clone() };
         let addresses = Addresses::default().resolve(config);
-        let log = LogWriter::start(io::stdout())?;
+        let log = LogWriter::start(stdout::whole_lines())?;
         let output = Output::new(config, log.clone());
         let served = fault::in_config(birth.role, config.clone());
         let gateway = Gateway::start(served, addresses, threads, log, events, tickets)?;

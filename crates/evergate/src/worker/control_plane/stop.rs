@@ -15,6 +15,8 @@ const LOG_GRACE: Duration = Duration::from_millis(500);
 impl ControlPlane {
     /// Exits: nothing is open any more.
     pub(super) async fn leave(mut self) {
+        // Each thread has lines of the access log that it has not handed over.
+        let _ = timeout(LOG_GRACE, self.gateway.stop(Duration::ZERO)).await;
         // What the disk did not take while another worker read the pipes.
         self.output.finish(Duration::ZERO).await;
         self.finish_log().await;
