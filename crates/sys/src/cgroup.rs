@@ -210,6 +210,18 @@ impl Cgroups {
         for hierarchy in &self.hierarchies {
             problems.extend(clean(&hierarchy.directory, &self.base));
         }
+        problems.extend(self.delegate());
+        problems
+    }
+
+    /// Makes ready once more, for a process that has claimed them before it became another program
+    /// ([`crate::exec`]). What an operator should know was told then.
+    pub fn claim_again(&mut self) {
+        let _told = self.delegate();
+    }
+
+    fn delegate(&mut self) -> Vec<String> {
+        let mut problems = Vec::new();
         for hierarchy in &mut self.hierarchies {
             if hierarchy.version == Version::V1 || hierarchy.controllers.is_empty() {
                 continue;

@@ -67,14 +67,16 @@ fn replace_prepared(
 /// The exec itself; comes back only with why not. Allocates nothing and takes no lock.
 #[expect(unsafe_code, reason = "rustix's execveat wants to know the strings, not the pointers")]
 pub(crate) fn become_image(image: RawFd, argv: &Strings, envp: &Strings) -> io::Error {
+    // By number, because not every C library has a name for it.
     // SAFETY: the path is an empty string, every string ends with NUL, and both arrays end with a
     // null pointer. A number that is not open is refused, no more.
     unsafe {
-        libc::execveat(
+        libc::syscall(
+            libc::SYS_execveat,
             image,
             c"".as_ptr(),
-            argv.as_ptr().cast(),
-            envp.as_ptr().cast(),
+            argv.as_ptr(),
+            envp.as_ptr(),
             libc::AT_EMPTY_PATH,
         )
     };

@@ -41,6 +41,8 @@ struct Way {
     envp: Strings,
     /// The last argument, `signal 00`, with the digits to be filled in.
     why: *mut u8,
+    /// The signals that the process had blocked.
+    mask: libc::sigset_t,
 }
 
 /// What the handler goes by.
@@ -84,7 +86,8 @@ impl Guard {
         let (mut prepared, envp) = exec::prepare(&argv)?;
         let why = CString::new("signal 00").expect("no NUL byte").into_raw();
         prepared.push(why);
-        let way = Way { image: image.as_raw_fd(), argv: prepared, envp, why: why.cast() };
+        let mask = mask()?;
+        let way = Way { image: image.as_raw_fd(), argv: prepared, envp, why: why.cast(), mask };
         WAY.store(Box::into_raw(Box::new(way)), Ordering::Release);
         let guard = Self { image, argv, _trap: Trap::set()? };
         set_timer(within)?;
@@ -164,6 +167,9 @@ extern "C" fn fail(signal: c_int) {
             way.why.add(NUMBER_AT + 1).write(b'0' + ones as u8);
         }
         let _ = set_timer(Duration::ZERO);
+        // An exec keeps the mask, and that of a handler has every signal in it.
+        // SAFETY: the set was filled in by `arm`; the old mask is not asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const way.mask, ptr::null_mut()) };
         exec::become_image(way.image, &way.argv, &way.envp);
     }
     const LOST: &[u8] = b"evergate: the new binary failed, and the old one cannot be run again\n";
@@ -216,6 +222,16 @@ fn use_stack(stack: &libc::stack_t) -> io::Result<libc::stack_t> {
         0 => Ok(before),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The signals that this thread has blocked.
+#[expect(unsafe_code, reason = "rustix leaves signal masks to the C library")]
+fn mask() -> io::Result<libc::sigset_t> {
+    // SAFETY: sigset_t is plain data, of which zero is a valid value.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: without a set there is nothing to change; the other one is a live local.
+    let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &raw mut set) };
+    if error == 0 { Ok(set) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
 #[expect(unsafe_code, reason = "rustix leaves signal masks to the C library")]

@@ -193,6 +193,12 @@ fn second(what: &str, image: &str, [alive, dead, end]: [&str; 3]) -> ExitCode {
 /// The first program again.
 fn back(what: &str, [alive, dead, end]: [&str; 3], why: &str) -> ExitCode {
     guard::clear().unwrap();
+    // As the first program had it, and not as the handler that made the exec.
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    let bit = |signal: i32| 1u64 << (signal - 1);
+    let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
+    assert_eq!(blocked, bit(libc::SIGUSR1) | bit(libc::SIGCHLD), "{blocked:x}");
     let mut inherited = Inherited::all().unwrap();
     let writer = inherited.take(number(end)).unwrap();
     if what == "overflow twice" {

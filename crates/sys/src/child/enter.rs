@@ -232,20 +232,8 @@ fn join(group: BorrowedFd<'_>) -> rustix::io::Result<()> {
 }
 
 /// Becomes the program that is open as `binary`; comes back only with why not.
-#[expect(unsafe_code, reason = "rustix's execveat wants to know the strings, not the pointers")]
 fn run_open(binary: BorrowedFd<'_>, image: &Image) -> (Stage, io::Error) {
-    // SAFETY: the path is an empty string, every string ends with NUL, and both arrays end with a
-    // null pointer.
-    unsafe {
-        libc::execveat(
-            binary.as_raw_fd(),
-            c"".as_ptr(),
-            image.argv().cast(),
-            image.envp().cast(),
-            libc::AT_EMPTY_PATH,
-        )
-    };
-    let error = io::Error::last_os_error();
+    let error = crate::exec::become_image(binary.as_raw_fd(), image.args(), image.env());
     match error.raw_os_error() {
         // It is there, for it is open.
         Some(libc::ENOENT) => (Stage::Interpreter, error),
@@ -260,7 +248,7 @@ fn run(image: &Image) -> (Stage, io::Error) {
     let mut refused = None;
     for candidate in &image.candidates {
         // SAFETY: the path and every string end with NUL, and both arrays end with a null pointer.
-        unsafe { libc::execve(candidate.as_ptr(), image.argv(), image.envp()) };
+        unsafe { libc::execve(candidate.as_ptr(), image.args().as_ptr(), image.env().as_ptr()) };
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::ENOENT) if is_there(candidate) => return (Stage::Interpreter, error),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::{CString, OsStr, OsString, c_char};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::{SpawnError, Spec};
@@ -71,14 +71,14 @@ impl Image {
         Ok(Self { candidates, is_searched, cwd, args, env, listen_pid })
     }
 
-    /// Arguments, for `execve`.
-    pub(super) fn argv(&self) -> *const *const c_char {
-        self.args.as_ptr()
+    /// Its name and its arguments.
+    pub(super) fn args(&self) -> &Strings {
+        &self.args
     }
 
-    /// Variables, for `execve`.
-    pub(super) fn envp(&self) -> *const *const c_char {
-        self.env.as_ptr()
+    /// Its variables.
+    pub(super) fn env(&self) -> &Strings {
+        &self.env
     }
 
     /// Puts the number of a process into `LISTEN_PID`, if that was asked for. Allocates nothing.
