@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "handover/carried.rs"]
+mod carried;
 #[path = "handover/clients.rs"]
 mod clients;
 #[path = "handover/keeper.rs"]
@@ -91,7 +93,7 @@ fn prove(worker: &Worker, token: &str) {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(token), "{answer}");
 }
 
-fn upgrade_under_way(workers: &[&Worker]) -> ToWorker {
+pub(crate) fn upgrade_under_way(workers: &[&Worker]) -> ToWorker {
     let news = |worker: &&Worker| WorkerNews {
         generation: worker.generation,
         pid: 1,

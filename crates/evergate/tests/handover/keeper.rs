@@ -30,6 +30,8 @@ pub(crate) struct Keeper {
     web: TcpListener,
     admin: UnixListener,
     kept: BTreeMap<String, OwnedFd>,
+    /// What each worker shared last.
+    shared: BTreeMap<u32, OwnedFd>,
     generation: u32,
     /// Standard output of all workers.
     stdout: PipeWriter,
@@ -60,8 +62,9 @@ impl Keeper {
         let web = TcpListener::bind("127.0.0.1:0").unwrap();
         let (reader, stdout) = io::pipe().unwrap();
         let lines = || BufReader::new(reader).lines().map(Result::unwrap).collect();
-        let (kept, logged) = (BTreeMap::new(), thread::spawn(lines));
-        let keeper = Self { folder, web, admin, kept, generation: 0, stdout, logged };
+        let (kept, shared) = (BTreeMap::new(), BTreeMap::new());
+        let (generation, logged) = (0, thread::spawn(lines));
+        let keeper = Self { folder, web, admin, kept, shared, generation, stdout, logged };
         keeper.write_file("one");
         keeper
     }
@@ -145,17 +148,54 @@ impl Keeper {
         self.kept.get(name).map(|file| file.try_clone().unwrap())
     }
 
+    /// Keeps something else under that name.
+    pub(crate) fn keep(&mut self, name: &str, bytes: &[u8]) {
+        self.kept.insert(name.to_owned(), memfd::seal("test", bytes).unwrap());
+    }
+
+    /// Tells a worker what another one shared last.
+    pub(crate) fn pass_on(&self, from: u32, to: &Worker) {
+        to.tell_with(&ToWorker::Shared { generation: from }, &[self.shared[&from].as_fd()]);
+    }
+
     /// Which worker answers the admin API.
     pub(crate) fn admin(&self) -> u64 {
+        self.status()["worker_generation"].as_u64().unwrap()
+    }
+
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let body = self.ask_admin("/api/v1/status");
+        serde_json::from_str(&body).expect(&body)
+    }
+
+    /// Every sample of every counter.
+    pub(crate) fn counters(&self) -> BTreeMap<String, f64> {
+        let text = self.ask_admin("/metrics");
+        let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let of_kind = |kind| {
+            let kinds = kinds.clone().filter_map(move |line| line.strip_suffix(kind));
+            kinds.map(str::trim_end).collect::<Vec<_>>()
+        };
+        let (counters, histograms) = (of_kind("counter"), of_kind("histogram"));
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = samples.map(|line| line.rsplit_once(' ').unwrap()).filter(|(sample, _)| {
+            let name = sample.split('{').next().unwrap();
+            let family = name.rsplit_once('_').unwrap().0;
+            counters.contains(&name)
+                || histograms.contains(&family)
+                || name == "evergate_start_time_seconds"
+        });
+        samples.map(|(sample, value)| (sample.to_owned(), value.parse().unwrap())).collect()
+    }
+
+    fn ask_admin(&self, path: &str) -> String {
         let mut stream = UnixStream::connect(self.path("run/admin.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = "GET /api/v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        let status: serde_json::Value = serde_json::from_str(body).expect(body);
-        status["worker_generation"].as_u64().unwrap()
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
     /// What workers printed, once all have exited.
@@ -169,6 +209,9 @@ impl Keeper {
             ToKeeper::Desired(desired) => self.settle(worker, &desired),
             ToKeeper::Keep { name } => {
                 self.kept.insert(name, beside.into_iter().next().unwrap());
+            }
+            ToKeeper::Shared => {
+                self.shared.insert(worker.generation, beside.into_iter().next().unwrap());
             }
             ToKeeper::Named { .. } => worker.tell(&ToWorker::Noted),
             ToKeeper::Open { request, path } => match File::open(path) {
@@ -242,6 +285,12 @@ impl Worker {
         self.tell_with(&ToWorker::Acquire, &beside);
         self.wait(keeper, |said| (*said == ToKeeper::Acquired).then_some(()));
         self.tell_with(&ToWorker::Output { run: run.clone() }, &[pipe.as_fd()]);
+    }
+
+    /// Kills it, whatever it does.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     /// Nobody gives it orders any more.
