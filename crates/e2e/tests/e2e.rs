@@ -17,6 +17,8 @@ mod apps;
 mod balance;
 #[path = "e2e/bodies.rs"]
 mod bodies;
+#[path = "e2e/carried.rs"]
+mod carried;
 #[path = "e2e/changes.rs"]
 mod changes;
 #[path = "e2e/clients.rs"]

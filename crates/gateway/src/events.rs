@@ -87,13 +87,13 @@ impl Events {
     /// numbers after it.
     pub(crate) fn inherit(&mut self, history: History) {
         let own = std::mem::take(&mut self.kept);
+        let carried = std::mem::replace(&mut self.carried, history.sequence);
         self.sequence = history.sequence;
         self.kept = history.latest.into();
-        for event in own.into_iter().filter(|event| event.sequence > self.carried) {
+        for event in own.into_iter().filter(|event| event.sequence > carried) {
             self.sequence = self.sequence.saturating_add(1);
             self.kept.push_back(Event { sequence: self.sequence, ..event });
         }
-        self.carried = self.sequence;
         self.kept.drain(..self.kept.len().saturating_sub(EVENTS_KEPT_MAX));
     }
 
