@@ -116,6 +116,8 @@ fn a_request_that_comes_after_the_end_is_not_reset() {
         };
         let ((), ()) = tokio::join!(asking, node.gateway.stop(PATIENCE));
         hear_end(&mut idle).await;
+        // Whoever has heard of an end only hears of a reset by asking for it.
+        assert!(idle.take_error().unwrap().is_none());
         assert_eq!(server.connections.available_permits(), 1);
     });
 }
