@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use evergate_acme::prepare_root;
-use evergate_config::{Config, Loaded, load_with, recall, render};
+use evergate_config::{Changes, Config, Loaded, load_with, recall, render};
 use evergate_control::link::{
     KEPT_CONFIG, KEPT_STATE, KEPT_TICKETS, PROTOCOL, PROTOCOL_MIN, Role, ToKeeper, ToWorker,
 };
@@ -45,6 +45,7 @@ mod wishes;
 
 use control_plane::ControlPlane;
 use files::Helped;
+use journal::Journal;
 use kept_changes::KeptChanges;
 use link::Link;
 use users::Users;
@@ -129,10 +130,14 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     if privilege::is_root() {
         name(&mut link, &start, &users)?;
     }
+    let journal = Journal::of(&start.loaded.config.node.state_dir);
+    let has_journal = journal.may_be_there();
     if let Err(error) = drop_rights(&start.loaded.config, birth.generation) {
         return hopeless(&link, format!("{error:#}"));
     }
-    let changes = KeptChanges::take_up(&mut start, remembered.as_deref(), &mut link);
+    let journaled = if has_journal { journal.read() } else { Ok(Changes::default()) };
+    let mut changes = KeptChanges::new(journal);
+    changes.take_up(journaled, &mut start, remembered.as_deref(), &mut link);
     drop(remembered);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

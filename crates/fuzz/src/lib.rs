@@ -6,6 +6,7 @@
 //! mutants, `evergate-fuzz` goes on for as long as it is told to.
 
 mod carried;
+mod changes;
 mod config;
 pub mod corpus;
 mod http1;
@@ -16,6 +17,7 @@ mod state;
 mod websocket;
 
 pub use carried::{fleet, health, state, upgrade};
+pub use changes::changes;
 pub use config::config;
 pub use http1::{http1_body, http1_request, http1_response};
 pub use link::{link_to_keeper, link_to_worker};
@@ -35,7 +37,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
+    Target { name: "changes", run: changes, words: self::changes::WORDS },
     Target { name: "config", run: config, words: self::config::WORDS },
     Target { name: "fleet", run: fleet, words: &[] },
     Target { name: "health", run: health, words: &[] },

@@ -339,3 +339,22 @@ fn a_change_that_cannot_be_kept_is_not_made() {
     change(&node, "PUT", "/api/v1/routes/more", Some(fixed("/more", "more")));
     expect(&node, "/more", "more");
 }
+
+#[test]
+fn a_state_directory_that_the_worker_may_not_enter_matters_only_to_who_changes_something() {
+    use std::os::unix::fs::PermissionsExt;
+    if !evergate_sys::privilege::is_root() {
+        return evergate_e2e::skip("only root has directories that the worker may not enter");
+    }
+    let origin = Origin::saying("one");
+    let mut node = Setup::new().start(&config(&origin, ""));
+    node.stop();
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(node.path("state"), private).unwrap();
+    node.start_again();
+    assert_eq!(node.status()["health"], "healthy");
+    let (status, answer) = node.api("PUT", "/api/v1/routes/new", Some(fixed("/new", "put")));
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(status == 507 && message.contains("install -d -m 700 -o "), "{message}");
+    assert_eq!(ask(&node, "/new").0, 404);
+}

@@ -59,6 +59,13 @@ impl Journal {
         self.directory.join(NAME)
     }
 
+    /// Whether it may be there. Root can tell that of a directory that the user may not enter, in
+    /// which nothing was ever kept.
+    pub(super) fn may_be_there(&self) -> bool {
+        let found = fs::symlink_metadata(self.path());
+        found.err().is_none_or(|error| error.kind() != io::ErrorKind::NotFound)
+    }
+
     /// What it says; nothing if it is not there.
     ///
     /// # Errors

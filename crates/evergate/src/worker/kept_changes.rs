@@ -42,45 +42,55 @@ impl Refused {
 }
 
 impl KeptChanges {
+    /// None yet.
+    pub(super) fn new(journal: Journal) -> Self {
+        Self { journal, changes: Changes::default(), refused: None, is_stale: false }
+    }
+
     /// Puts the changes of the journal into `start`. If that cannot be, what an earlier worker had in
     /// force is used (`remembered`), and without that the file alone.
-    pub(super) fn take_up(start: &mut Start, remembered: Option<&[u8]>, link: &mut Link) -> Self {
-        let journal = Journal::of(&start.loaded.config.node.state_dir);
-        let mut kept =
-            Self { journal, changes: Changes::default(), refused: None, is_stale: false };
+    pub(super) fn take_up(
+        &mut self,
+        journaled: Result<Changes, String>,
+        start: &mut Start,
+        remembered: Option<&[u8]>,
+        link: &mut Link,
+    ) {
         let remembered = || remembered.and_then(|blob| recall(blob).ok());
-        match kept.journal.read() {
-            Ok(changes) => kept.changes = changes,
+        match journaled {
+            Ok(changes) => self.changes = changes,
             Err(why) => match remembered() {
                 Some(before) => {
-                    kept.changes = before.changes().clone();
-                    kept.is_stale = true;
+                    self.changes = before.changes().clone();
+                    self.is_stale = true;
                 }
-                None => kept.refused = Some(Refused::Unreadable(why)),
+                None => {
+                    self.refused = Some(Refused::Unreadable(why));
+                    return;
+                }
             },
         }
-        if kept.refused.is_some() || kept.changes == *start.loaded.changes() {
-            return kept;
+        if self.changes == *start.loaded.changes() {
+            return;
         }
         let files = Helped::new(link);
-        match with_changes(&start.loaded, &files, &kept.changes) {
+        match with_changes(&start.loaded, &files, &self.changes) {
             Ok(loaded) => start.loaded = loaded,
             Err(errors) => {
                 // What was in force before a crash goes on, as when the file is bad.
                 let before = remembered();
                 let was_in_force =
-                    before.as_ref().is_some_and(|one| *one.changes() == kept.changes);
+                    before.as_ref().is_some_and(|one| *one.changes() == self.changes);
                 if let Some(before) = before {
                     start.loaded = before;
                 }
                 match was_in_force {
                     true => start.file_errors = Some(errors),
-                    false => kept.refused = Some(Refused::Unfit(errors)),
+                    false => self.refused = Some(Refused::Unfit(errors)),
                 }
             }
         }
         start.seen.extend(files.into_asked());
-        kept
     }
 }
 
