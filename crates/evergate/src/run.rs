@@ -53,5 +53,6 @@ fn options(file: &Path) -> anyhow::Result<Options> {
         config_dir,
         worker_user: None,
         worker_policy: Default::default(),
+        upgrade_policy: Default::default(),
     })
 }

@@ -99,10 +99,22 @@ pub(crate) struct Apps {
 enum Audience {
     /// There is no worker.
     Nobody,
+    /// One has let go, and the next has not come yet.
+    Between,
     /// There is one, which gets to know.
     Greeted,
     /// It serves, probes, and reads what runs print.
     Serving,
+}
+
+impl Audience {
+    /// Whether somebody takes what is told, and the ends of pipes.
+    fn listens(self) -> bool {
+        match self {
+            Self::Nobody | Self::Between => false,
+            Self::Greeted | Self::Serving => true,
+        }
+    }
 }
 
 impl Apps {
@@ -234,6 +246,12 @@ impl Apps {
         self.feed(now, Input::Gateway(true));
     }
 
+    /// The worker has let go of what apps print, and goes on to serve; another one will come.
+    pub(crate) fn change_hands(&mut self) {
+        self.audience = Audience::Between;
+        self.outbox.clear();
+    }
+
     /// There is no worker any more.
     pub(crate) fn leave(&mut self, now: Instant) {
         self.audience = Audience::Nobody;
@@ -348,11 +366,12 @@ impl Apps {
             self.is_owed |= !message::is_same(&observed, &self.told);
             self.told = observed;
         }
-        if self.audience == Audience::Nobody {
-            return messages;
-        }
+        // Whoever serves must know that, the next worker too.
         if std::mem::take(&mut self.is_owed) {
             messages.push((ToWorker::Observed(self.told.clone()), Vec::new()));
+        }
+        if !self.audience.listens() {
+            return messages;
         }
         messages.append(&mut self.outbox);
         let news = self.news.take();
@@ -390,8 +409,7 @@ impl Apps {
         }
         match started {
             Ok(process) => {
-                if let (Some(pipe), true) = (&process.talk.pipe, self.audience != Audience::Nobody)
-                {
+                if let (Some(pipe), true) = (&process.talk.pipe, self.audience.listens()) {
                     self.outbox.push(output(&run, pipe.reader()));
                 }
                 self.processes.insert(run, process);
@@ -420,7 +438,7 @@ impl Apps {
         place.leave(now, &mut self.supplies.ports);
         self.retiring.extend(group);
         // Whoever has its end reads the rest from that.
-        if let (Some(pipe), Audience::Nobody) = (pipe, self.audience) {
+        if let (Some(pipe), false) = (pipe, self.audience.listens()) {
             if self.leftovers.len() == LEFTOVERS_MAX {
                 self.leftovers.pop_front();
             }

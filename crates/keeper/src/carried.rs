@@ -23,7 +23,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 pub(crate) use self::descriptors::{Descriptors, Fd, Listing, Taken, Uses, close};
-use crate::{Options, apps, sockets, workers};
+use crate::{Options, apps, sockets, upgrades, workers};
 
 /// What a section is called.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,7 @@ const WORKERS: Kind = Kind { number: 4, version: 1, name: "the workers" };
 const FLEET: Kind = Kind { number: 5, version: 1, name: "how apps are" };
 const APPS: Kind = Kind { number: 6, version: 1, name: "the apps" };
 const KEPT: Kind = Kind { number: 7, version: 1, name: "what workers had kept" };
+const UPGRADES: Kind = Kind { number: 8, version: 1, name: "upgrades" };
 const NEWS: Kind = Kind { number: 9, version: 1, name: "news of apps" };
 
 /// Everything that is to go to the next image.
@@ -53,6 +54,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) fleet: &'a Fleet,
     pub(crate) apps: apps::Carried,
     pub(crate) kept: Kept,
+    pub(crate) upgrades: upgrades::Carried,
     pub(crate) news: apps::CarriedNews,
 }
 
@@ -66,6 +68,7 @@ pub(crate) struct Carried {
     pub(crate) fleet: Fleet,
     pub(crate) apps: apps::Carried,
     pub(crate) kept: Kept,
+    pub(crate) upgrades: upgrades::Carried,
     pub(crate) news: apps::CarriedNews,
     /// What could not be read and can be done without, a line each for the operator.
     pub(crate) given_up: Vec<String>,
@@ -131,6 +134,7 @@ impl Node {
             config_dir: text(&self.start.config_dir).into(),
             worker_user: user.map(|(uid, gid, groups)| User { uid, gid, groups }),
             worker_policy: Default::default(),
+            upgrade_policy: Default::default(),
         }
     }
 
@@ -204,6 +208,7 @@ impl Parts<'_> {
         write(&mut writer, FLEET, Need::Required, self.fleet);
         write(&mut writer, APPS, Need::Required, &self.apps);
         write(&mut writer, KEPT, Need::Optional, &self.kept);
+        write(&mut writer, UPGRADES, Need::Optional, &self.upgrades);
         write(&mut writer, NEWS, Need::Optional, &self.news);
         writer.finish()
     }
@@ -222,6 +227,7 @@ impl Carried {
             fleet: reader.required(FLEET)?,
             apps: reader.required(APPS)?,
             kept: reader.optional(KEPT),
+            upgrades: reader.optional(UPGRADES),
             news: reader.optional(NEWS),
             given_up: reader.finish()?,
         };

@@ -129,7 +129,9 @@ fn refuse_changeable(path: &Path, found: &Metadata) -> Result<(), String> {
     // What is ours in a sticky directory only we can exchange.
     let mode = found.mode();
     if found.is_dir() && mode & WRITTEN_BY_OTHERS != 0 && mode & STICKY == 0 {
-        return Err(format!("others than root can exchange what is in {shown}"));
+        return Err(format!(
+            "others than root can exchange what is in {shown}; `chmod go-w {shown}` would mend that"
+        ));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The loop: wait, hear, do, tell.
 //!
-//! It waits for the links of the workers, the signals, and all that apps say. SIGCHLD tells of every
+//! It waits for the links of the workers, the signals, all that apps say, and what is asked aside
+//! during an upgrade. SIGCHLD tells of every
 //! child, the adopted orphans too, as fast as a descriptor for each would, and on kernels that have
 //! none (before 5.3).
 
@@ -13,7 +14,6 @@ use evergate_core::rng::Rng;
 use evergate_core::supervise::worker::{End, Input};
 use evergate_core::time::Instant;
 use evergate_sys::exit;
-use evergate_sys::image::Image;
 use evergate_sys::signal::{Signal, Signals};
 use evergate_sys::{clock, random, rlimit};
 use rustix::event::Timespec;
@@ -24,14 +24,23 @@ use crate::binary::Binary;
 use crate::carried::Failed;
 use crate::notify::Notify;
 use crate::sockets::Sockets;
+use crate::upgrades::Upgrades;
 use crate::workers::{Kept, Worker, Workers};
 use crate::{Error, Options, Outcome, report};
 
 mod execute;
 mod exits;
 mod messages;
+mod order;
 mod primary;
+mod reload;
 mod stop;
+mod upgrade;
+mod watchdog;
+
+use self::reload::Reload;
+use self::upgrade::Due;
+use self::watchdog::Watchdog;
 
 /// Messages read from a worker before the rest of the loop has its turn.
 const MESSAGES_PER_TURN: usize = 64;
@@ -41,6 +50,7 @@ const SIGNALS_PER_TURN: usize = 16;
 const SIGNALS: EventData = EventData::new_u64(0);
 const LINK: EventData = EventData::new_u64(1);
 const APPS: EventData = EventData::new_u64(2);
+const ASIDE: EventData = EventData::new_u64(3);
 /// Events taken in at once; the others come in the next turn.
 const EVENTS_PER_TURN: usize = 16;
 
@@ -62,14 +72,19 @@ pub(crate) struct Keeper {
     /// Whether children may have exited that were not taken in.
     has_exits: bool,
     end: Option<End>,
+    upgrades: Upgrades,
+    reload: Option<Reload>,
+    watchdog: Option<Watchdog>,
+    /// When the service manager is to be told again that the end takes longer.
+    extend_at: Option<Instant>,
     /// What workers were told last of keeper and workers.
     told: NodeNews,
     /// How often the keeper became another binary.
     execs: u32,
     /// Which binary it failed to become.
     failed: Option<Failed>,
-    /// Which one it is to become.
-    next: Option<Image>,
+    /// What of an upgrade is to be done once all else is.
+    due: Option<Due>,
 }
 
 /// What every image of a keeper makes anew.
@@ -96,10 +111,15 @@ impl Keeper {
         epoll::add(&events, &apps, APPS, EventFlags::IN)
             .map_err(|error| Error::Events(error.into()))?;
         let started_at = clock::unix_seconds();
+        let notify = Notify::from_env();
         Ok(Self {
             events,
             signals,
-            notify: Notify::from_env(),
+            upgrades: Upgrades::default(),
+            reload: None,
+            watchdog: notify.watchdog().map(|within| Watchdog::new(within, clock::now())),
+            extend_at: None,
+            notify,
             is_settled: false,
             has_exits: false,
             sockets: Sockets::default(),
@@ -111,7 +131,7 @@ impl Keeper {
             told: NodeNews::default(),
             execs: 0,
             failed: None,
-            next: None,
+            due: None,
             options,
         })
     }
@@ -139,15 +159,15 @@ impl Keeper {
             let has_notices = self.wait()?;
             let now = clock::now();
             self.read_links(now);
+            self.look_aside(now);
             if has_notices {
                 self.apps.hear_notices(now);
             }
             self.handle_signals(now)?;
             self.tick(now);
             self.act(now);
-            if let Some(image) = self.next.take() {
-                let why = self.execute(&image);
-                report(format_args!("the keeper did not become another binary: {why}"));
+            while let Some(due) = self.due.take() {
+                self.do_due(now, due);
             }
         }
     }
@@ -161,7 +181,14 @@ impl Keeper {
             interest.set(EventFlags::OUT, link.is_waiting());
             epoll::modify(&self.events, link, LINK, interest).map_err(failed)?;
         }
-        let deadlines = [self.workers.deadline(), self.apps.deadline()];
+        let deadlines = [
+            self.workers.deadline(),
+            self.apps.deadline(),
+            self.upgrades.deadline(),
+            self.reload_deadline(),
+            self.watchdog.map(|watchdog| watchdog.deadline()),
+            self.extend_at,
+        ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at - clock::now();
             left.try_into().expect("deadlines are less than a lifetime away")
@@ -184,12 +211,12 @@ impl Keeper {
             let Some(signal) = self.signals.next().map_err(Error::Signals)? else { break };
             match signal {
                 Signal::Child => self.has_exits = true,
-                Signal::Hangup => self.send_to_primary(now, &ToWorker::Reload, vec![]),
+                Signal::Hangup => self.reload(now),
                 Signal::Interrupt | Signal::Terminate => self.stop(now),
+                Signal::User2 => self.upgrade_by_signal(now),
                 Signal::Quit
                 | Signal::Kill
                 | Signal::User1
-                | Signal::User2
                 | Signal::Continue
                 | Signal::Stop
                 | Signal::Window => {
@@ -205,6 +232,12 @@ impl Keeper {
             self.feed(now, Input::Tick);
         }
         self.workers.cut(now);
+        if self.upgrades.deadline().is_some_and(|at| at <= now) {
+            self.drive(now, evergate_core::upgrade::Input::Tick);
+        }
+        self.tick_reload(now);
+        self.tick_watchdog(now);
+        self.tick_stop(now);
         self.apps.tick(now);
     }
 
@@ -214,54 +247,63 @@ impl Keeper {
         self.tell(now);
         self.apps.act(now);
         self.tell(now);
+        while let Some((generation, broken)) = self.workers.take_broken() {
+            self.part(now, generation, broken);
+            self.tell(now);
+        }
     }
 
     fn tell(&mut self, now: Instant) {
         for (message, fds) in self.apps.take_messages(now) {
             match message {
                 // Whoever serves must know where apps listen.
-                ToWorker::Observed(_) => self.send_to_all(now, &message),
-                _ => self.send_to_primary(now, &message, fds),
+                ToWorker::Observed(ref observed) => {
+                    self.workers.forget_idle(observed);
+                    self.send_to_all(&message);
+                }
+                _ => self.send_to_primary(&message, fds),
             }
         }
         let news = self.news();
         if news != self.told {
             self.told = news.clone();
-            self.send_to_all(now, &ToWorker::Node(news));
+            self.send_to_all(&ToWorker::Node(news));
         }
     }
 
     /// How keeper and workers are.
     fn news(&self) -> NodeNews {
+        let (upgrade, ended) = self.upgrades.news();
         NodeNews {
             keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
             keeper_execs: self.execs,
             workers: self.workers.news(),
-            ..NodeNews::default()
+            upgrade,
+            ended,
         }
     }
 
     /// Sends to every worker that has introduced itself.
-    fn send_to_all(&mut self, now: Instant, message: &ToWorker) {
+    fn send_to_all(&mut self, message: &ToWorker) {
         for generation in self.workers.generations() {
             let has_met = |worker: &Worker| worker.version.is_some();
             if self.workers.get(generation).is_some_and(has_met) {
-                self.send(now, generation, message, vec![]);
+                self.send(generation, message, vec![]);
             }
         }
     }
 
     /// Without a primary worker nobody listens; the next one will ask.
-    fn send_to_primary(&mut self, now: Instant, message: &ToWorker, fds: Vec<Rc<OwnedFd>>) {
+    fn send_to_primary(&mut self, message: &ToWorker, fds: Vec<Rc<OwnedFd>>) {
         if let Some(primary) = self.workers.primary() {
-            self.send(now, primary, message, fds);
+            self.send(primary, message, fds);
         }
     }
 
-    fn send(&mut self, now: Instant, to: u32, message: &ToWorker, fds: Vec<Rc<OwnedFd>>) {
-        let link = self.workers.get_mut(to).and_then(|worker| worker.link.as_mut());
-        if let Some(Err(broken)) = link.map(|link| link.send(message, fds)) {
-            self.break_link(now, to, broken);
+    /// What comes of a link that does not work any more is seen at the end of the turn.
+    fn send(&mut self, to: u32, message: &ToWorker, fds: Vec<Rc<OwnedFd>>) {
+        if let Some(worker) = self.workers.get_mut(to) {
+            worker.send(message, fds);
         }
     }
 
@@ -275,7 +317,8 @@ impl Keeper {
 
 impl Bare {
     fn new() -> Result<Self, Error> {
-        let caught = [Signal::Child, Signal::Hangup, Signal::Interrupt, Signal::Terminate];
+        let caught =
+            [Signal::Child, Signal::Hangup, Signal::Interrupt, Signal::Terminate, Signal::User2];
         let signals = Signals::block(&caught).map_err(Error::Signals)?;
         exit::adopt_orphans().map_err(Error::Children)?;
         let files_before = match rlimit::raise_files() {

@@ -12,25 +12,24 @@ use std::path::PathBuf;
 use std::{fmt, io};
 
 use evergate_core::supervise::worker;
+use evergate_core::upgrade;
 use evergate_sys::privilege::User;
 use evergate_sys::stderr;
 
 pub use self::resume::Resuming;
 
 mod apps;
-#[allow(dead_code, reason = "what drives an upgrade is still to come")]
 mod binary;
 mod carried;
 mod files;
 mod holder;
 mod keeper;
 mod link;
-#[allow(dead_code, reason = "what drives an upgrade is still to come")]
 mod notify;
 mod ports;
 mod resume;
 mod sockets;
-#[allow(dead_code, reason = "what drives an upgrade is still to come")]
+mod upgrades;
 mod workers;
 
 /// Environment variable that tells a worker the number of its end of the link.
@@ -46,7 +45,8 @@ pub const HOPELESS_STATUS: i32 = 78;
 pub struct Options {
     /// The worker: the binary itself.
     pub program: PathBuf,
-    /// Its arguments, for example a subcommand and the path of the configuration file.
+    /// Its arguments: a subcommand, and the path of the configuration file for example. What follows
+    /// the subcommand follows `preflight` too, when a new binary is asked whether it could go on.
     pub args: Vec<OsString>,
     /// Only files below this directory, and those named early, are opened for a worker.
     pub config_dir: PathBuf,
@@ -54,6 +54,8 @@ pub struct Options {
     pub worker_user: Option<User>,
     /// When to replace it; the default outside tests.
     pub worker_policy: worker::Policy,
+    /// How it is replaced by another one while it serves; the default outside tests.
+    pub upgrade_policy: upgrade::Policy,
 }
 
 /// How it ended.

@@ -4,26 +4,27 @@
 //! its word counts. One at most is the primary one, and its life is what the machine decides on; the
 //! others are there because of an upgrade, and end by themselves or are killed.
 
-mod carried;
-
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use evergate_control::link::{Desired, PROTOCOL, Role, ToWorker, WorkerNews, WorkerState};
+use evergate_control::link::{InstanceState, Observed, PROTOCOL, Role, Run, ToWorker, WorkerNews};
 use evergate_core::supervise::worker::{Policy, Reason, Worker as Machine};
 use evergate_core::time::Instant;
 use evergate_sys::child::{self, Spec};
-use evergate_sys::signal::{self, Signal};
 use minicbor::{Decode, Encode};
 
-pub(crate) use self::carried::Carried;
-use crate::apps::USERS_NAMED_MAX;
 use crate::binary::Binary;
 use crate::files::Readable;
-use crate::link::Link;
+use crate::link::{Broken, Link};
 use crate::{LINK_FD, LINK_VARIABLE, Options, notify};
+
+mod carried;
+mod worker;
+
+pub(crate) use self::carried::Carried;
+pub(crate) use self::worker::Worker;
 
 /// What is kept for workers to come, by name.
 pub(crate) type Kept = BTreeMap<String, Rc<OwnedFd>>;
@@ -40,35 +41,6 @@ pub(crate) struct Workers {
     /// How many there have been.
     count: u32,
     keeper_started_at: u64,
-}
-
-/// One worker, from its start until its exit.
-#[derive(Debug)]
-pub(crate) struct Worker {
-    /// Its process.
-    pub(crate) pid: u32,
-    /// Until either side lets go of it.
-    pub(crate) link: Option<Link>,
-    /// What it was started from.
-    pub(crate) binary: Rc<Binary>,
-    /// Version of Evergate, once it has said that.
-    pub(crate) version: Option<String>,
-    /// Whether it has said that it could serve.
-    pub(crate) is_ready: bool,
-    /// Whether it has said that nothing is in flight any more.
-    pub(crate) has_drained: bool,
-    /// What it wants, as it said last.
-    pub(crate) desired: Option<Desired>,
-    /// What is opened for it.
-    pub(crate) readable: Readable,
-    /// Whom it wants apps to run as.
-    pub(crate) users: Vec<String>,
-    /// What it has open and has counted since it let go, as it said last.
-    pub(crate) shared: Option<Rc<OwnedFd>>,
-    /// When it has had time enough.
-    kill_at: Option<Instant>,
-    standing: Standing,
-    since_ms: u64,
 }
 
 /// What a worker is there for, and so how much its word counts.
@@ -139,24 +111,13 @@ impl Workers {
             ..Spec::default()
         };
         let pid = child::spawn(&spec).map_err(|error| error.to_string())?;
-        let worker = Worker {
-            pid,
-            link: Some(link),
-            binary: Rc::clone(binary),
-            version: None,
-            is_ready: false,
-            has_drained: false,
-            desired: None,
-            readable: Readable::new(options.config_dir.clone()),
-            users: Vec::new(),
-            shared: None,
-            kill_at: None,
-            standing: match role {
-                Role::Primary => Standing::Primary,
-                Role::Candidate => Standing::Candidate,
-            },
-            since_ms: now_ms,
+        let standing = match role {
+            Role::Primary => Standing::Primary,
+            Role::Candidate => Standing::Candidate,
         };
+        let readable = Readable::new(options.config_dir.clone());
+        let binary = Rc::clone(binary);
+        let worker = Worker::new((pid, link), binary, standing, readable, now_ms);
         self.all.insert(generation, worker);
         if role == Role::Primary {
             self.primary = Some(generation);
@@ -211,6 +172,17 @@ impl Workers {
         self.all.get(&self.primary?)
     }
 
+    /// The generation of the primary one, if it is ready and can be talked to.
+    pub(crate) fn serving(&self) -> Option<u32> {
+        self.get_primary().filter(|primary| primary.is_fine()).and(self.primary)
+    }
+
+    /// Those of this standing, the oldest first.
+    pub(crate) fn with(&self, standing: Standing) -> impl Iterator<Item = u32> {
+        let of = self.iter().filter(move |(_, worker)| worker.standing == standing);
+        of.map(|(generation, _)| generation)
+    }
+
     /// Every one, the oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Worker)> {
         self.all.iter().map(|(&generation, worker)| (generation, worker))
@@ -248,6 +220,60 @@ impl Workers {
         }
     }
 
+    /// Kills this one, unless it is gone by then.
+    pub(crate) fn limit(&mut self, generation: u32, at: Instant) {
+        if let Some(worker) = self.all.get_mut(&generation) {
+            worker.kill_at = Some(at);
+        }
+    }
+
+    /// Kills this one now.
+    pub(crate) fn kill(&mut self, generation: u32) {
+        self.all.get_mut(&generation).into_iter().for_each(Worker::kill);
+    }
+
+    /// Something is wrong with the link of this one.
+    pub(crate) fn break_link(&mut self, generation: u32, broken: Broken) {
+        if let Some(worker) = self.all.get_mut(&generation) {
+            worker.broken = Some(broken);
+        }
+    }
+
+    /// A worker whose link does not work any more, and why. Each is told once.
+    pub(crate) fn take_broken(&mut self) -> Option<(u32, Broken)> {
+        let mut all = self.all.iter_mut();
+        all.find_map(|(&generation, worker)| Some((generation, worker.broken.take()?)))
+    }
+
+    /// The runs that no worker uses any more; each is returned once.
+    pub(crate) fn take_idle(&mut self) -> Vec<Run> {
+        let mut serving = self.all.values().filter(|worker| worker.serves());
+        let Some(first) = serving.next() else {
+            return Vec::new();
+        };
+        let mut idle = first.idle.clone();
+        for worker in serving {
+            idle.retain(|run| worker.idle.contains(run));
+        }
+        for worker in self.all.values_mut() {
+            worker.idle.retain(|run| !idle.contains(run));
+        }
+        idle.into_iter().collect()
+    }
+
+    /// Forgets what was said of runs that do not drain.
+    pub(crate) fn forget_idle(&mut self, observed: &Observed) {
+        let drains = |run: &Run| {
+            observed
+                .instances
+                .iter()
+                .any(|one| one.run == *run && matches!(one.state, InstanceState::Draining { .. }))
+        };
+        for worker in self.all.values_mut().filter(|worker| !worker.idle.is_empty()) {
+            worker.idle.retain(drains);
+        }
+    }
+
     /// When somebody has had time enough.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let limits = self.all.values().filter_map(|worker| worker.kill_at);
@@ -273,46 +299,6 @@ impl Workers {
             since_ms: worker.since_ms,
         };
         self.iter().map(news).collect()
-    }
-}
-
-impl Worker {
-    /// Wants apps to run as these users too.
-    pub(crate) fn name_users(&mut self, users: Vec<String>) {
-        let room = USERS_NAMED_MAX.saturating_sub(self.users.len());
-        self.users.extend(users.into_iter().take(room));
-    }
-
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    /// Ends it at once, with all that it may have started.
-    pub(crate) fn kill(&self) {
-        // Gone already is as good.
-        let _ = signal::send_group(self.pid, Signal::Kill);
-    }
-
-    /// Has it killed at `at` unless it is gone by then.
-    pub(crate) fn limit(&mut self, at: Instant) {
-        self.kill_at = Some(at);
-    }
-
-    /// In the words of the link.
-    fn state(&self) -> WorkerState {
-        match (self.standing, self.is_ready) {
-            (Standing::Candidate | Standing::Primary, false) => WorkerState::Starting,
-            (Standing::Candidate | Standing::Former, _) => WorkerState::Standby,
-            (Standing::Primary, true) => WorkerState::Primary,
-            (Standing::Retired | Standing::Leaving, _) => WorkerState::Draining,
-        }
-    }
-
-    /// What it does has changed, or has not.
-    fn mark(&mut self, before: WorkerState, now_ms: u64) {
-        if self.state() != before {
-            self.since_ms = now_ms;
-        }
     }
 }
 

@@ -138,7 +138,8 @@ impl Apps {
             files_max: supplies.files_max,
             audience: match self.audience {
                 Audience::Nobody => CarriedAudience::Nobody,
-                Audience::Greeted => CarriedAudience::Greeted,
+                // No keeper becomes another binary between two workers; the next one says more.
+                Audience::Between | Audience::Greeted => CarriedAudience::Greeted,
                 Audience::Serving => CarriedAudience::Serving,
             },
             is_ending: self.is_ending,

@@ -15,6 +15,7 @@ fn parts(fleet: &Fleet) -> Parts<'_> {
         config_dir: "/etc/evergate".into(),
         worker_user: Some(User { uid: 7, gid: 8, groups: vec![9] }),
         worker_policy: Default::default(),
+        upgrade_policy: Default::default(),
     };
     let image = Identity { device: 1, inode: 2, bytes: 3, written_at: 4 };
     let failed = Failed::again(None, image);
@@ -26,6 +27,7 @@ fn parts(fleet: &Fleet) -> Parts<'_> {
         fleet,
         apps: apps::Carried::sample(),
         kept: Kept { files: vec![("config".to_owned(), Fd::of(80))] },
+        upgrades: upgrades::Carried::sample(),
         news: apps::CarriedNews::sample(),
     };
     let mut uses = Uses::default();
@@ -71,6 +73,8 @@ fn everything_that_is_written_is_read() {
     assert_eq!(after.news, before.news);
     let bytes = |workers: &workers::Carried| minicbor::to_vec(workers).unwrap();
     assert_eq!(bytes(&after.workers), bytes(&before.workers));
+    let bytes = |upgrades: &upgrades::Carried| minicbor::to_vec(upgrades).unwrap();
+    assert_eq!(bytes(&after.upgrades), bytes(&before.upgrades));
     assert_eq!(minicbor::to_vec(&after.fleet).unwrap(), minicbor::to_vec(before.fleet).unwrap());
     assert_eq!(after.given_up, [""; 0]);
     let children: Vec<_> = after.children().collect();
@@ -108,7 +112,7 @@ fn the_node_is_told_by_its_section_alone() {
 
 #[test]
 fn what_a_keeper_can_do_without_is_given_up_and_that_is_told() {
-    for kind in [KEPT, NEWS] {
+    for kind in [KEPT, UPGRADES, NEWS] {
         let is_it = |section: &Section<'_>| section.kind == kind.number;
         let damaged = changed(|section| match is_it(&section) {
             true => Some((section.kind, section.version, false, vec![0xff, 0xff])),

@@ -5,16 +5,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use evergate_control::link::NodeNews;
 use evergate_core::rng::Rng;
+use evergate_core::upgrade::Input;
 use evergate_sys::image::Image;
 use evergate_sys::{clock, exec, memfd, process, random};
 use rustix::event::epoll::{self, EventFlags};
 
+use super::watchdog::Watchdog;
 use super::{APPS, Bare, Keeper, LINK, Stopping};
 use crate::apps::Apps;
 use crate::carried::{Carried, Descriptors, Failed, Kept, Listing, Node, Parts, Taken, close};
 use crate::notify::{Notify, Word};
 use crate::resume::{Resuming, argv};
 use crate::sockets::Sockets;
+use crate::upgrades::Upgrades;
 use crate::workers::Workers;
 use crate::{Error, Options, report};
 
@@ -63,6 +66,7 @@ impl Keeper {
             apps: self.apps.carry(&mut listing),
             news: self.apps.carry_news(&mut listing),
             kept: Kept::carry(&self.kept, &mut listing),
+            upgrades: self.upgrades.carry(),
             descriptors: Default::default(),
         };
         let (descriptors, fds) = listing.finish()?;
@@ -100,10 +104,13 @@ impl Keeper {
             .map(|link| epoll::add(&events, link, LINK, EventFlags::IN))
             .chain([epoll::add(&events, &apps, APPS, EventFlags::IN)])
             .for_each(|added| added.expect("what was waited for can be waited for"));
+        let upgrades = Upgrades::resume(carried.upgrades, &workers.binary);
+        let notify = Notify::from_env();
+        let watchdog = notify.watchdog().map(|within| Watchdog::new(within, now));
         let keeper = Self {
             events,
             signals,
-            notify: Notify::from_env(),
+            notify,
             sockets: Sockets::resume(carried.sockets, &taken),
             apps,
             workers,
@@ -116,7 +123,11 @@ impl Keeper {
             told: NodeNews::default(),
             execs: carried.node.execs,
             failed: carried.node.failed,
-            next: None,
+            due: None,
+            reload: None,
+            watchdog,
+            extend_at: None,
+            upgrades,
             options,
         };
         Ok((keeper, Rest { descriptors: carried.descriptors, given_up: carried.given_up }))
@@ -131,11 +142,12 @@ impl Keeper {
         }
         match came_back {
             Some(why) => {
-                report(format_args!("the keeper did not become another binary: {why}"));
+                self.drive(clock::now(), Input::Stayed(why));
             }
             None => {
                 self.execs = self.execs.saturating_add(1);
                 self.failed = None;
+                self.drive(clock::now(), Input::Executed);
                 if self.is_settled {
                     self.notify.send(Word::Ready { status: None });
                 }

@@ -3,10 +3,12 @@
 use evergate_control::link::ToWorker;
 use evergate_core::supervise::worker::{Fate, Input};
 use evergate_core::time::Instant;
+use evergate_core::upgrade::Input::Lost;
 use evergate_sys::exit::{self, Exit};
 use evergate_sys::signal::{self, Signal};
 
 use super::{Keeper, Stopping};
+use crate::workers::Standing;
 use crate::{Error, HOPELESS_STATUS, report};
 
 /// Exits taken in before the rest of the loop has its turn: an app may fork faster than its orphans
@@ -28,6 +30,8 @@ impl Keeper {
                 let _ = signal::send_group(pid, Signal::Kill);
                 exit::reap(pid).map_err(Error::Children)?;
                 self.handle_worker_exit(now, generation, exit);
+            } else if self.handle_preflight_exit(now, pid, exit) {
+                exit::reap(pid).map_err(Error::Children)?;
             } else {
                 // One of the apps, or an orphan that was adopted only to be reaped.
                 self.apps.exited(now, pid, exit);
@@ -46,24 +50,33 @@ impl Keeper {
         let Some(worker) = self.workers.remove(generation) else {
             return;
         };
-        if self.workers.primary() == Some(generation) {
-            self.handle_primary_exit(now, worker.pid, exit);
-        } else {
-            self.send_to_primary(now, &ToWorker::Gone { generation }, vec![]);
+        // One that was killed was spoken of then, one without hope has said why, and in the end
+        // nobody cares.
+        let is_sudden = !worker.is_killed()
+            && worker.standing() != Standing::Leaving
+            && exit != Exit::Status(HOPELESS_STATUS);
+        if is_sudden && self.stopping == Stopping::No {
+            report(format_args!("the worker (process {}) ended: {exit}", worker.pid));
         }
+        if let Some(side) = self.upgrades.side(generation) {
+            self.drive(now, Lost(side, format!("process {} ended: {exit}", worker.pid)));
+        }
+        if self.workers.primary() == Some(generation) {
+            self.handle_primary_exit(now, exit);
+        } else {
+            self.send_to_primary(&ToWorker::Gone { generation }, vec![]);
+        }
+        self.tell_idle(now);
         self.end_apps(now);
     }
 
-    fn handle_primary_exit(&mut self, now: Instant, pid: u32, exit: Exit) {
+    fn handle_primary_exit(&mut self, now: Instant, exit: Exit) {
         self.apps.leave(now);
+        self.forget_reload("the worker was lost");
         let fate = match exit {
             Exit::Status(HOPELESS_STATUS) => Fate::Hopeless,
             Exit::Status(_) | Exit::Signal { .. } => Fate::Crashed,
         };
-        // One without hope has said why.
-        if self.stopping == Stopping::No && fate == Fate::Crashed {
-            report(format_args!("the worker (process {pid}) ended: {exit}"));
-        }
         self.feed(now, Input::Exited(fate));
     }
 }

@@ -5,16 +5,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use evergate_control::link::{
     Desired, KEPT_MAX, Listener, Outcome as Bind, PROTOCOL, PROTOCOL_MIN, ToKeeper, ToWorker,
-    UpgradeOrder, UpgradeParts,
 };
 use evergate_core::supervise::worker::Input;
 use evergate_core::time::Instant;
-use evergate_sys::image::Image;
+use evergate_core::upgrade::{Input as Upgrade, Served, Side};
 use evergate_sys::privilege::{self, User};
 use evergate_sys::{clock, code, process};
 
@@ -38,15 +36,12 @@ impl Keeper {
     /// Takes in up to `messages_max` messages of one worker.
     pub(super) fn read_link(&mut self, now: Instant, from: u32, messages_max: usize) {
         for _ in 0..messages_max {
-            let link = self.workers.get_mut(from).and_then(|worker| worker.link.as_mut());
-            let Some(link) = link else {
+            let Some(worker) = self.workers.get_mut(from) else {
                 return;
             };
-            link.flush();
-            match link.receive() {
-                Ok(None) => return,
-                Ok(Some((message, fds))) => self.hear(now, from, message, fds),
-                Err(broken) => self.break_link(now, from, broken),
+            match worker.receive() {
+                Some((message, fds)) => self.hear(now, from, message, fds),
+                None => return,
             }
         }
     }
@@ -57,51 +52,74 @@ impl Keeper {
         };
         let is_primary = worker.standing() == Standing::Primary;
         match message {
-            ToKeeper::Hello { protocol, version } => self.meet(now, from, protocol, version),
+            ToKeeper::Hello { protocol, version } => self.meet(from, protocol, version),
             ToKeeper::Desired(desired) => self.desire(now, from, desired),
             ToKeeper::Ready => self.ready(now, from),
             ToKeeper::Keep { name } => match fds.pop() {
                 Some(file) if self.kept.len() < KEPT_MAX || self.kept.contains_key(&name) => {
                     // What the others know is older, or not in force yet.
                     if is_primary {
+                        self.upgrades.note_kept(&name);
                         self.kept.insert(name, Rc::new(file));
                     }
                 }
-                Some(_) | None => self.break_link(now, from, Broken::Nonsense),
+                Some(_) | None => self.workers.break_link(from, Broken::Nonsense),
             },
             ToKeeper::Open { request, path } => {
                 let (error, fds) = match worker.readable.open(&path) {
                     Ok(file) => (None, vec![Rc::new(file)]),
                     Err(sentence) => (Some(sentence), vec![]),
                 };
-                self.send(now, from, &ToWorker::Opened { request, error }, fds);
+                self.send(from, &ToWorker::Opened { request, error }, fds);
             }
-            ToKeeper::Named { paths, users } => self.name(now, from, paths, users),
+            ToKeeper::Named { paths, users } => self.name(from, paths, users),
             ToKeeper::Hopeless { message } => self.despair(now, from, &message),
             ToKeeper::Drained => {
                 worker.has_drained = true;
+                self.tell_idle(now);
                 self.end_apps(now);
             }
             ToKeeper::Shared => match fds.pop() {
-                Some(file) => self.share(now, from, Rc::new(file)),
-                None => self.break_link(now, from, Broken::Nonsense),
+                Some(file) => self.share(from, Rc::new(file)),
+                None => self.workers.break_link(from, Broken::Nonsense),
             },
-            ToKeeper::Upgrade { request, order } => {
-                let error = self.order(order).err();
-                self.send(now, from, &ToWorker::Heard { request, error, plan: vec![] }, vec![]);
+            ToKeeper::Activated => self.drive_from(now, from, |side| match side {
+                Side::New => Some(Upgrade::Activated),
+                Side::Old => None,
+            }),
+            ToKeeper::Released => self.drive_from(now, from, |side| match side {
+                Side::Old => Some(Upgrade::Released),
+                Side::New => None,
+            }),
+            ToKeeper::Acquired => self.acquired(now, from),
+            ToKeeper::Served { requests, errors } => {
+                let served = Served { requests, errors };
+                self.drive_from(now, from, |side| Some(Upgrade::Served(side, served)));
             }
-            ToKeeper::Activated
-            | ToKeeper::Released
-            | ToKeeper::Acquired
-            | ToKeeper::Served { .. }
-            | ToKeeper::Reloaded { .. }
-            | ToKeeper::Pong { .. } => {}
+            ToKeeper::Reloaded { is_applied } if is_primary => self.reloaded(is_applied),
+            ToKeeper::Pong { number } if is_primary => self.hear_pong(number),
+            // Whoever is asked now says so too.
+            ToKeeper::Reloaded { .. } | ToKeeper::Pong { .. } => {}
+            ToKeeper::Upgrade { request, order } => {
+                let outcome = match is_primary {
+                    true => self.upgrade(now, order),
+                    false => Err(NOT_PRIMARY.to_owned()),
+                };
+                let (error, plan) = match outcome {
+                    Ok(plan) => (None, plan),
+                    Err(why) => (Some(why), vec![]),
+                };
+                self.send(from, &ToWorker::Heard { request, error, plan }, vec![]);
+            }
+            ToKeeper::Idle { run } => {
+                worker.set_idle(run);
+                self.tell_idle(now);
+            }
             ToKeeper::Wish { request, .. } if !is_primary => {
                 let error = Some(NOT_PRIMARY.to_owned());
-                self.send(now, from, &ToWorker::Heard { request, error, plan: vec![] }, vec![]);
+                self.send(from, &ToWorker::Heard { request, error, plan: vec![] }, vec![]);
             }
             ToKeeper::Probed { .. }
-            | ToKeeper::Idle { .. }
             | ToKeeper::Sampled { .. }
             | ToKeeper::Wish { .. }
             | ToKeeper::Kill { .. } => {
@@ -112,26 +130,14 @@ impl Keeper {
         }
     }
 
-    /// Notes which binary the keeper is to become.
-    fn order(&mut self, order: UpgradeOrder) -> Result<(), String> {
-        if order.parts != UpgradeParts::Keeper {
-            return Err("workers cannot be replaced while they serve".to_owned());
-        }
-        let path = order.binary.map_or_else(|| self.options.program.clone(), PathBuf::from);
-        let image = Image::open(&path);
-        self.next =
-            Some(image.map_err(|error| format!("cannot open {}: {error}", path.display()))?);
-        Ok(())
-    }
-
     /// A worker introduces itself.
-    fn meet(&mut self, now: Instant, from: u32, protocol: u16, version: String) {
+    fn meet(&mut self, from: u32, protocol: u16, version: String) {
         if !(PROTOCOL_MIN..=PROTOCOL).contains(&protocol) {
             report(format_args!(
                 "the worker (version {version}) speaks protocol {protocol}, not {PROTOCOL_MIN} to \
                  {PROTOCOL}"
             ));
-            return self.break_link(now, from, Broken::Nonsense);
+            return self.workers.break_link(from, Broken::Nonsense);
         }
         let Some(worker) = self.workers.get_mut(from) else {
             return;
@@ -139,17 +145,21 @@ impl Keeper {
         worker.version = Some(version);
         if worker.standing() == Standing::Primary {
             self.apps.greet();
-            self.share_all(now, from);
+            self.share_all(from);
         } else if let Some(observed) = self.apps.told() {
-            self.send(now, from, &ToWorker::Observed(observed), vec![]);
+            self.send(from, &ToWorker::Observed(observed), vec![]);
         }
+        self.send(from, &ToWorker::Node(self.news()), vec![]);
     }
 
     /// A worker could serve.
     fn ready(&mut self, now: Instant, from: u32) {
         self.workers.set_ready(from, clock::unix_millis());
         if self.workers.primary() != Some(from) {
-            return;
+            return self.drive_from(now, from, |side| match side {
+                Side::New => Some(Upgrade::Ready),
+                Side::Old => None,
+            });
         }
         self.feed(now, Input::Ready);
         self.apps.serve(now);
@@ -167,11 +177,21 @@ impl Keeper {
                 print(format_args!("{}", message.trim_end()));
             }
             self.feed(now, Input::Hopeless);
+        } else {
+            let why = message.trim_end();
+            self.drive_from(now, from, |side| Some(Upgrade::Lost(side, why.to_owned())));
+        }
+    }
+
+    /// Tells the upgrade what one of its workers said.
+    fn drive_from(&mut self, now: Instant, from: u32, input: impl Fn(Side) -> Option<Upgrade>) {
+        if let Some(input) = self.upgrades.side(from).and_then(input) {
+            self.drive(now, input);
         }
     }
 
     /// A worker names files and users.
-    fn name(&mut self, now: Instant, from: u32, paths: Vec<String>, users: Vec<String>) {
+    fn name(&mut self, from: u32, paths: Vec<String>, users: Vec<String>) {
         let Some(worker) = self.workers.get_mut(from) else {
             return;
         };
@@ -182,18 +202,18 @@ impl Keeper {
                 self.apps.users().name(users);
             }
         }
-        self.send(now, from, &ToWorker::Noted, vec![]);
+        self.send(from, &ToWorker::Noted, vec![]);
     }
 
     /// A worker that drains says what it has open and has counted.
-    fn share(&mut self, now: Instant, from: u32, file: Rc<OwnedFd>) {
+    fn share(&mut self, from: u32, file: Rc<OwnedFd>) {
         let Some(worker) = self.workers.get_mut(from) else {
             return;
         };
         match worker.standing() {
             Standing::Former | Standing::Retired | Standing::Leaving => {
                 worker.shared = Some(Rc::clone(&file));
-                self.send_to_primary(now, &ToWorker::Shared { generation: from }, vec![file]);
+                self.send_to_primary(&ToWorker::Shared { generation: from }, vec![file]);
             }
             // All of that is its own.
             Standing::Candidate | Standing::Primary => {}
@@ -201,11 +221,18 @@ impl Keeper {
     }
 
     /// Tells a worker what those that drain have said.
-    pub(super) fn share_all(&mut self, now: Instant, to: u32) {
+    pub(super) fn share_all(&mut self, to: u32) {
         let all = self.workers.iter().filter(|&(generation, _)| generation != to);
         let said = all.filter_map(|(of, worker)| Some((of, Rc::clone(worker.shared.as_ref()?))));
         for (generation, file) in said.collect::<Vec<_>>() {
-            self.send(now, to, &ToWorker::Shared { generation }, vec![file]);
+            self.send(to, &ToWorker::Shared { generation }, vec![file]);
+        }
+    }
+
+    /// Tells the apps which runs nobody uses any more: everybody who serves has said so.
+    pub(super) fn tell_idle(&mut self, now: Instant) {
+        for run in self.workers.take_idle() {
+            self.apps.hear(now, ToKeeper::Idle { run });
         }
     }
 
@@ -223,10 +250,10 @@ impl Keeper {
         for (Listener { name: listener, address, .. }, (outcome, fds)) in
             listeners.into_iter().zip(answers)
         {
-            self.send(now, from, &ToWorker::Listening { listener, address, outcome }, fds);
+            self.send(from, &ToWorker::Listening { listener, address, outcome }, fds);
         }
         self.act(now);
-        self.send(now, from, &ToWorker::Settled, vec![]);
+        self.send(from, &ToWorker::Settled, vec![]);
     }
 
     /// Makes what a worker wants; returns what became of each listener.

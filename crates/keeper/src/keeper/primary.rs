@@ -5,6 +5,7 @@ use std::rc::Rc;
 use evergate_control::link::{Role, ToWorker};
 use evergate_core::supervise::worker::{Fate, Input, Output};
 use evergate_core::time::Instant;
+use evergate_core::upgrade::Input::Lost;
 use evergate_sys::clock;
 use rustix::event::epoll::{self, EventFlags};
 
@@ -12,7 +13,7 @@ use super::{Keeper, LINK};
 use crate::binary::Binary;
 use crate::link::Broken;
 use crate::report;
-use crate::workers::{self, Worker};
+use crate::workers::{self, Standing, Worker};
 
 impl Keeper {
     /// Tells the machine what happened and does what follows.
@@ -34,7 +35,7 @@ impl Keeper {
                     // at once than wait for somebody who will not come.
                     self.sockets.close_all();
                     let grace_ms = self.options.worker_policy.grace.as_millis() as u32;
-                    self.send_to_primary(now, &ToWorker::Stop { grace_ms }, vec![]);
+                    self.send_to_primary(&ToWorker::Stop { grace_ms }, vec![]);
                 }
                 Output::Kill(reason) => {
                     let worker = self.workers.get_primary();
@@ -43,7 +44,8 @@ impl Keeper {
                         let pid = worker.pid;
                         report(format_args!("killing the worker (process {pid}): it {why}"));
                     }
-                    worker.kill();
+                    let generation = self.workers.primary();
+                    generation.into_iter().for_each(|generation| self.workers.kill(generation));
                 }
                 Output::End(end) => {
                     self.end = Some(end);
@@ -62,22 +64,35 @@ impl Keeper {
         match epoll::add(&self.events, link, LINK, EventFlags::IN) {
             Ok(()) => Ok(generation),
             Err(error) => {
-                self.workers.get(generation).into_iter().for_each(Worker::kill);
+                self.workers.kill(generation);
                 Err(error.to_string())
             }
         }
     }
 
     /// A link is of no use any more.
-    pub(super) fn break_link(&mut self, now: Instant, of: u32, broken: Broken) {
-        self.close_link(of);
-        if self.workers.primary() == Some(of) {
-            self.apps.leave(now);
-            let input = match broken {
-                Broken::Closed => Input::Deaf,
-                Broken::Full | Broken::Nonsense => Input::Hung,
-            };
-            self.feed(now, input);
+    pub(super) fn part(&mut self, now: Instant, from: u32, broken: Broken) {
+        self.close_link(from);
+        let (input, why) = match broken {
+            Broken::Closed => (Input::Deaf, "it closed its link"),
+            Broken::Full | Broken::Nonsense => (Input::Hung, "it no longer follows its link"),
+        };
+        if let Some(side) = self.upgrades.side(from) {
+            self.drive(now, Lost(side, why.to_owned()));
         }
+        if self.workers.primary() == Some(from) {
+            self.apps.leave(now);
+            self.forget_reload("the worker was lost");
+            return self.feed(now, input);
+        }
+        match self.workers.get(from).map(Worker::standing) {
+            // Nobody can tell it any more what to do.
+            Some(Standing::Candidate | Standing::Former | Standing::Retired) => {
+                self.workers.kill(from);
+            }
+            // It knows what to do.
+            Some(Standing::Leaving | Standing::Primary) | None => {}
+        }
+        self.tell_idle(now);
     }
 }

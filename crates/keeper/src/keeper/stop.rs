@@ -3,31 +3,44 @@
 //! Nobody is let in any more, every worker finishes what it began, then apps end in the reverse of
 //! the order in which they were started, and at last the keeper.
 
+use std::time::Duration;
+
 use evergate_control::link::ToWorker;
 use evergate_core::supervise::worker::Input;
 use evergate_core::time::Instant;
+use evergate_core::upgrade::Input::Cancel;
 
 use super::{Keeper, Stopping};
 use crate::notify::Word;
 
+/// How much longer than it would otherwise wait the service manager is asked to, and how often.
+const EXTEND_BY: Duration = Duration::from_secs(30);
+const EXTEND_EVERY: Duration = Duration::from_secs(10);
+
 impl Keeper {
     /// The first time asks, the second time hurries.
     pub(super) fn stop(&mut self, now: Instant) {
-        self.notify.send(Word::Stopping);
-        let (next, input) = match self.stopping {
-            Stopping::No => (Stopping::Asked, Input::Stop),
-            Stopping::Asked | Stopping::InAHurry => (Stopping::InAHurry, Input::Hurry),
-        };
-        self.stopping = next;
-        self.apps.refuse_wishes();
-        match next {
-            Stopping::Asked => self.stop_others(now),
-            Stopping::InAHurry => self.workers.limit_others(now),
-            Stopping::No => unreachable!("somebody asked"),
+        if std::mem::replace(&mut self.stopping, Stopping::Asked) == Stopping::No {
+            self.notify.send(Word::Stopping);
+            self.extend_at = Some(now);
+            self.apps.refuse_wishes();
+            self.drive(now, Cancel("the node is stopping".to_owned()));
+            self.stop_others(now);
+            return self.feed(now, Input::Stop);
         }
-        self.feed(now, input);
-        if next == Stopping::InAHurry && self.end.is_some() {
+        self.stopping = Stopping::InAHurry;
+        self.workers.limit_others(now);
+        self.feed(now, Input::Hurry);
+        if self.end.is_some() {
             self.apps.hurry(now);
+        }
+    }
+
+    /// Tells the service manager that the end takes longer.
+    pub(super) fn tick_stop(&mut self, now: Instant) {
+        if self.extend_at.take_if(|at| *at <= now).is_some() {
+            self.notify.send(Word::Extend(EXTEND_BY));
+            self.extend_at = Some(now + EXTEND_EVERY);
         }
     }
 
@@ -38,7 +51,7 @@ impl Keeper {
         self.workers.limit_others(now + policy.grace + policy.margin);
         for generation in self.workers.generations() {
             if self.workers.primary() != Some(generation) {
-                self.send(now, generation, &stop, vec![]);
+                self.send(generation, &stop, vec![]);
             }
         }
     }

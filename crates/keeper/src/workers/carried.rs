@@ -1,7 +1,7 @@
 //! Workers on their way into the keeper's next image. They notice nothing: the link is the same, and
 //! nothing is said again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
@@ -220,6 +220,9 @@ impl Worker {
             readable,
             users: carried.users,
             shared: carried.shared.map(|file| taken.shared(file)),
+            idle: BTreeSet::new(),
+            broken: None,
+            is_killed: false,
             kill_at: carried.kill_at.map(Instant::from_nanos),
             standing: carried.standing,
             since_ms: carried.since_ms,

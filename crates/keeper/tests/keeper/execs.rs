@@ -182,7 +182,7 @@ fn the_old_one_comes_back() {
     ];
     for (line, why) in table {
         order(&stage, &worker, &binary(&stage, line));
-        await_said(&mut stage, &format!("did not become another binary: {why}"), 1);
+        await_said(&mut stage, &format!("the upgrade was refused: {why}"), 1);
         assert_eq!(image_of(&stage), image);
         let after = stage.desire(&worker, &apps(&[app("shop", &["sleep", "1000"], 2)]));
         assert_eq!(runs(&after.instances), runs(&before), "{line}");
@@ -222,7 +222,7 @@ fn no_program() {
     fs::write(&path, b"\x7fELF and nothing else").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     order(&stage, &worker, &path);
-    await_said(&mut stage, "the new binary cannot be run: Exec format error", 1);
+    await_said(&mut stage, "neither a binary for this machine nor a script", 1);
     assert_eq!(runs(&stage.run(&worker, &[app("shop", &["sleep", "1000"], 1)])), runs(&before));
     become_binary(&stage, &worker, &binary(&stage, "good"));
 }

@@ -13,15 +13,19 @@ use evergate_keeper::Resuming;
 use evergate_sys::clock;
 
 mod apps;
+mod aside;
 mod deploys;
 mod ending;
 mod execs;
+mod handover;
+mod notices;
 mod outputs;
 mod places;
 mod puppet;
 mod stage;
 mod stand_in;
 mod trees;
+mod upgrades;
 mod workers;
 
 type Test = (&'static str, fn());
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("run-keeper") => stage::run_keeper(&arguments[1..], resuming),
         Some("run-puppet") => puppet::run(&arguments[1]),
+        Some("preflight") => aside::run(&arguments[1]),
         Some("run-app") => stand_in::run(&arguments[1..]),
         _ => run_tests(&arguments),
     }
@@ -48,6 +53,9 @@ fn run_tests(arguments: &[String]) -> ExitCode {
         deploys::TESTS,
         ending::TESTS,
         execs::TESTS,
+        upgrades::TESTS,
+        handover::TESTS,
+        notices::TESTS,
     ]
     .concat();
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));

@@ -1,7 +1,7 @@
 //! A keeper in a process of its own, and a test in the place of its worker.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use evergate_control::link::{
     self, Address, App, Deploy, DeployRule, Desired, Happening, Instance, InstanceState, Listener,
-    NodeNews, Observed, Outcome, PROTOCOL, Probe, Run, StopRule, ToKeeper, ToWorker, Verb,
+    NodeNews, Observed, Outcome, PROTOCOL, Probe, Role, Run, StopRule, ToKeeper, ToWorker,
+    UpgradeOrder, Verb,
 };
 use evergate_core::supervise::worker;
 use evergate_core::time::Instant;
+use evergate_core::upgrade;
 use evergate_keeper::{Options, Outcome as End, Resuming, resume, run};
 use evergate_sys::clock;
 use evergate_sys::seqpacket::{self, Received};
@@ -42,8 +44,19 @@ pub(crate) enum Pace {
 pub(crate) fn run_keeper(arguments: &[String], resuming: Option<Resuming>) -> ExitCode {
     let [pace, program, directory, ..] = arguments else { panic!("{arguments:?}") };
     let mut worker_policy = worker::Policy::default();
+    let mut upgrade_policy = upgrade::Policy::default();
     if pace == "impatient" {
-        worker_policy.ready_within = Duration::from_millis(300);
+        let soon = Duration::from_millis(300);
+        worker_policy.ready_within = soon;
+        upgrade_policy = upgrade::Policy {
+            check_within: soon,
+            load_within: soon,
+            activate_within: soon,
+            probe_within: soon,
+            release_within: soon,
+            acquire_within: soon,
+            ..upgrade_policy
+        };
     }
     if pace != "production" {
         worker_policy.stable_after = Duration::ZERO;
@@ -56,13 +69,15 @@ pub(crate) fn run_keeper(arguments: &[String], resuming: Option<Resuming>) -> Ex
         config_dir: directory.into(),
         worker_user: None,
         worker_policy,
+        upgrade_policy,
     };
     let outcome = match resuming {
         Some(resuming) => {
             if execs::fails() {
                 return ExitCode::FAILURE;
             }
-            resume(Options { worker_policy, ..resuming.options().unwrap() }, resuming)
+            let options = resuming.options().unwrap();
+            resume(Options { worker_policy, upgrade_policy, ..options }, resuming)
         }
         None => run(options),
     };
@@ -128,7 +143,10 @@ impl Stage {
 
     /// What the keeper wrote for the operator.
     pub(crate) fn stderr(&self) -> String {
-        fs::read_to_string(self.directory.path().join("stderr")).unwrap()
+        let text = fs::read_to_string(self.directory.path().join("stderr")).unwrap();
+        // What a keeper that was killed has left on this machine is not this one's doing.
+        let is_ours = |line: &&str| !line.contains("of an earlier keeper");
+        text.split_inclusive('\n').filter(is_ours).collect()
     }
 
     /// The next worker, greeted.
@@ -145,16 +163,20 @@ impl Stage {
             news: RefCell::default(),
             outputs: RefCell::default(),
             node: RefCell::default(),
+            inbox: RefCell::default(),
+            role: Role::Primary,
         };
         let (pid, _) = self.packet(&worker);
         worker.pid = String::from_utf8(pid).unwrap().parse().unwrap();
         let (welcome, fds) = self.hear(&worker);
-        let ToWorker::Welcome { protocol: PROTOCOL, generation, kept, keeper_pid, .. } = welcome
+        let ToWorker::Welcome { protocol: PROTOCOL, generation, kept, keeper_pid, role, .. } =
+            welcome
         else {
             panic!("{welcome:?}");
         };
         assert_eq!((keeper_pid, fds.len()), (self.keeper.id(), kept.len()));
         worker.generation = generation;
+        worker.role = role;
         worker.kept = kept.into_iter().zip(fds).collect();
         worker.say(&ToKeeper::Hello { protocol: PROTOCOL, version: "test".into() });
         worker
@@ -162,25 +184,52 @@ impl Stage {
 
     /// The next message of the keeper.
     pub(crate) fn hear(&self, worker: &Worker) -> (ToWorker, Vec<OwnedFd>) {
+        let put_aside = worker.inbox.borrow_mut().pop_front();
+        put_aside.unwrap_or_else(|| {
+            loop {
+                match self.receive(worker) {
+                    (ToWorker::Node(news), _) => *worker.node.borrow_mut() = news,
+                    other => return other,
+                }
+            }
+        })
+    }
+
+    /// What the keeper answers to an order to upgrade.
+    pub(crate) fn upgrade(
+        &self,
+        worker: &Worker,
+        order: &UpgradeOrder,
+    ) -> Result<Vec<String>, String> {
+        worker.say(&ToKeeper::Upgrade { request: 8, order: order.clone() });
         loop {
-            let (packet, fds) = self.packet(worker);
-            match link::decode(&packet).unwrap() {
-                ToWorker::Node(news) => *worker.node.borrow_mut() = news,
-                message => return (message, fds),
+            if let (ToWorker::Heard { request: 8, error, plan }, _) = self.next(worker) {
+                return error.map_or(Ok(plan), Err);
             }
         }
     }
 
-    /// Waits until keeper and workers are as `is_right` says. What is heard meanwhile is put aside
-    /// or done, but for what apps do.
-    pub(crate) fn await_node(&self, worker: &Worker, is_right: impl Fn(&NodeNews) -> bool) {
-        while !is_right(&worker.node.borrow()) {
-            let (packet, fds) = self.packet(worker);
-            match link::decode(&packet).unwrap() {
-                ToWorker::Node(news) => *worker.node.borrow_mut() = news,
-                message => drop(self.put_aside(worker, message, fds)),
+    /// Waits until keeper and workers are as `is_right` says; everything else is put aside.
+    pub(crate) fn await_node(
+        &self,
+        worker: &Worker,
+        is_right: impl Fn(&NodeNews) -> bool,
+    ) -> NodeNews {
+        loop {
+            let node = worker.node.borrow().clone();
+            if is_right(&node) {
+                return node;
+            }
+            match self.receive(worker) {
+                (ToWorker::Node(news), _) => *worker.node.borrow_mut() = news,
+                other => worker.inbox.borrow_mut().push_back(other),
             }
         }
+    }
+
+    fn receive(&self, worker: &Worker) -> (ToWorker, Vec<OwnedFd>) {
+        let (packet, fds) = self.packet(worker);
+        (link::decode(&packet).unwrap(), fds)
     }
 
     /// What comes of a wish: what became of each listener, the numbers of its sockets, and the apps.
@@ -201,6 +250,8 @@ impl Stage {
                     settled.deploys = observed.deploys;
                 }
                 (ToWorker::Settled, _) => return settled,
+                // Somebody is gone who was told to go.
+                (ToWorker::Gone { .. }, _) => {}
                 (other, _) => panic!("{other:?}"),
             }
         }
@@ -380,6 +431,9 @@ pub(crate) struct Worker {
     pub(crate) outputs: RefCell<BTreeMap<Run, OwnedFd>>,
     /// What was said last of keeper and workers.
     pub(crate) node: RefCell<NodeNews>,
+    /// Messages that came while something else was waited for.
+    inbox: RefCell<VecDeque<(ToWorker, Vec<OwnedFd>)>>,
+    pub(crate) role: Role,
 }
 
 impl Worker {
