@@ -238,3 +238,26 @@ fn a_candidate_that_nobody_wants_leaves_no_trace() {
     one.order(&mut keeper, &ToWorker::Stop { grace_ms: 5_000 }, &ToKeeper::Drained);
     assert_eq!(one.exit_status(), Some(0), "{}", keeper.told(&one));
 }
+
+#[test]
+fn sockets_that_are_bound_at_the_take_over_are_accepted_from_too() {
+    let mut keeper = Keeper::short();
+    let printing = Printing::start();
+    let mut one = keeper.start(Role::Primary);
+    keeper.keep_config("two");
+    let mut two = keeper.start(Role::Candidate);
+    one.order(&mut keeper, &ToWorker::Release, &ToKeeper::Released);
+    two.take_over(&mut keeper, &printing.run, &printing.pipe);
+    keeper.grow();
+    // It asks once more, for it has fewer than it wants.
+    two.order(&mut keeper, &ToWorker::Ping { number: 1 }, &ToKeeper::Pong { number: 1 });
+    one.order(&mut keeper, &ToWorker::Retire, &ToKeeper::Drained);
+    (0..50).for_each(|_| drop(ask(keeper.address())));
+
+    // The old one comes back, which never had the new socket.
+    two.order(&mut keeper, &ToWorker::Release, &ToKeeper::Released);
+    one.take_over(&mut keeper, &printing.run, &printing.pipe);
+    two.order(&mut keeper, &ToWorker::Retire, &ToKeeper::Drained);
+    (0..50).for_each(|_| drop(ask(keeper.address())));
+    printing.stop();
+}

@@ -78,6 +78,8 @@ pub(super) struct ControlPlane {
     pub(super) role: Role,
     /// Sockets of a worker that does not accept yet.
     held: BTreeMap<Key, Bound>,
+    /// How many sockets of each listener and address are accepted from, or were.
+    accepted: BTreeMap<(String, String), usize>,
     /// Whether it was acted on that the keeper is gone.
     is_orphaned: bool,
     /// Whether the file is yet to be compared with what is in force.

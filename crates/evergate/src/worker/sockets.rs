@@ -54,6 +54,14 @@ pub(super) fn union(wanted: &Desired, kept: &Desired) -> Desired {
     both
 }
 
+/// Whether `bound` has fewer sockets than are `desired`.
+pub(super) fn are_missing(desired: &Desired, bound: &BTreeMap<Key, Bound>) -> bool {
+    desired.listeners.iter().any(|listener| {
+        let bound = bound.get(&(listener.name.clone(), listener.address.clone()));
+        bound.is_none_or(|bound| bound.sockets.len() < usize::from(listener.sockets))
+    })
+}
+
 /// Every failure in `bound`, a line each.
 pub(super) fn failures(bound: &BTreeMap<Key, Bound>) -> Vec<String> {
     let failed = bound.iter().filter_map(|((name, _), bound)| match &bound.outcome {

@@ -18,7 +18,7 @@ use evergate_control::link::{
 };
 use evergate_core::time::Instant;
 use evergate_sys::seqpacket::{self, Received};
-use evergate_sys::{clock, memfd, wait};
+use evergate_sys::{clock, listen, memfd, wait};
 
 /// Longest wait for anything; a test fails past it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ const DATA_THREADS: u16 = 2;
 /// What outlives workers.
 pub(crate) struct Keeper {
     folder: tempfile::TempDir,
-    web: TcpListener,
+    web: Vec<TcpListener>,
     admin: UnixListener,
     kept: BTreeMap<String, OwnedFd>,
     /// What each worker shared last.
@@ -59,19 +59,32 @@ impl Keeper {
         let folder = tempfile::Builder::new().permissions(permissions).tempdir().unwrap();
         fs::create_dir(folder.path().join("run")).unwrap();
         let admin = UnixListener::bind(folder.path().join("run/admin.sock")).unwrap();
-        let web = TcpListener::bind("127.0.0.1:0").unwrap();
+        let web = vec![bind("127.0.0.1:0".parse().unwrap())];
         let (reader, stdout) = io::pipe().unwrap();
         let lines = || BufReader::new(reader).lines().map(Result::unwrap).collect();
         let (kept, shared) = (BTreeMap::new(), BTreeMap::new());
         let (generation, logged) = (0, thread::spawn(lines));
-        let keeper = Self { folder, web, admin, kept, shared, generation, stdout, logged };
+        let mut keeper = Self { folder, web, admin, kept, shared, generation, stdout, logged };
+        keeper.grow();
         keeper.write_file("one");
+        keeper
+    }
+
+    /// With as many sockets as if there were one thread less.
+    pub(crate) fn short() -> Self {
+        let mut keeper = Self::new();
+        keeper.web.pop();
         keeper
     }
 
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.web.local_addr().unwrap()
+        self.web[0].local_addr().unwrap()
+    }
+
+    /// From now on there is another socket for the same address.
+    pub(crate) fn grow(&mut self) {
+        self.web.push(bind(self.address()));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -231,7 +244,7 @@ impl Keeper {
     fn settle(&self, worker: &Worker, desired: &Desired) {
         for listener in &desired.listeners {
             let sockets: Vec<_> = match &listener.address {
-                Address::Tcp(_) => vec![self.web.as_fd(); usize::from(listener.sockets)],
+                Address::Tcp(_) => self.web.iter().map(AsFd::as_fd).collect(),
                 Address::Unix { .. } => vec![self.admin.as_fd()],
             };
             let message = ToWorker::Listening {
@@ -326,6 +339,10 @@ impl Worker {
             Received::Closed => panic!("worker {} has ended", self.generation),
         }
     }
+}
+
+fn bind(address: SocketAddr) -> TcpListener {
+    listen::tcp(address, listen::Sharing::Shared, listen::BACKLOG).unwrap()
 }
 
 /// What is in the file of the app's output, without times.

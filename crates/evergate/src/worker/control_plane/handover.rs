@@ -7,7 +7,7 @@ use evergate_config::Level;
 use evergate_control::link::{KEPT_TICKETS, ToKeeper};
 use evergate_core::state::BYTES_MAX;
 use evergate_gateway::Checks;
-use evergate_sys::memfd;
+use evergate_sys::{code, memfd};
 
 use super::{ControlPlane, Next};
 use crate::fault;
@@ -77,7 +77,7 @@ impl ControlPlane {
         if before == Before::Retired {
             self.gateway.resume().await;
         }
-        let is_short = !sockets::failures(&bound).is_empty();
+        let is_short = sockets::are_missing(&self.desired, &bound);
         self.take_sockets(&mut bound).await;
         self.gateway.events().limit(Level::Trace);
         self.gateway.set_checks(Checks::On);
@@ -101,6 +101,8 @@ impl ControlPlane {
         }
         self.tell_ready();
         self.tell_node();
+        // The start is over, as for a worker that is alone.
+        let _ = code::release();
     }
 
     /// The sockets of everything that is in force, as the keeper has them. One that does not answer

@@ -51,9 +51,13 @@ impl ControlPlane {
             let Outcome::Bound(actual) = bound.outcome else { continue };
             let key = (name.clone(), sockets::text(&address));
             if name != ADMIN {
-                if !self.gateway.listening().any(|open| *open == key) {
+                let count = bound.sockets.len();
+                let is_open = self.gateway.listening().any(|open| *open == key);
+                // The kernel spreads clients over all of them, so none may be left out.
+                if !is_open || self.accepted.get(&key) != Some(&count) {
                     let actual = sockets::text(&actual);
                     self.gateway.listen(&name, &key.1, &actual, bound.sockets).await;
+                    self.accepted.insert(key, count);
                 }
             } else if self.admin.is_served(&address) {
                 // The server goes on: whoever asked for this may be waiting for its answer there.
@@ -78,6 +82,7 @@ impl ControlPlane {
         for (name, address) in open {
             if !wants(&name, &address) {
                 self.gateway.close(&name, &address).await;
+                self.accepted.remove(&(name, address));
             }
         }
         let admin = wanted.listeners.iter().filter(|one| one.name == ADMIN);

@@ -128,6 +128,7 @@ impl ControlPlane {
             watch: Watch::default(),
             role,
             held: BTreeMap::new(),
+            accepted: BTreeMap::new(),
             is_orphaned: false,
             is_file_unread: false,
         })
