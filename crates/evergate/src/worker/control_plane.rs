@@ -78,6 +78,8 @@ pub(super) struct ControlPlane {
     pub(super) role: Role,
     /// Sockets of a worker that does not accept yet.
     held: BTreeMap<Key, Bound>,
+    /// Whether there were fewer of them than it wants.
+    is_short: bool,
     /// How many sockets of each listener and address are accepted from, or were.
     accepted: BTreeMap<(String, String), usize>,
     /// Whether it was acted on that the keeper is gone.

@@ -70,14 +70,17 @@ impl ControlPlane {
             // In place of what was there when we started, or what we knew when we let go.
             self.inherit(&memfd::read(state, BYTES_MAX).unwrap_or_default());
         }
-        let mut bound = match before {
-            Before::New => std::mem::take(&mut self.held),
-            Before::Released | Before::Retired => self.had_again(),
+        let (mut bound, is_short) = match before {
+            Before::New => (std::mem::take(&mut self.held), std::mem::take(&mut self.is_short)),
+            Before::Released | Before::Retired => {
+                let bound = self.had_again();
+                let is_short = sockets::are_missing(&self.desired, &bound);
+                (bound, is_short)
+            }
         };
         if before == Before::Retired {
             self.gateway.resume().await;
         }
-        let is_short = sockets::are_missing(&self.desired, &bound);
         self.take_sockets(&mut bound).await;
         self.gateway.events().limit(Level::Trace);
         self.gateway.set_checks(Checks::On);

@@ -61,6 +61,7 @@ impl ControlPlane {
             control.inherit(&state);
         }
         if control.role == Role::Candidate {
+            control.is_short = sockets::are_missing(&control.desired, &bound);
             control.held = bound;
             control.in_force(&loaded);
             fault::in_order(Some(UpgradePhase::Loading));
@@ -128,6 +129,7 @@ impl ControlPlane {
             watch: Watch::default(),
             role,
             held: BTreeMap::new(),
+            is_short: false,
             accepted: BTreeMap::new(),
             is_orphaned: false,
             is_file_unread: false,
