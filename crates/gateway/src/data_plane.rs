@@ -8,7 +8,7 @@ use std::io;
 use std::net::TcpListener as StdListener;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct DataPlane {
 #[derive(Debug)]
 struct Thread {
     commands: mpsc::Sender<ToShard>,
+    /// What it had counted when it was asked last.
+    counted: Mutex<ShardCounts>,
     join: Option<thread::JoinHandle<()>>,
 }
 
@@ -90,7 +92,7 @@ pub(crate) enum ToShard {
 pub(crate) type SocketKey = (String, String);
 
 /// A copy of one thread's counters.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ShardCounts {
     /// By route and by the pool it forwards to.
     pub(crate) routes: Vec<(String, RouteCounters)>,
@@ -122,7 +124,7 @@ impl DataPlane {
                 LocalSet::new().block_on(&runtime, serve(Rc::new(shard), inbox));
             };
             let join = thread::Builder::new().name(format!("data-{index}")).spawn(run)?;
-            Ok(Thread { commands, join: Some(join) })
+            Ok(Thread { commands, counted: Mutex::default(), join: Some(join) })
         };
         let threads = (0..threads).map(start_one).collect::<io::Result<_>>()?;
         Ok(Self { threads, retiring: Vec::new(), emptied })
@@ -165,7 +167,8 @@ impl DataPlane {
         }
     }
 
-    /// A copy of every thread's counters; a thread that does not answer is left out.
+    /// A copy of every thread's counters; of a thread that does not answer, what it said last, for
+    /// what was counted must never seem to be less.
     pub(crate) async fn counts(&self) -> Vec<ShardCounts> {
         let mut waiting = Vec::with_capacity(self.threads.len());
         for thread in &self.threads {
@@ -174,10 +177,13 @@ impl DataPlane {
             waiting.push(counts);
         }
         let mut all = Vec::with_capacity(waiting.len());
-        for counts in waiting {
-            if let Ok(Ok(counts)) = tokio::time::timeout(COUNTS_TIMEOUT, counts).await {
-                all.push(counts);
+        for (thread, counts) in self.threads.iter().zip(waiting) {
+            let counts = tokio::time::timeout(COUNTS_TIMEOUT, counts).await;
+            let mut counted = thread.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Ok(Ok(counts)) = counts {
+                *counted = counts;
             }
+            all.push(counted.clone());
         }
         all
     }
