@@ -23,7 +23,6 @@ use super::watch::Clocks;
 use super::{Apps, Audience, message, policy};
 use crate::carried::{Fd, Listing, Taken, Uses};
 use crate::ports::Ports;
-use crate::report;
 
 /// What is known of apps and their runs.
 #[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
@@ -173,9 +172,7 @@ impl Apps {
     ) -> io::Result<Self> {
         let ears = Ears::new()?;
         let mut cgroups = Cgroups::detect();
-        for problem in cgroups.claim() {
-            report(format_args!("{problem}"));
-        }
+        cgroups.claim_again();
         let oom_kills = cgroups.oom_kills_outside().since(carried.oom_seen);
         let known = carried.known.into_iter().map(|known| (known.app.name.clone(), known));
         let known: BTreeMap<String, Known> =

@@ -7,7 +7,7 @@ use evergate_control::link::NodeNews;
 use evergate_core::rng::Rng;
 use evergate_core::upgrade::Input;
 use evergate_sys::image::Image;
-use evergate_sys::{clock, exec, memfd, process, random};
+use evergate_sys::{clock, code, exec, memfd, process, random};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::watchdog::Watchdog;
@@ -150,6 +150,8 @@ impl Keeper {
                 self.drive(clock::now(), Input::Executed);
                 if self.is_settled {
                     self.notify.send(Word::Ready { status: None });
+                    // The start is over; where it cannot be given back it is only memory.
+                    let _ = code::release();
                 }
             }
         }
@@ -166,7 +168,8 @@ struct Rest {
 /// Makes sure that a child is still ours, running or not yet reaped.
 fn find_child(pid: u32, started_ticks: u64) -> Result<(), String> {
     match process::kin(pid) {
-        Ok(kin) if kin.known.started_ticks != started_ticks => {
+        // Of one that could not be asked when it was started the time is 0.
+        Ok(kin) if started_ticks != 0 && kin.known.started_ticks != started_ticks => {
             Err(format!("process {pid} is another one than it was"))
         }
         Ok(kin) if kin.parent != std::process::id() => {

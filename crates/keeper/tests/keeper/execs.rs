@@ -13,6 +13,7 @@ use evergate_control::link::{
     Backoff, DeployPhase, Desired, Instance, InstanceState, Place, Ready, ReadyBy, Restart, Run,
     Socket, ToKeeper, ToWorker, UpgradeOrder, UpgradeParts, Verb,
 };
+use evergate_sys::process;
 use evergate_sys::signal::{self, Signal};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
@@ -115,6 +116,8 @@ fn nobody_notices() {
     let before = stage.desire(&worker, &wanted);
     let address = before.address(0);
     let mut instances = stage.observe(&worker, all_ready);
+    let fds = || process::usage(stage.keeper_pid()).unwrap().fds;
+    let fds_before = fds();
     for turn in ["one", "two"] {
         let path = binary(&stage, turn);
         knock(address);
@@ -135,6 +138,7 @@ fn nobody_notices() {
         assert_ne!(healed[2].pid, instances[2].pid);
         assert_eq!(runs(&healed[..2]), runs(&instances[..2]));
         instances = healed;
+        assert_eq!(fds(), fds_before, "nothing that only the way back needed is left");
     }
 }
 
