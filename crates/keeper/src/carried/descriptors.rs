@@ -252,4 +252,31 @@ mod tests {
         let copy = fcntl_dupfd_cloexec(&listeners[0], 3).unwrap();
         assert_eq!(of(&copy), sockets[0]);
     }
+
+    #[test]
+    fn only_what_is_still_what_it_was_is_copied() {
+        let file = evergate_sys::memfd::seal("test", b"one").unwrap();
+        let (descriptors, fds) = {
+            let mut listing = Listing::default();
+            listing.add(&file);
+            let (descriptors, fds) = listing.finish().unwrap();
+            (descriptors, fds.len())
+        };
+        assert_eq!(fds, 1);
+        let inherited = Inherited::all().unwrap();
+        let fd = descriptors.listed[0].fd;
+        let mut taken = Taken::copy(&descriptors, &inherited).unwrap();
+        let copy = taken.owned(fd);
+        assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
+        assert_eq!(evergate_sys::memfd::read(&copy, 3).unwrap(), b"one");
+        let refused = |change: fn(&mut Listed), why: &str| {
+            let mut descriptors = descriptors.clone();
+            change(&mut descriptors.listed[0]);
+            let refused = Taken::copy(&descriptors, &inherited).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        };
+        refused(|listed| listed.identity.number += 1, "is another file than it was");
+        refused(|listed| listed.identity.kind = Kind::Pipe, "is another file than it was");
+        refused(|listed| listed.fd = Fd(1_000_000), "is not open");
+    }
 }

@@ -179,3 +179,34 @@ fn find_child(pid: u32, started_ticks: u64) -> Result<(), String> {
         Err(error) => Err(format!("process {pid} is not there: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_found_running_or_not_yet_reaped_and_nobody_else_is_taken_for_it() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let started = process::kin(pid).unwrap().known.started_ticks;
+        assert_eq!(find_child(pid, started), Ok(()));
+        assert_eq!(find_child(pid, 0), Ok(()), "nobody knew when it started");
+        let refused = |pid, started, why: &str| {
+            let refused = find_child(pid, started).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        };
+        refused(pid, started + 1, "is another one than it was");
+        let own = std::process::id();
+        let started_self = process::kin(own).unwrap().known.started_ticks;
+        refused(own, started_self, "is no child of the keeper");
+        drop(child.stdin.take());
+        while !process::kin(pid).unwrap().is_zombie {
+            std::thread::yield_now();
+        }
+        assert_eq!(find_child(pid, started), Ok(()), "it waits to be reaped");
+        child.wait().unwrap();
+        refused(pid, started, "is not there");
+    }
+}

@@ -13,15 +13,15 @@ use evergate_control::link::{
     Backoff, DeployPhase, Desired, Instance, InstanceState, Place, Ready, ReadyBy, Restart, Run,
     Socket, ToKeeper, ToWorker, UpgradeOrder, UpgradeParts, Verb,
 };
-use evergate_sys::process;
 use evergate_sys::signal::{self, Signal};
+use evergate_sys::{clock, process};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::apps::running;
 use crate::stage::{Pace, Stage, Worker, all_ready, app, apps, knock, listener};
 
 /// How long a new image may take to go on.
-pub(crate) const WITHIN: Duration = Duration::from_millis(800);
+pub(crate) const WITHIN: Duration = Duration::from_secs(2);
 /// What the line at the end of a binary begins with, and how long that is at most.
 const MARK: &str = "\nSTAGE:";
 const LINE_BYTES_MAX: i64 = 32;
@@ -121,7 +121,9 @@ fn nobody_notices() {
     for turn in ["one", "two"] {
         let path = binary(&stage, turn);
         knock(address);
+        let begun = clock::now();
         become_binary(&stage, &worker, &path);
+        println!("on again after {:.1?}", clock::now() - begun);
         assert_eq!(image_of(&stage), path);
         let comm = fs::read_to_string(format!("/proc/{}/comm", stage.keeper_pid())).unwrap();
         assert!(comm.starts_with("keeper-"), "{comm}");
@@ -181,7 +183,7 @@ fn the_old_one_comes_back() {
     let table = [
         ("crash", "it crashed: signal 11 (SEGV)"),
         ("panic", "it crashed: signal 6 (ABRT)"),
-        ("hang", "it did not go on within 800ms"),
+        ("hang", "it did not go on within 2s"),
         ("leave", "it ended before it went on"),
     ];
     for (line, why) in table {
