@@ -23,6 +23,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 pub(crate) use self::descriptors::{Descriptors, Fd, Listing, Taken, Uses, close};
+use crate::keeper::Reload;
 use crate::{Options, apps, sockets, upgrades, workers};
 
 /// What a section is called.
@@ -79,7 +80,7 @@ pub(crate) struct Carried {
 pub(crate) struct Node {
     /// How it was started at first.
     #[n(0)]
-    start: Start,
+    pub(crate) start: Start,
     /// How often it became another image.
     #[n(1)]
     pub(crate) execs: u32,
@@ -90,11 +91,14 @@ pub(crate) struct Node {
     /// Whether any worker has been ready.
     #[n(3)]
     pub(crate) is_settled: bool,
+    /// A reload that is not over.
+    #[n(4)]
+    pub(crate) reload: Option<Reload>,
 }
 
 /// As [`Options`], but for what is a matter of the release.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-struct Start {
+pub(crate) struct Start {
     #[n(0)]
     program: ByteVec,
     #[n(1)]
@@ -107,12 +111,8 @@ struct Start {
 }
 
 impl Node {
-    pub(crate) fn new(
-        options: &Options,
-        execs: u32,
-        failed: Option<Failed>,
-        is_settled: bool,
-    ) -> Self {
+    /// One that has become another image `execs` times.
+    pub(crate) fn new(options: &Options, execs: u32) -> Self {
         let bytes = |text: &OsStr| ByteVec::from(text.as_bytes().to_vec());
         let user = options.worker_user.as_ref();
         let start = Start {
@@ -121,7 +121,7 @@ impl Node {
             config_dir: bytes(options.config_dir.as_os_str()),
             worker_user: user.map(|user| (user.uid, user.gid, user.groups.clone())),
         };
-        Self { start, execs, failed, is_settled }
+        Self { start, execs, failed: None, is_settled: false, reload: None }
     }
 
     /// How it was started at first, with the policies of this release.

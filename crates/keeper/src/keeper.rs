@@ -38,7 +38,7 @@ mod stop;
 mod upgrade;
 mod watchdog;
 
-use self::reload::Reload;
+pub(crate) use self::reload::Reload;
 use self::upgrade::Due;
 use self::watchdog::Watchdog;
 

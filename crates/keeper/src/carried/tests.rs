@@ -20,7 +20,12 @@ fn parts(fleet: &Fleet) -> Parts<'_> {
     let image = Identity { device: 1, inode: 2, bytes: 3, written_at: 4 };
     let failed = Failed::again(None, image);
     let mut parts = Parts {
-        node: Node::new(&options, 3, Some(Failed::again(Some(failed), image)), true),
+        node: Node {
+            failed: Some(Failed::again(Some(failed), image)),
+            is_settled: true,
+            reload: Some(Reload::sample()),
+            ..Node::new(&options, 3)
+        },
         descriptors: Descriptors::default(),
         sockets: sockets::Carried::sample(),
         workers: workers::Carried::sample(),

@@ -59,7 +59,12 @@ impl Keeper {
     pub(super) fn blob(&self) -> io::Result<(OwnedFd, Vec<BorrowedFd<'_>>)> {
         let mut listing = Listing::default();
         let mut parts = Parts {
-            node: Node::new(&self.options, self.execs, self.failed, self.is_settled),
+            node: Node {
+                failed: self.failed,
+                is_settled: self.is_settled,
+                reload: self.reload,
+                ..Node::new(&self.options, self.execs)
+            },
             sockets: self.sockets.carry(&mut listing),
             workers: self.workers.carry(&mut listing)?,
             fleet: self.apps.fleet(),
@@ -124,7 +129,7 @@ impl Keeper {
             execs: carried.node.execs,
             failed: carried.node.failed,
             due: None,
-            reload: None,
+            reload: carried.node.reload,
             watchdog,
             extend_at: None,
             upgrades,
@@ -148,8 +153,11 @@ impl Keeper {
                 self.execs = self.execs.saturating_add(1);
                 self.failed = None;
                 self.drive(clock::now(), Input::Executed);
-                if self.is_settled {
+                // The end of a reload says so by itself.
+                if self.is_settled && self.reload.is_none() {
                     self.notify.send(Word::Ready { status: None });
+                }
+                if self.is_settled {
                     // The start is over; where it cannot be given back it is only memory.
                     let _ = code::release();
                 }

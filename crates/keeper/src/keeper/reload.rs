@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use evergate_control::link::ToWorker;
 use evergate_core::time::{Instant, Spoken};
+use minicbor::{Decode, Encode};
 
 use super::Keeper;
 use crate::notify::Word;
@@ -15,13 +16,24 @@ use crate::notify::Word;
 const RELOAD_WITHIN: Duration = Duration::from_secs(60);
 
 /// A reload that is not over.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Reload {
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+pub(crate) struct Reload {
+    #[n(0)]
     until: Instant,
     /// Answers that are due.
+    #[n(1)]
     due: u32,
     /// The worker is still to be asked, once it is clear which one.
+    #[n(2)]
     is_owed: bool,
+}
+
+#[cfg(test)]
+impl Reload {
+    /// One of which the worker was asked.
+    pub(crate) fn sample() -> Self {
+        Self { until: Instant::from_nanos(60_000_000_000), due: 1, is_owed: false }
+    }
 }
 
 impl Keeper {

@@ -1,13 +1,13 @@
 //! Workers on their way into the keeper's next image. They notice nothing: the link is the same, and
 //! nothing is said again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use evergate_control::link::Desired;
+use evergate_control::link::{Desired, Run};
 use evergate_core::supervise::worker::Worker as Machine;
 use evergate_core::time::Instant;
 use evergate_sys::image::Image;
@@ -84,6 +84,11 @@ struct CarriedWorker {
     standing: Standing,
     #[n(14)]
     since_ms: u64,
+    /// Runs that it has nothing in flight to any more.
+    #[n(15)]
+    idle: Vec<Run>,
+    #[n(16)]
+    is_killed: bool,
 }
 
 impl Carried {
@@ -198,6 +203,8 @@ impl Worker {
             kill_at: self.kill_at.map(Instant::as_nanos),
             standing: self.standing,
             since_ms: self.since_ms,
+            idle: self.idle.iter().cloned().collect(),
+            is_killed: self.is_killed,
         })
     }
 
@@ -220,9 +227,9 @@ impl Worker {
             readable,
             users: carried.users,
             shared: carried.shared.map(|file| taken.shared(file)),
-            idle: BTreeSet::new(),
+            idle: carried.idle.into_iter().collect(),
             broken: None,
-            is_killed: false,
+            is_killed: carried.is_killed,
             kill_at: carried.kill_at.map(Instant::from_nanos),
             standing: carried.standing,
             since_ms: carried.since_ms,
@@ -260,6 +267,8 @@ impl Carried {
             kill_at: Some(9_000_000_000),
             standing,
             since_ms: 1_700_000_000_000,
+            idle: vec![Run { app: "shop".to_owned(), number: 1, generation: 6 }],
+            is_killed: false,
         };
         Self {
             machine,

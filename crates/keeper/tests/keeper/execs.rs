@@ -5,7 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("what_is_no_program_changes_nothing", no_program),
     ("what_was_begun_goes_on_after_an_exec", what_was_begun_goes_on),
     ("what_apps_have_is_theirs_after_an_exec", what_apps_have_is_theirs),
+    ("the_service_manager_waits_for_a_reload_across_an_exec", a_reload_goes_on),
 ];
 
 /// Goes wrong as the last line of this binary says. Called when the image before has left its word
@@ -315,6 +316,31 @@ fn what_apps_have_is_theirs() {
     stage.desire(&next, &Desired::default());
     stage.observe(&next, <[Instance]>::is_empty);
     assert!(!folder.exists(), "gone with its run");
+}
+
+fn a_reload_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(crate::stage::PATIENCE)).unwrap();
+    let told = || {
+        let mut text = [0; 128];
+        let length = manager.recv(&mut text).unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    };
+    let env = [("NOTIFY_SOCKET", path.to_str().unwrap().to_owned())];
+    let stage = Stage::with(Pace::Production, std::env::current_exe().unwrap(), &env);
+    let worker = stage.worker();
+    worker.say(&ToKeeper::Ready);
+    assert_eq!(told(), "READY=1");
+    become_binary(&stage, &worker, &binary(&stage, "one"));
+    assert_eq!(told(), "READY=1", "as after any start");
+    stage.signal(Signal::Hangup);
+    assert!(told().starts_with("RELOADING=1\n"));
+    while !matches!(stage.next(&worker), (ToWorker::Reload, _)) {}
+    become_binary(&stage, &worker, &binary(&stage, "two"));
+    worker.say(&ToKeeper::Reloaded { is_applied: true });
+    assert_eq!(told(), "READY=1\nSTATUS=the configuration is in force");
 }
 
 fn runs_of(instances: &[Instance]) -> Vec<(Run, Option<u32>)> {
