@@ -197,6 +197,8 @@ impl Drop for Counted {
         self.shard.connections.set(left);
         if left == 0 && self.shard.is_leaving() {
             self.shard.emptied.notify_waiters();
+            // The control plane may be doing something else just now: the next time it waits, it hears.
+            self.shard.emptied.notify_one();
         }
     }
 }

@@ -103,6 +103,27 @@ fn who_resumes_serves_as_if_nothing_had_been() {
 }
 
 #[test]
+fn whoever_was_busy_when_the_last_connection_ended_hears_of_it_later() {
+    run(async {
+        let mut node = Node::start("").await;
+        let server = Server::start("a").await;
+        node.observe(&[server.ready(0, 1)]).await;
+        let mut tcp = TcpStream::connect(node.address).await.unwrap();
+        ask_on(&mut tcp, "/").await;
+        node.gateway.retire().await;
+        node.gateway.data.retired().await;
+        drop(tcp);
+        while node.gateway.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // Everything that was on its way has arrived.
+        node.gateway.served().await;
+        node.gateway.data.emptier().await;
+        assert!(node.gateway.is_drained());
+    });
+}
+
+#[test]
 fn a_request_that_comes_after_the_end_is_not_reset() {
     run(async {
         let mut node = Node::start("").await;
