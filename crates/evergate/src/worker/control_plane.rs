@@ -52,8 +52,8 @@ pub(super) struct ControlPlane {
     pub(super) observed_at: Instant,
     /// What the keeper said last of itself and of the workers.
     pub(super) node: NodeNews,
-    /// What of that people have been told.
-    told: NodeNews,
+    /// What of that people have been told; nothing is known before the keeper has spoken.
+    told: Option<NodeNews>,
     pub(super) wishes: Wishes,
     probes: Probes,
     pub(super) output: Output,

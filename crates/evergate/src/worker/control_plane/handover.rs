@@ -103,7 +103,6 @@ impl ControlPlane {
             self.take_sockets(&mut bound).await;
         }
         self.tell_ready();
-        self.tell_node();
         // The start is over, as for a worker that is alone.
         let _ = code::release();
     }
@@ -130,13 +129,21 @@ impl ControlPlane {
         }
     }
 
-    /// Tells people what became of workers and upgrades, if we are whom they listen to.
+    /// Tells people what became of workers and upgrades, if we are whom they listen to. What the
+    /// keeper says first is what was before us, and others have told it.
     pub(super) fn tell_node(&mut self) {
-        if self.role.is_primary() {
-            let told = std::mem::replace(&mut self.told, self.node.clone());
-            for (level, kind, subject, reason) in upgrades::news(&told, &self.node) {
-                self.event(level, kind, &subject, &reason);
+        let told = match self.role {
+            Role::Primary => self.told.replace(self.node.clone()),
+            Role::Candidate | Role::Standby => {
+                self.told = Some(self.node.clone());
+                return;
             }
+            // It may be called back, and then has the rest to tell.
+            Role::Released | Role::Draining(_) | Role::Drained | Role::Finished => return,
+        };
+        let Some(told) = told else { return };
+        for (level, kind, subject, reason) in upgrades::news(&told, &self.node) {
+            self.event(level, kind, &subject, &reason);
         }
     }
 }

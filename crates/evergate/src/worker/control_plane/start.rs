@@ -109,7 +109,7 @@ impl ControlPlane {
             observed: Observed::default(),
             observed_at: clock::now(),
             node: NodeNews::default(),
-            told: NodeNews::default(),
+            told: None,
             wishes: Wishes::default(),
             probes: Probes::new(),
             output,
