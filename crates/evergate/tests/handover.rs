@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 
 use clients::{Clients, Connection, ask};
 use evergate_control::link::{
-    NodeNews, Role, Run, ToKeeper, ToWorker, UpgradeNews, WorkerNews, WorkerState,
+    NodeNews, Role, Run, ToKeeper, ToWorker, UpgradeNews, UpgradeOutcome, WorkerNews, WorkerState,
 };
 use evergate_sys::clock;
 use keeper::{Keeper, PATIENCE, Worker, printed};
@@ -93,7 +93,7 @@ fn prove(worker: &Worker, token: &str) {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(token), "{answer}");
 }
 
-pub(crate) fn upgrade_under_way(workers: &[&Worker]) -> ToWorker {
+pub(crate) fn upgrade(workers: &[&Worker], outcome: Option<UpgradeOutcome>) -> ToWorker {
     let news = |worker: &&Worker| WorkerNews {
         generation: worker.generation,
         pid: 1,
@@ -106,7 +106,7 @@ pub(crate) fn upgrade_under_way(workers: &[&Worker]) -> ToWorker {
         binary: "/new".to_owned(),
         version: None,
         steps: Vec::new(),
-        outcome: None,
+        outcome,
     };
     ToWorker::Node(NodeNews {
         workers: workers.iter().map(news).collect(),
@@ -122,11 +122,15 @@ fn one_worker_takes_the_place_of_another_and_back_without_a_lost_request_or_line
     let printing = Printing::start();
     let mut one = keeper.start(Role::Primary);
     one.tell_with(&ToWorker::Output { run: printing.run.clone() }, &[printing.pipe.as_fd()]);
+    one.tell(&ToWorker::Node(NodeNews::default()));
     ask_only_for(address, "one");
     let clients = Clients::start(address);
 
     keeper.keep_config("two");
     let mut two = keeper.start(Role::Candidate);
+    let news = upgrade(&[&one, &two], None);
+    one.tell(&news);
+    two.tell(&news);
     ask_only_for(address, "one");
     assert_eq!(keeper.admin(), 1);
 
@@ -151,14 +155,16 @@ fn one_worker_takes_the_place_of_another_and_back_without_a_lost_request_or_line
     one.order(&mut keeper, &ToWorker::Retire, &ToKeeper::Drained);
     ask_until(address, "two, as it is by now");
 
-    let news = upgrade_under_way(&[&one, &two]);
-    two.tell(&news);
     let served = |said: &ToKeeper| match said {
         ToKeeper::Served { requests, errors } => Some((*requests, *errors)),
         _ => None,
     };
-    let (requests, errors) = two.wait(&mut keeper, served);
-    assert!(requests >= 100 && errors == 0, "{requests} {errors}");
+    // What it said while it was new comes first.
+    let (mut requests, mut errors) = (0, 0);
+    while requests < 100 {
+        (requests, errors) = two.wait(&mut keeper, served);
+    }
+    assert_eq!(errors, 0);
 
     // Back again: the file is not what that worker knew, and it notices.
     two.order(&mut keeper, &ToWorker::Release, &ToKeeper::Released);
@@ -178,6 +184,7 @@ fn one_worker_takes_the_place_of_another_and_back_without_a_lost_request_or_line
     one.order(&mut keeper, &ToWorker::Retire, &ToKeeper::Drained);
     one.tell(&ToWorker::Finish);
     assert_eq!(one.exit_status(), Some(0), "{}", keeper.told(&one));
+    two.tell(&upgrade(&[&two], Some(UpgradeOutcome::Done)));
     assert_eq!(keeper.admin(), 2);
     ask_until(address, "three");
 
@@ -189,6 +196,12 @@ fn one_worker_takes_the_place_of_another_and_back_without_a_lost_request_or_line
     drop(pipe);
     two.order(&mut keeper, &ToWorker::Stop { grace_ms: 20_000 }, &ToKeeper::Drained);
     assert_eq!(two.exit_status(), Some(0), "{}", keeper.told(&two));
+    // One of them has told people, at each time.
+    let told = [&one, &two].map(|worker| {
+        let told = keeper.told(worker);
+        ["upgrade_started", "upgrade_done", "worker_gone"].map(|kind| told.matches(kind).count())
+    });
+    assert_eq!(told, [[1, 0, 0], [0, 1, 1]]);
     let expected = (0..count).map(|number| format!("shop/0.1 line {number} is whole"));
     let lines = printed(&keeper.path("state/log/shop.log"));
     let first = lines.iter().zip(expected).find(|(line, expected)| *line != expected);

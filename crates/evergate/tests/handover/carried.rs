@@ -7,7 +7,7 @@ use evergate_sys::clock;
 
 use crate::clients::{Connection, ask};
 use crate::keeper::{Keeper, PATIENCE, Worker};
-use crate::upgrade_under_way;
+use crate::upgrade;
 
 const START: &str = "evergate_start_time_seconds";
 
@@ -69,7 +69,7 @@ fn nothing_that_was_counted_is_ever_taken_back_or_counted_twice() {
     watch.look(&keeper, 11);
 
     let mut three = keeper.start(Role::Candidate);
-    three.tell(&upgrade_under_way(&[&two, &three]));
+    three.tell(&upgrade(&[&two, &three], None));
     three.order(&mut keeper, &ToWorker::Activate, &ToKeeper::Activated);
     (0..10).for_each(|_| drop(ask(address)));
     two.order(&mut keeper, &ToWorker::Release, &ToKeeper::Released);
