@@ -22,6 +22,7 @@ use evergate_sys::cgroup::{Cgroups, Group};
 use evergate_sys::exit::Exit;
 use evergate_sys::oom;
 
+mod audience;
 mod carried;
 mod folder;
 mod known;
@@ -38,6 +39,7 @@ mod users;
 mod watch;
 mod wish;
 
+use self::audience::Audience;
 #[cfg(test)]
 pub(crate) use self::carried::sample_fleet;
 pub(crate) use self::carried::{Carried, CarriedNews};
@@ -92,29 +94,6 @@ pub(crate) struct Apps {
     is_owed: bool,
     is_ending: bool,
     clocks: Clocks,
-}
-
-/// Who listens to what is told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Audience {
-    /// There is no worker.
-    Nobody,
-    /// One has let go, and the next has not come yet.
-    Between,
-    /// There is one, which gets to know.
-    Greeted,
-    /// It serves, probes, and reads what runs print.
-    Serving,
-}
-
-impl Audience {
-    /// Whether somebody takes what is told, and the ends of pipes.
-    fn listens(self) -> bool {
-        match self {
-            Self::Nobody | Self::Between => false,
-            Self::Greeted | Self::Serving => true,
-        }
-    }
 }
 
 impl Apps {

@@ -83,19 +83,10 @@ impl Keeper {
                 Some(file) => self.share(from, Rc::new(file)),
                 None => self.workers.break_link(from, Broken::Nonsense),
             },
-            ToKeeper::Activated => self.drive_from(now, from, |side| match side {
-                Side::New => Some(Upgrade::Activated),
-                Side::Old => None,
-            }),
-            ToKeeper::Released => self.drive_from(now, from, |side| match side {
-                Side::Old => Some(Upgrade::Released),
-                Side::New => None,
-            }),
-            ToKeeper::Acquired => self.acquired(now, from),
-            ToKeeper::Served { requests, errors } => {
-                let served = Served { requests, errors };
-                self.drive_from(now, from, |side| Some(Upgrade::Served(side, served)));
+            ToKeeper::Activated | ToKeeper::Released | ToKeeper::Served { .. } => {
+                self.drive_from(now, from, |side| progress(side, &message));
             }
+            ToKeeper::Acquired => self.acquired(now, from),
             ToKeeper::Reloaded { is_applied } if is_primary => self.reloaded(is_applied),
             ToKeeper::Pong { number } if is_primary => self.hear_pong(number),
             // Whoever is asked now says so too.
@@ -105,19 +96,14 @@ impl Keeper {
                     true => self.upgrade(now, order),
                     false => Err(NOT_PRIMARY.to_owned()),
                 };
-                let (error, plan) = match outcome {
-                    Ok(plan) => (None, plan),
-                    Err(why) => (Some(why), vec![]),
-                };
-                self.send(from, &ToWorker::Heard { request, error, plan }, vec![]);
+                self.answer(from, request, outcome);
             }
             ToKeeper::Idle { run } => {
                 worker.set_idle(run);
                 self.tell_idle(now);
             }
             ToKeeper::Wish { request, .. } if !is_primary => {
-                let error = Some(NOT_PRIMARY.to_owned());
-                self.send(from, &ToWorker::Heard { request, error, plan: vec![] }, vec![]);
+                self.answer(from, request, Err(NOT_PRIMARY.to_owned()));
             }
             ToKeeper::Probed { .. }
             | ToKeeper::Sampled { .. }
@@ -128,6 +114,14 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    fn answer(&mut self, to: u32, request: u32, outcome: Result<Vec<String>, String>) {
+        let (error, plan) = match outcome {
+            Ok(plan) => (None, plan),
+            Err(why) => (Some(why), vec![]),
+        };
+        self.send(to, &ToWorker::Heard { request, error, plan }, vec![]);
     }
 
     /// A worker introduces itself.
@@ -280,6 +274,18 @@ impl Keeper {
             Err(error) => report(format_args!("cannot tell who the worker is: {error}")),
         }
         answers
+    }
+}
+
+/// What a worker on this side of an upgrade means by `message`.
+fn progress(side: Side, message: &ToKeeper) -> Option<Upgrade> {
+    match (side, message) {
+        (Side::New, ToKeeper::Activated) => Some(Upgrade::Activated),
+        (Side::Old, ToKeeper::Released) => Some(Upgrade::Released),
+        (side, &ToKeeper::Served { requests, errors }) => {
+            Some(Upgrade::Served(side, Served { requests, errors }))
+        }
+        _ => None,
     }
 }
 

@@ -250,8 +250,8 @@ impl Stage {
                     settled.deploys = observed.deploys;
                 }
                 (ToWorker::Settled, _) => return settled,
-                // Somebody is gone who was told to go.
-                (ToWorker::Gone { .. }, _) => {}
+                // Somebody is gone who was told to go; a watchdog asks as it likes.
+                (ToWorker::Gone { .. } | ToWorker::Ping { .. }, _) => {}
                 (other, _) => panic!("{other:?}"),
             }
         }
