@@ -18,7 +18,7 @@ pub(crate) struct Run {
     #[arg(long, hide = true)]
     resume: Option<String>,
     /// Why it is the same binary again.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, allow_hyphen_values = true)]
     came_back: Option<String>,
 }
 

@@ -19,7 +19,7 @@ use evergate_control::link::{
 };
 use evergate_pki::Tickets;
 use evergate_sys::privilege::{self, Dumpable, User};
-use evergate_sys::{clock, inherited, memfd, rlimit};
+use evergate_sys::{clock, inherited, memfd, process, rlimit};
 
 mod admin;
 mod answers;
@@ -94,6 +94,8 @@ impl Worker {
 
 /// Serves until the keeper ends it.
 fn run(file: &Path) -> anyhow::Result<ExitCode> {
+    // Before Linux 6.14 a program that is started from an open file is named after its number.
+    let _ = process::set_name("evergate");
     let number = std::env::var_os(evergate_keeper::LINK_VARIABLE);
     let socket = number.as_deref().and_then(OsStr::to_str).and_then(|text| text.parse().ok());
     let Some(socket) = socket else {

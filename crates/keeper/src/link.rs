@@ -206,6 +206,36 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_arrives_in_order_from_the_next_image_too() {
+        let (mut link, worker) = Link::new().unwrap();
+        let file = Rc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        let mut sent = 0;
+        while link.outbox.len() < 3 {
+            link.send(&opened(sent), vec![Rc::clone(&file)]).unwrap();
+            sent += 1;
+        }
+        let (bytes, mut taken) = {
+            let mut listing = Listing::default();
+            let bytes = minicbor::to_vec(link.carry(&mut listing)).unwrap();
+            (bytes, Taken::of(&listing.finish().unwrap().1))
+        };
+        let mut next = Link::resume(minicbor::decode(&bytes).unwrap(), &mut taken);
+        assert_eq!(next.outbox_bytes, link.outbox_bytes);
+        drop((link, taken));
+        let (mut buffer, mut fds) = (vec![0; MESSAGE_BYTES_MAX], Vec::new());
+        for request in 0..sent {
+            let received = seqpacket::recv(&worker, &mut buffer, &mut fds).unwrap();
+            let Received::Packet(length) = received else { panic!("{received:?}") };
+            assert_eq!(link::decode(&buffer[..length]), Ok(opened(request)));
+            assert_eq!(fds.drain(..).count(), 1);
+            next.flush();
+        }
+        assert!(!next.is_waiting());
+        seqpacket::send(&worker, &link::encode(&ToKeeper::Ready), &[]).unwrap();
+        assert!(matches!(next.receive(), Ok(Some((ToKeeper::Ready, _)))), "and back");
+    }
+
+    #[test]
     fn a_worker_that_reads_nothing_is_noticed_before_memory_runs_out() {
         let (mut link, _worker) = Link::new().unwrap();
         let mut sent = 0;

@@ -73,6 +73,18 @@ pub(crate) struct Listing<'a> {
 }
 
 #[cfg(test)]
+impl Taken {
+    /// Copies of these, as if they had been carried.
+    pub(crate) fn of(fds: &[BorrowedFd<'_>]) -> Self {
+        let copy = |fd: &BorrowedFd<'_>| {
+            let copy = fcntl_dupfd_cloexec(fd, 3).expect("there is room for a copy");
+            (Fd(fd.as_raw_fd()), Rc::new(copy))
+        };
+        Self { fds: fds.iter().map(copy).collect() }
+    }
+}
+
+#[cfg(test)]
 impl Descriptors {
     /// All that `uses` refers to, as files.
     pub(crate) fn sample(uses: &Uses) -> Self {
