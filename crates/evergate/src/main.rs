@@ -3,7 +3,6 @@
 mod ctl;
 mod demo;
 mod embedded;
-#[allow(dead_code, reason = "what it is to break lands piece by piece")]
 mod fault;
 mod machine;
 mod preflight;

@@ -6,6 +6,7 @@ use evergate_control::link::{Role, ToWorker};
 use evergate_core::supervise::worker::{Fate, Input, Output};
 use evergate_core::time::Instant;
 use evergate_core::upgrade::Input::Lost;
+use evergate_core::upgrade::Side;
 use evergate_sys::clock;
 use rustix::event::epoll::{self, EventFlags};
 
@@ -77,8 +78,11 @@ impl Keeper {
             Broken::Closed => (Input::Deaf, "it closed its link"),
             Broken::Full | Broken::Nonsense => (Input::Hung, "it no longer follows its link"),
         };
-        if let Some(side) = self.upgrades.side(from) {
-            self.drive(now, Lost(side, why.to_owned()));
+        match self.upgrades.side(from) {
+            // It is about to end, most likely, and its exit says better why than its link does.
+            Some(Side::New) if matches!(broken, Broken::Closed) => return self.workers.kill(from),
+            Some(side) => self.drive(now, Lost(side, why.to_owned())),
+            None => {}
         }
         if self.workers.primary() == Some(from) {
             self.apps.leave(now);

@@ -106,6 +106,16 @@ impl ControlPlane {
         }
     }
 
+    /// Handles what the keeper has said of apps so far, before all else.
+    pub(super) async fn hear_of_apps(&mut self) {
+        for (message, fds) in std::mem::take(&mut self.inbox) {
+            match message {
+                ToWorker::Observed(observed) => self.follow_apps(observed).await,
+                other => self.inbox.push_back((other, fds)),
+            }
+        }
+    }
+
     async fn follow_apps(&mut self, observed: Observed) {
         self.gateway.set_instances(&observed).await;
         self.tell_idle();

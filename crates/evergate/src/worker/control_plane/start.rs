@@ -146,6 +146,8 @@ impl ControlPlane {
         for failure in sockets::failures(&bound) {
             self.event(Level::Error, "listen_failed", "listener", &failure);
         }
+        // Those who waited while nobody served are let in to servers that are there.
+        self.hear_of_apps().await;
         self.take_sockets(&mut bound).await;
         self.applied(loaded);
         self.keep(KEPT_TICKETS, &self.gateway.ticket_keys());
