@@ -11,9 +11,10 @@ use minicbor::{Decode, Encode};
 
 use super::{Policy, Served};
 
-/// How requests through a worker went since it was first heard of.
+/// How requests through a worker went since the upgrade began.
 #[derive(Clone, Copy, Debug, Decode, Default, Encode)]
 pub(super) struct Tally {
+    /// What it had counted by then; nothing while it has not said.
     #[n(0)]
     first: Option<Served>,
     #[n(1)]
@@ -21,6 +22,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Of a worker that starts now: its first errors count too.
+    pub(super) fn of_new() -> Self {
+        Self { first: Some(Served::default()), last: Served::default() }
+    }
+
     /// Takes in what the worker counted since it started.
     pub(super) fn record(&mut self, served: Served) {
         self.first.get_or_insert(served);
@@ -121,5 +127,15 @@ mod tests {
         assert_eq!(said.as_deref(), Some(expected));
         new.record(Served { requests: 3, errors: 0 });
         assert_eq!(worse(&Policy::default(), &tally(100, 0), &new), None, "it never counts back");
+    }
+
+    #[test]
+    fn what_a_new_worker_did_before_its_first_report_counts() {
+        let mut new = Tally::of_new();
+        assert_eq!(worse(&Policy::default(), &tally(100, 0), &new), None);
+        new.record(Served { requests: 40, errors: 40 });
+        new.record(Served { requests: 140, errors: 40 });
+        let said = worse(&Policy::default(), &tally(100, 0), &new).unwrap();
+        assert!(said.starts_with("40 of 140 responses of the new worker are errors"), "{said}");
     }
 }

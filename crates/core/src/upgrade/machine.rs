@@ -73,7 +73,7 @@ impl Upgrade {
             old_lost: None,
             cancelled: None,
             old: Tally::default(),
-            new: Tally::default(),
+            new: Tally::of_new(),
             outputs: VecDeque::new(),
         };
         if parts.worker || parts.keeper {
