@@ -358,16 +358,6 @@ impl Apps {
         messages
     }
 
-    /// What all apps do; forgets those of which nothing is left.
-    fn observe(&mut self, now: Instant) -> Observed {
-        let views = self.fleet.views(now);
-        self.known.retain(|name, known| {
-            known.is_desired || views.iter().any(|view| view.run.app == *name)
-        });
-        let deploys = self.fleet.deploys(now);
-        message::observed(views, deploys, &self.known, &self.processes)
-    }
-
     /// Tells the machine.
     fn feed(&mut self, now: Instant, input: Input) {
         self.fleet.handle(now, input);

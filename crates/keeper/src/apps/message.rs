@@ -8,9 +8,10 @@ use evergate_control::link::{
     self, AppLimits, Deploy, DeployPhase, Instance, InstanceState, MESSAGE_BYTES_MAX, Observed,
 };
 use evergate_core::supervise::fleet::{self, DeployView, Phase, State, View};
+use evergate_core::time::Instant;
 
 use super::process::Process;
-use super::{Known, cut};
+use super::{Apps, Known, cut};
 
 /// Most runs that are shown: each instance, and as many that are being replaced or do not go.
 pub(super) const SHOWN_MAX: usize = 2 * super::INSTANCES_MAX;
@@ -21,8 +22,20 @@ const FIXED_BYTES: usize = 70;
 /// Most lines about the limits of one app.
 const LIMIT_LINES_MAX: usize = 6;
 
+impl Apps {
+    /// What all apps do; forgets those of which nothing is left.
+    pub(super) fn observe(&mut self, now: Instant) -> Observed {
+        let views = self.fleet.views(now);
+        self.known.retain(|name, known| {
+            known.is_desired || views.iter().any(|view| view.run.app == *name)
+        });
+        let deploys = self.fleet.deploys(now);
+        observed(views, deploys, &self.known, &self.processes)
+    }
+}
+
 /// What all apps do.
-pub(super) fn observed(
+fn observed(
     mut views: Vec<View>,
     deploys: Vec<DeployView>,
     known: &BTreeMap<String, Known>,

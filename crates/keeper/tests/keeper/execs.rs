@@ -82,6 +82,10 @@ fn order(stage: &Stage, worker: &Worker, path: &str) {
         ..UpgradeOrder::default()
     };
     worker.say(&ToKeeper::Upgrade { request: 9, order });
+    await_heard(stage, worker);
+}
+
+fn await_heard(stage: &Stage, worker: &Worker) {
     loop {
         if let (ToWorker::Heard { request: 9, error, .. }, _) = stage.next(worker) {
             assert_eq!(error, None);
@@ -168,6 +172,7 @@ fn an_exit_is_told_exactly() {
             std::hint::spin_loop();
         }
         drop(held);
+        await_heard(&stage, &worker);
         let told = stage.await_event_of(&worker, "app_exited");
         assert!(told.reason.contains(&format!("exit status {turn}")), "{told:?}");
         stage.await_node(&worker, |news| news.keeper_execs == execs + 1);
