@@ -157,6 +157,7 @@ impl Keeper {
         }
         self.feed(now, Input::Ready);
         self.apps.serve(now);
+        self.ask_anew(now);
         self.notify.send(Word::Ready { status: None });
         if !std::mem::replace(&mut self.is_settled, true) {
             // The start is over; where it cannot be given back it is only memory.

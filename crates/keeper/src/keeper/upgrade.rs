@@ -200,6 +200,7 @@ impl Keeper {
             let _ = self.make(now, to);
         }
         self.forget_reload("another worker took over");
+        self.ask_anew(now);
     }
 
     /// The primary worker took what is its own alone.

@@ -47,6 +47,13 @@ impl Keeper {
         self.send_to_primary(&ToWorker::Ping { number }, vec![]);
     }
 
+    /// Asks in this turn: whoever was asked last may not be there to answer any more.
+    pub(super) fn ask_anew(&mut self, now: Instant) {
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.next_at = now;
+        }
+    }
+
     /// The primary worker has answered.
     pub(super) fn hear_pong(&mut self, number: u32) {
         if self.watchdog.is_some_and(|watchdog| watchdog.number == number) {

@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a_reload_ends_with_its_worker", a_reload_ends_with_its_worker),
     ("a_reload_waits_for_whoever_takes_over", a_reload_waits_for_whoever_takes_over),
     ("only_a_worker_that_answers_counts_as_alive", only_a_worker_that_answers_counts_as_alive),
+    ("whoever_takes_over_is_asked_at_once", whoever_takes_over_is_asked_at_once),
     ("an_end_that_takes_long_is_told", an_end_that_takes_long_is_told),
 ];
 
@@ -106,23 +107,48 @@ fn only_a_worker_that_answers_counts_as_alive() {
     let manager = Manager::new();
     let stage = manager.stage(&[("WATCHDOG_USEC", "200000".into())]);
     let old = ready(&stage, &manager);
-    let ping = |worker: &Worker| loop {
+    let mut number = ping(&stage, &old);
+    // An old answer says nothing about now.
+    number = ping(&stage, &old).max(number);
+    old.say(&ToKeeper::Pong { number: number - 1 });
+    // Once the next is asked, what was said before has been heard.
+    let number = ping(&stage, &old);
+    manager.socket.set_nonblocking(true).unwrap();
+    assert!(manager.socket.recv(&mut [0; 64]).is_err(), "nobody is alive");
+    manager.socket.set_nonblocking(false).unwrap();
+    old.say(&ToKeeper::Pong { number });
+    assert_eq!(manager.hear(), "WATCHDOG=1");
+}
+
+/// Waits until the watchdog asks.
+fn ping(stage: &Stage, worker: &Worker) -> u32 {
+    loop {
         match stage.next(worker) {
             (ToWorker::Ping { number }, _) => return number,
             (ToWorker::Observed(_), _) => {}
             (other, _) => panic!("{other:?}"),
         }
-    };
-    let mut number = ping(&old);
-    // An old answer says nothing about now.
-    number = ping(&old).max(number);
-    old.say(&ToKeeper::Pong { number: number - 1 });
-    // Once the next is asked, what was said before has been heard.
-    let number = ping(&old);
-    manager.socket.set_nonblocking(true).unwrap();
-    assert!(manager.socket.recv(&mut [0; 64]).is_err(), "nobody is alive");
-    manager.socket.set_nonblocking(false).unwrap();
-    old.say(&ToKeeper::Pong { number });
+    }
+}
+
+/// However long it is until the next time: who was asked before cannot answer any more.
+fn whoever_takes_over_is_asked_at_once() {
+    let manager = Manager::new();
+    let stage = manager.stage(&[("WATCHDOG_USEC", "3600000000".into())]);
+    let old = ready(&stage, &manager);
+    ping(&stage, &old);
+    let new = begin(&stage, &old, &order(LONG));
+    advance(&stage, &old, &new, &web(), Step::Soaking);
+    let number = ping(&stage, &new);
+    new.say(&ToKeeper::Pong { number });
+    assert_eq!(manager.hear(), "WATCHDOG=1");
+    old.crash();
+    new.crash();
+    let next = stage.worker();
+    next.say(&ToKeeper::Ready);
+    assert_eq!(manager.hear(), "READY=1");
+    let number = ping(&stage, &next);
+    next.say(&ToKeeper::Pong { number });
     assert_eq!(manager.hear(), "WATCHDOG=1");
 }
 
