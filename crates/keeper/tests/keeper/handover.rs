@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use evergate_control::link::{
-    Desired, Instance, KEPT_STATE, NodeNews, Role, Run, ToKeeper, ToWorker, UpgradeNews,
-    UpgradeOrder, UpgradeOutcome, UpgradeParts, UpgradePhase, WorkerState,
+    Desired, Instance, InstanceState, KEPT_STATE, NodeNews, Role, Run, ToKeeper, ToWorker,
+    UpgradeNews, UpgradeOrder, UpgradeOutcome, UpgradeParts, UpgradePhase, WorkerState,
 };
 use evergate_sys::memfd;
 use evergate_sys::signal::{self, Signal};
@@ -365,7 +365,7 @@ fn a_wish_of_a_candidate_waits() {
 
 fn nothing_that_apps_print_is_lost_on_the_way() {
     let stage = Stage::new(Pace::Production);
-    let script = "echo one; read line < fifo; echo two; exec sleep 1000";
+    let script = "echo one; read line < fifo; echo two";
     rustix::fs::mkfifoat(rustix::fs::CWD, stage.path("fifo"), 0o600.into()).unwrap();
     let mut shop = app("shop", &["/bin/sh", "-c", script], 1);
     shop.cwd = Some(stage.path(""));
@@ -388,39 +388,44 @@ fn nothing_that_apps_print_is_lost_on_the_way() {
     let new = begin(&stage, &old, &order(LONG));
     advance(&stage, &old, &new, &desired, Step::Releasing);
     assert!(new.outputs.borrow().is_empty(), "there is one reader at a time");
+    // It ends when nobody reads any more, and nobody does so yet.
     std::fs::write(stage.path("fifo"), "\n").unwrap();
+    stage.observe(&old, |all| all[0].run != run || all[0].pid.is_none());
     old.say(&ToKeeper::Released);
     hear_order(&stage, &new, &ToWorker::Acquire);
     new.say(&ToKeeper::Acquired);
     hear_order(&stage, &old, &ToWorker::Retire);
-    while new.outputs.borrow().is_empty() {
+    while !new.outputs.borrow().contains_key(&run) {
         stage.desire(&new, &desired);
     }
     assert_eq!(read(&new), "two\n");
 }
 
 fn a_run_is_idle_when_every_worker_says_so() {
-    let stage = Stage::new(Pace::Production);
-    let mut shop = app("shop", &["sleep", "1000"], 1);
-    shop.stop.drain_ms = LONG;
-    let desired = Desired { apps: vec![shop], ..web() };
-    let (old, _) = serving(&stage, &desired);
-    stage.observe(&old, all_ready);
-    let mut new = begin(&stage, &old, &order(LONG));
-    advance(&stage, &old, &new, &desired, Step::Soaking);
-    new.probes = false;
-    let told = stage.desire(&new, &Desired::default());
     let is_draining = |all: &[Instance]| {
-        all.iter()
-            .any(|one| matches!(one.state, evergate_control::link::InstanceState::Draining { .. }))
+        all.iter().any(|one| matches!(one.state, InstanceState::Draining { .. }))
     };
-    assert!(is_draining(&told.instances), "{told:?}");
-    let run = told.instances[0].run.clone();
-    new.say(&ToKeeper::Idle { run: run.clone() });
-    let told = stage.desire(&new, &Desired::default());
-    assert!(is_draining(&told.instances), "the old one has said nothing: {told:?}");
-    old.say(&ToKeeper::Idle { run });
-    stage.observe(&new, <[Instance]>::is_empty);
+    for old_is_first in [true, false] {
+        let stage = Stage::new(Pace::Production);
+        let mut shop = app("shop", &["sleep", "1000"], 1);
+        shop.stop.drain_ms = LONG;
+        let desired = Desired { apps: vec![shop], ..web() };
+        let (old, _) = serving(&stage, &desired);
+        stage.observe(&old, all_ready);
+        let mut new = begin(&stage, &old, &order(LONG));
+        advance(&stage, &old, &new, &desired, Step::Soaking);
+        new.probes = false;
+        let told = stage.desire(&new, &Desired::default());
+        assert!(is_draining(&told.instances), "{told:?}");
+        let idle = ToKeeper::Idle { run: told.instances[0].run.clone() };
+        let (first, second) = if old_is_first { (&old, &new) } else { (&new, &old) };
+        first.say(&idle);
+        stage.desire(first, &Desired::default());
+        let told = stage.desire(&new, &Desired::default());
+        assert!(is_draining(&told.instances), "the other one has said nothing: {told:?}");
+        second.say(&idle);
+        stage.observe(&new, <[Instance]>::is_empty);
+    }
 }
 
 fn what_drains_is_known_to_whoever_serves() {
