@@ -26,6 +26,7 @@ mod stage;
 mod stand_in;
 mod trees;
 mod upgrades;
+mod wishes;
 mod workers;
 
 type Test = (&'static str, fn());

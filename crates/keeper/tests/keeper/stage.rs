@@ -10,9 +10,8 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use evergate_control::link::{
-    self, Address, App, Deploy, DeployRule, Desired, Happening, Instance, InstanceState, Listener,
-    NodeNews, Observed, Outcome, PROTOCOL, Probe, Role, Run, StopRule, ToKeeper, ToWorker,
-    UpgradeOrder, Verb,
+    self, App, Deploy, Desired, Happening, Instance, InstanceState, NodeNews, Observed, PROTOCOL,
+    Probe, Role, Run, ToKeeper, ToWorker, UpgradeOrder, Verb,
 };
 use evergate_core::supervise::worker;
 use evergate_core::time::Instant;
@@ -25,6 +24,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::{execs, puppet};
+
+pub(crate) use crate::wishes::{Settled, all_ready, app, apps, listener};
 
 /// Longest wait for anything; a test fails past it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -473,48 +474,6 @@ impl Worker {
         signal::send(self.pid, Signal::Kill).unwrap();
         at
     }
-}
-
-/// What came of a wish.
-#[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub(crate) listening: Vec<(Outcome, Vec<u64>)>,
-    pub(crate) instances: Vec<Instance>,
-    pub(crate) deploys: Vec<Deploy>,
-}
-
-impl Settled {
-    pub(crate) fn address(&self, index: usize) -> SocketAddr {
-        match &self.listening[index].0 {
-            Outcome::Bound(Address::Tcp(address)) => *address,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-pub(crate) fn listener(name: &str, address: &str, sockets: u16) -> Listener {
-    Listener { name: name.into(), address: Address::Tcp(address.parse().unwrap()), sockets }
-}
-
-pub(crate) fn app(name: &str, run: &[&str], instances: u16) -> App {
-    App {
-        name: name.into(),
-        run: run.iter().map(|&word| word.to_owned()).collect(),
-        instances,
-        ports: (31_000, 31_999),
-        stop: StopRule { timeout_ms: 500, ..StopRule::default() },
-        deploy: DeployRule { canary_for_ms: 0, ..DeployRule::default() },
-        ..App::default()
-    }
-}
-
-/// Whether every instance is ready.
-pub(crate) fn all_ready(instances: &[Instance]) -> bool {
-    instances.iter().all(|instance| instance.state == InstanceState::Ready)
-}
-
-pub(crate) fn apps(apps: &[App]) -> Desired {
-    Desired { apps: apps.to_vec(), ..Desired::default() }
 }
 
 /// Connects, which works as long as somebody listens, whether or not anybody accepts.
