@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::{Admin, Node};
 
+/// What a process used is its own: another process begins at nothing.
+const OWN: &str = "evergate_process_";
 /// Time between two looks.
 const SCRAPE_EVERY: Duration = Duration::from_millis(100);
 
@@ -105,7 +107,8 @@ fn counters(text: &str) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
     for line in text.lines() {
         if let Some(family) = line.strip_prefix("# TYPE ") {
-            grows = family.ends_with(" counter") || family.ends_with(" histogram");
+            let is_counter = family.ends_with(" counter") || family.ends_with(" histogram");
+            grows = is_counter && !family.starts_with(OWN);
         } else if grows && !line.starts_with('#') {
             let sample = line
                 .rsplit_once(' ')

@@ -10,7 +10,7 @@ mod deploys;
 #[path = "apps/ends.rs"]
 mod ends;
 #[path = "apps/exits.rs"]
-mod exits;
+pub(crate) mod exits;
 #[path = "apps/memory.rs"]
 mod memory;
 #[path = "apps/output.rs"]

@@ -22,7 +22,7 @@ const SIGNALS: [(usize, &str); 11] = [
 ];
 
 /// What is to be said of the end of a generation.
-fn expected(generation: usize) -> String {
+pub(crate) fn expected(generation: usize) -> String {
     match generation % 2 {
         0 => {
             let (number, name) = SIGNALS[generation / 2 % SIGNALS.len()];

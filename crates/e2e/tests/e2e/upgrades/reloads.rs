@@ -53,11 +53,11 @@ fn reloads_under_load_cost_no_request_and_no_memory() {
         }
         storm.wait_for(20);
         if number == WARM_ROUNDS {
-            at_first = Some(stage.resident());
+            at_first = Some(stage.usage());
         }
     }
     assert_eq!(stage.node.reload(&stage.config).0, 200);
-    let at_the_end = stage.resident();
+    let at_the_end = stage.usage();
     let aftermath = storm.finish();
     eprintln!("{aftermath}");
     aftermath.expect_no_failure();

@@ -1,17 +1,21 @@
 //! A node with everything that an upgrade could break.
 
-use evergate_e2e::{Ca, Node, Setup};
+use evergate_e2e::{Ca, Client, Node, Setup, wait_until};
 use evergate_sys::process;
 use serde_json::Value;
 
 use crate::apps::stage::{APP, ports, runs};
 use crate::load::{Storm, Strength};
 use crate::processes::pid;
+use crate::scene::get;
 
 /// Instances of the app.
 pub(crate) const INSTANCES: u16 = 2;
 /// How much more memory may be resident afterwards, in per cent.
 const GROWTH_PERCENT_MAX: u64 = 10;
+
+/// Descriptors that the keeper may have more: that of a new binary.
+const FDS_MORE_MAX: u32 = 2;
 
 /// A node with an app `shop` behind two listeners, `web` and `tls`.
 #[derive(Debug)]
@@ -23,11 +27,14 @@ pub(crate) struct Stage {
     runs: Vec<(u32, u64)>,
 }
 
-/// Resident bytes of a node.
+/// What a node takes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Resident {
-    pub(crate) keeper: u64,
-    pub(crate) worker: u64,
+pub(crate) struct Usage {
+    /// Resident bytes.
+    keeper: u64,
+    worker: u64,
+    /// Descriptors of the keeper.
+    fds: u32,
 }
 
 impl Stage {
@@ -53,9 +60,30 @@ impl Stage {
         Storm::start(&self.node, crate::apps::stage::count(Strength::FEW, Strength::FULL))
     }
 
+    /// Whether a request is answered as it should be.
+    pub(crate) fn serves(&self) -> bool {
+        let mut client = Client::connect(self.node.web());
+        let sent = client.try_send(get("/", ""));
+        sent.is_ok() && client.try_read_response().is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Whether an upgrade is under way and has come to `phase`.
+    pub(crate) fn is_in(&self, phase: &str) -> bool {
+        let upgrade = self.node.last_upgrade();
+        let last = upgrade["steps"].as_array().and_then(|steps| steps.last());
+        upgrade["outcome"] == "under way" && last.is_some_and(|step| step["phase"] == phase)
+    }
+
     /// Process of the primary worker.
     pub(crate) fn worker(&self) -> u32 {
-        pid(&self.node.status()["worker_pid"])
+        let mut primary = None;
+        wait_until("a worker is primary", || {
+            let workers = self.node.workers();
+            let mut workers = workers.as_array().expect("a list").iter();
+            primary = workers.find(|one| one["state"] == "primary").map(|one| pid(&one["pid"]));
+            primary.is_some()
+        });
+        primary.expect("it was waited for")
     }
 
     /// # Panics
@@ -66,24 +94,39 @@ impl Stage {
         assert_eq!(runs_of(&status), self.runs, "the apps");
     }
 
-    /// How much memory is resident.
-    pub(crate) fn resident(&self) -> Resident {
-        let of = |pid| process::usage(pid).expect("it lives").resident_bytes;
-        Resident { keeper: of(self.keeper), worker: of(self.worker()) }
+    /// What it takes now.
+    pub(crate) fn usage(&self) -> Usage {
+        let of = |pid| process::usage(pid).expect("it lives");
+        let (keeper, worker) = (of(self.keeper), of(self.worker()));
+        Usage {
+            keeper: keeper.resident_bytes,
+            worker: worker.resident_bytes,
+            fds: keeper.fds.expect("it is ours"),
+        }
     }
 }
 
-impl Resident {
+impl Usage {
     /// # Panics
     /// If `after` is much more.
     pub(crate) fn expect_no_growth(self, after: Self) {
-        eprintln!("resident: {self:?} at first, {after:?} at the end");
+        eprintln!("{self:?} at first, {after:?} at the end");
+        assert!(after.fds <= self.fds + FDS_MORE_MAX, "descriptors are lost");
         let (before, after) = (self.keeper + self.worker, after.keeper + after.worker);
         assert!(
             after <= before + before * GROWTH_PERCENT_MAX / 100,
             "{before}, then {after} bytes"
         );
     }
+}
+
+/// Waits until at most `count` workers drain.
+pub(crate) fn expect_to_drain(node: &Node, count: usize) {
+    wait_until(&format!("at most {count} workers drain"), || {
+        let workers = node.workers();
+        let workers = workers.as_array().expect("a list").iter();
+        workers.filter(|one| one["state"] == "draining").count() <= count
+    });
 }
 
 /// Process and number of exits of each instance.
@@ -111,6 +154,11 @@ tls = {{ certs = [{{ cert = "web.pem", key = "web.key" }}] }}
 [route.all]
 match = "/*"
 pool = "shop"
+
+[route.talk]
+match = "/talk"
+pool = "shop"
+drain_timeout = "3s"
 
 [pool.shop]
 servers = {{ shop = {{ app = "shop" }} }}
