@@ -81,7 +81,7 @@ pub struct Changes {
     pub cut: u64,
     /// WebSockets that the other side closed.
     pub closed: u64,
-    /// Proportional memory before, at most, and after, in bytes.
+    /// Resident memory before, at most, and after, in bytes.
     pub memory: [u64; 3],
     /// Processes before and at most.
     pub processes: [usize; 2],
@@ -131,7 +131,7 @@ fn measure_running(plan: Plan<'_>, scene: &Scene<'_>, tree: &Tree) -> anyhow::Re
         completed: outcome.completed,
         failed: outcome.failed,
         changing: quantiles(&outcome.latency),
-        memory: [before.0, peak.0, tree.memory()?].map(|memory| memory.proportional),
+        memory: [before.0, peak.0, tree.memory()?].map(|memory| memory.resident),
         processes: [before.1, peak.1],
         change: took.get(took.len() / 2).copied().unwrap_or_default(),
         ..changes
@@ -182,7 +182,7 @@ fn quantiles(latency: &Histogram) -> [Duration; 3] {
 }
 
 fn larger(one: Memory, other: Memory) -> Memory {
-    if other.proportional > one.proportional { other } else { one }
+    if other.resident > one.resident { other } else { one }
 }
 
 /// An address that nobody listens on.

@@ -88,7 +88,7 @@ impl Reloads {
             "`cargo xtask bench reloads --reloads {} --upgrades {} --rate {} --web-sockets {}`\n\n\
              {cores} cores, {processor}, Linux {kernel}, {architecture}; {versions}. One thread \
              each. A process that is replaced has {DRAIN_SECONDS} s for what it began. Times in \
-             ms: p50 / p99 / max; memory proportional, in MB: before / most / after.\n\n\
+             ms: p50 / p99 / max; memory resident, in MB: before / most / after.\n\n\
              | what | times | one takes | requests | failed | left alone | being changed \
              | WebSockets cut, closed | memory | processes, at most |\n\
              |---|---|---|---|---|---|---|---|---|---|\n{}",
