@@ -265,19 +265,14 @@ impl Clerk {
     /// The authority's reasons, the most telling first: those of each name, then the order's.
     async fn why_invalid(&self, order: &mut Order) -> Trouble {
         let of_order = order.state().error.as_ref().map(words);
-        let mut reasons = Vec::new();
-        let mut authorizations = order.authorizations();
-        while let Some(Ok(mut authorization)) = authorizations.next().await {
-            let mut nonces = Nonces::default();
-            while let Err(error) = authorization.refresh().await {
-                if !nonces.may_retry(&error) {
-                    break;
-                }
+        let mut nonces = Nonces::default();
+        let reasons = loop {
+            match reasons_of_names(order).await {
+                Ok(reasons) => break reasons,
+                Err(error) if nonces.may_retry(&error) => {}
+                Err(_) => break Vec::new(),
             }
-            if authorization.status == AuthorizationStatus::Invalid {
-                reasons.push(why_unproven(&authorization));
-            }
-        }
+        };
         match (reasons.is_empty(), of_order) {
             (false, _) => Trouble::new(Failure::Unproven, reasons.join("; ")),
             (true, Some(why)) => Trouble::new(Failure::Refused, why),
@@ -316,6 +311,20 @@ impl Nonces {
         self.refused += 1;
         is_problem(error, "badNonce") && self.refused < NONCE_TRIES_MAX
     }
+}
+
+/// Why names of an order could not be proven, each with the authority's reasons.
+async fn reasons_of_names(order: &mut Order) -> Result<Vec<String>, Error> {
+    let mut reasons = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        authorization.refresh().await?;
+        if authorization.status == AuthorizationStatus::Invalid {
+            reasons.push(why_unproven(&authorization));
+        }
+    }
+    Ok(reasons)
 }
 
 fn why_unproven(authorization: &AuthorizationHandle<'_>) -> String {
