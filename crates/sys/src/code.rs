@@ -27,9 +27,10 @@ pub fn release() -> io::Result<usize> {
 
 /// The addresses in a line of proc_pid_maps(5), if it maps code of `program` that nobody can write.
 fn code_of(line: &str, program: &str) -> Option<std::ops::Range<usize>> {
-    let mut words = line.split_ascii_whitespace();
+    // The path is the rest of the line, and may have spaces: that of a file that is gone has one.
+    let mut words = line.splitn(6, ' ');
     let (addresses, rights) = (words.next()?, words.next()?);
-    if rights != "r-xp" || !line.ends_with(program) || words.nth(3)? != program {
+    if rights != "r-xp" || words.nth(3)?.trim_start() != program {
         return None;
     }
     let (start, end) = addresses.split_once('-')?;
@@ -50,6 +51,8 @@ mod tests {
         assert_eq!(code_of(&line("r--p", "/bin/evergate"), "/bin/evergate"), None);
         assert_eq!(code_of(&line("r-xp", "/lib/libc.so"), "/bin/evergate"), None);
         assert_eq!(code_of(&line("r-xp", "/bin/evergate (deleted)"), "/bin/evergate"), None);
+        let gone = "/bin/evergate (deleted)";
+        assert_eq!(code_of(&line("r-xp", gone), gone), Some(0x1000..0x3000));
         assert_eq!(code_of("1000-3000 r-xp 0 0 0", ""), None);
     }
 

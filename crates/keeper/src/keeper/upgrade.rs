@@ -9,8 +9,8 @@ use std::rc::Rc;
 use evergate_control::link::{KEPT_CONFIG, KEPT_STATE, Role, ToWorker};
 use evergate_core::time::Instant;
 use evergate_core::upgrade::{Input, Outcome, Output, Side};
-use evergate_sys::clock;
 use evergate_sys::exit::Exit;
+use evergate_sys::{clock, code};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::messages::user_of_apps;
@@ -267,6 +267,8 @@ impl Keeper {
         }
         self.upgrades.end(outcome, clock::unix_millis());
         self.send_owed_reload(now);
+        // What replaces a worker is not needed until the next time.
+        let _ = code::release();
     }
 }
 
