@@ -181,10 +181,10 @@ fn spoken(why: &OsStr, within: Duration) -> String {
     let why = why.to_string_lossy();
     let signal = why.strip_prefix("signal ").and_then(|number| number.parse().ok());
     match signal {
-        Some(guard::TIME_OVER) => format!("it did not go on within {within:?}"),
+        Some(guard::TIME_OVER) => format!("the new keeper did not go on within {within:?}"),
         Some(number) => {
             let name = signal::name(number).map(|name| format!(" ({name})")).unwrap_or_default();
-            format!("it crashed: signal {number}{name}")
+            format!("the new keeper crashed: signal {number}{name}")
         }
         None => why.into_owned(),
     }
@@ -229,9 +229,9 @@ mod tests {
     #[test]
     fn whoever_reads_why_learns_what_happened() {
         let table = [
-            ("signal 11", "it crashed: signal 11 (SEGV)"),
-            ("signal 06", "it crashed: signal 6 (ABRT)"),
-            ("signal 14", "it did not go on within 5s"),
+            ("signal 11", "the new keeper crashed: signal 11 (SEGV)"),
+            ("signal 06", "the new keeper crashed: signal 6 (ABRT)"),
+            ("signal 14", "the new keeper did not go on within 5s"),
             ("descriptor 7 is not open", "descriptor 7 is not open"),
         ];
         for (why, text) in table {

@@ -40,6 +40,8 @@ fn code_of(line: &str, program: &str) -> Option<std::ops::Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     #[test]
@@ -58,10 +60,22 @@ mod tests {
 
     #[test]
     fn the_program_goes_on_after_its_code_was_released() {
+        touch();
         let before = crate::process::own_usage().unwrap().resident_bytes;
         let released = release().unwrap();
         let after = crate::process::own_usage().unwrap().resident_bytes;
         assert!(released > 0);
         assert!(after < before, "{before} bytes before, {after} after");
+    }
+
+    /// Has every page of the program's code in memory.
+    fn touch() {
+        let program = fs::read_link("/proc/self/exe").unwrap();
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let memory = fs::File::open("/proc/self/mem").unwrap();
+        for range in maps.lines().filter_map(|line| code_of(line, program.to_str().unwrap())) {
+            let mut code = vec![0; range.len()];
+            memory.read_exact_at(&mut code, range.start as u64).unwrap();
+        }
     }
 }

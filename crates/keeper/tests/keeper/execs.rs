@@ -187,9 +187,9 @@ fn the_old_one_comes_back() {
     let before = stage.run(&worker, &[app("shop", &["sleep", "1000"], 2)]);
     let image = image_of(&stage);
     let table = [
-        ("crash", "it crashed: signal 11 (SEGV)"),
-        ("panic", "it crashed: signal 6 (ABRT)"),
-        ("hang", "it did not go on within 2s"),
+        ("crash", "the new keeper crashed: signal 11 (SEGV)"),
+        ("panic", "the new keeper crashed: signal 6 (ABRT)"),
+        ("hang", "the new keeper did not go on within 2s"),
         ("leave", "it ended before it went on"),
     ];
     for (line, why) in table {
@@ -214,7 +214,7 @@ fn not_tried_again() {
     let path = binary(&stage, "panic");
     for times in 1..=2 {
         order(&stage, &worker, &path);
-        await_said(&mut stage, "it crashed: signal 6 (ABRT)", times);
+        await_said(&mut stage, "the new keeper crashed: signal 6 (ABRT)", times);
     }
     order(&stage, &worker, &path);
     await_said(&mut stage, "failed 2 times to go on from here", 1);
@@ -222,7 +222,7 @@ fn not_tried_again() {
     become_binary(&stage, &worker, &binary(&stage, "good"));
     // What has worked in between makes it worth a try again.
     order(&stage, &worker, &path);
-    await_said(&mut stage, "it crashed: signal 6 (ABRT)", 3);
+    await_said(&mut stage, "the new keeper crashed: signal 6 (ABRT)", 3);
 }
 
 fn no_program() {

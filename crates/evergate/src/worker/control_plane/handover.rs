@@ -145,5 +145,9 @@ impl ControlPlane {
         for (level, kind, subject, reason) in upgrades::news(&told, &self.node) {
             self.event(level, kind, &subject, &reason);
         }
+        if upgrades::is_under_way(&told) && !upgrades::is_under_way(&self.node) {
+            // What takes over from a worker is not needed until the next time.
+            let _ = code::release();
+        }
     }
 }
