@@ -12,6 +12,7 @@ use evergate_control::command::Command;
 use evergate_control::link::{Desired, NodeNews, Observed, ToKeeper};
 use evergate_core::time::Instant;
 use evergate_gateway::Gateway;
+use evergate_sys::{clock, code};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -37,6 +38,8 @@ mod reload;
 mod start;
 mod stop;
 
+/// How long after a change the memory of its code is given back: what follows it needs code too.
+const SETTLES_AFTER: Duration = Duration::from_secs(3);
 /// How often names of servers are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 
@@ -86,6 +89,8 @@ pub(super) struct ControlPlane {
     is_orphaned: bool,
     /// Whether the file is yet to be compared with what is in force.
     is_file_unread: bool,
+    /// When code that only a change needed is given back.
+    settles_at: Option<Instant>,
 }
 
 /// How reloading went so far.
@@ -160,6 +165,18 @@ impl ControlPlane {
             self.tell_shared().await;
         }
         self.tell_served().await;
+        if self.settles_at.is_some_and(|at| at <= clock::now()) {
+            self.settle_down();
+            self.settles_at = None;
+        }
+    }
+
+    /// Gives back the memory of code that only a start, a reload or a hand-over needed, now and
+    /// once more when all that follows from it is over.
+    fn settle_down(&mut self) {
+        self.settles_at = Some(clock::now() + SETTLES_AFTER);
+        // Where it cannot be given back it is only memory.
+        let _ = code::release();
     }
 
     pub(super) fn event(&mut self, level: Level, kind: &str, subject: &str, reason: &str) {

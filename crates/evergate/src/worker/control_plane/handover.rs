@@ -7,7 +7,7 @@ use evergate_config::Level;
 use evergate_control::link::{KEPT_TICKETS, ToKeeper};
 use evergate_core::state::BYTES_MAX;
 use evergate_gateway::Checks;
-use evergate_sys::{code, memfd};
+use evergate_sys::memfd;
 
 use super::{ControlPlane, Next};
 use crate::fault;
@@ -103,8 +103,7 @@ impl ControlPlane {
             self.take_sockets(&mut bound).await;
         }
         self.tell_ready();
-        // The start is over, as for a worker that is alone.
-        let _ = code::release();
+        self.settle_down();
     }
 
     /// The sockets of everything that is in force, as the keeper has them. One that does not answer
@@ -146,8 +145,7 @@ impl ControlPlane {
             self.event(level, kind, &subject, &reason);
         }
         if upgrades::is_under_way(&told) && !upgrades::is_under_way(&self.node) {
-            // What takes over from a worker is not needed until the next time.
-            let _ = code::release();
+            self.settle_down();
         }
     }
 }

@@ -7,7 +7,7 @@ use evergate_config::{Config, Level, Loaded, load_with, remember, render};
 use evergate_control::link::{Desired, KEPT_CONFIG};
 use evergate_control::snapshot::PlanChange;
 use evergate_gateway::Addresses;
-use evergate_sys::{clock, code};
+use evergate_sys::clock;
 
 use super::{ControlPlane, changes};
 use crate::embedded;
@@ -57,8 +57,7 @@ impl ControlPlane {
             for key in &late {
                 self.event(Level::Warn, "config_warning", key, LATE);
             }
-            // What reads a configuration is not needed until the next one.
-            let _ = code::release();
+            self.settle_down();
         }
         change.warnings.extend(late.iter().map(|key| format!("{key}: {LATE}")));
         Ok(change)

@@ -9,7 +9,7 @@ use evergate_control::link::{
 };
 use evergate_gateway::{Addresses, Gateway, LogWriter};
 use evergate_pki::Tickets;
-use evergate_sys::{clock, code, cpus};
+use evergate_sys::{clock, cpus};
 use tokio::sync::{broadcast, mpsc};
 
 use super::{ControlPlane, Refused, Reloads};
@@ -132,6 +132,7 @@ impl ControlPlane {
             is_short: false,
             accepted: BTreeMap::new(),
             is_orphaned: false,
+            settles_at: None,
             is_file_unread: false,
         })
     }
@@ -159,8 +160,7 @@ impl ControlPlane {
         self.tell_changes();
         self.link.send(&ToKeeper::Ready, &[])?;
         self.tell_ready();
-        // The start is over; where its code cannot be given back it is only memory.
-        let _ = code::release();
+        self.settle_down();
         Ok(())
     }
 
