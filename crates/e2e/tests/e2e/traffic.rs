@@ -77,6 +77,12 @@ fn descriptors_are_not_lost_in_reloads_and_new_connections() {
     let fds = |pid| process::usage(pid).unwrap().fds.unwrap();
     let settled = || (fds(node.pid()), worker_fds(&node));
     Client::ask(node.web(), GET);
+    // From the first look at the counters on the keeper keeps them; the reloads see to it that it
+    // has heard of that.
+    node.metrics();
+    for config in [format!("{HELLO}{extra}"), HELLO.to_owned()] {
+        assert_eq!(node.reload(&config).0, 200);
+    }
     let before = settled();
     for round in 0..20 {
         let config = if round % 2 == 0 { format!("{HELLO}{extra}") } else { HELLO.to_owned() };
