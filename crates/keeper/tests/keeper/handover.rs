@@ -267,7 +267,7 @@ fn a_candidate_that_hangs_is_given_up() {
 
 fn a_worker_that_is_lost_is_followed_at_once() {
     for step in Step::ALL {
-        let stage = Stage::new(Pace::Production);
+        let mut stage = Stage::new(Pace::Production);
         let desired = web();
         let (old, first) = serving(&stage, &desired);
         let new = begin(&stage, &old, &order(0));
@@ -298,11 +298,10 @@ fn a_worker_that_is_lost_is_followed_at_once() {
         };
         let again = stage.desire(&next, &desired);
         assert_eq!(again.listening, first.listening, "{step:?}");
-        assert_eq!(
-            stage.stderr().matches("the worker (process").count(),
-            1,
-            "not the one we killed"
-        );
+        // The end of its link is heard before its exit is, on some machines.
+        let ends = |stage: &mut Stage| stage.stderr().matches("the worker (process").count();
+        let count = stage.await_true(|stage| Some(ends(stage)).filter(|&count| count > 0));
+        assert_eq!(count, 1, "the one we killed, and no other");
     }
 }
 

@@ -35,7 +35,7 @@ fn two_listeners(stage: &Stage) -> Desired {
 }
 
 fn sockets_outlive_twenty_killed_workers() {
-    let stage = Stage::new(Pace::Quick);
+    let mut stage = Stage::new(Pace::Quick);
     let mut worker = stage.worker();
     let desired = two_listeners(&stage);
     let first = stage.desire(&worker, &desired);
@@ -57,7 +57,9 @@ fn sockets_outlive_twenty_killed_workers() {
         worker.say(&ToKeeper::Ready);
     }
     assert_eq!(process::usage(stage.keeper_pid()).unwrap().fds, fds, "none leaks");
-    assert_eq!(stage.stderr().matches("ended: signal 9 (KILL)").count(), 20);
+    let ends = |stage: &Stage| stage.stderr().matches("ended: signal 9 (KILL)").count();
+    stage.await_true(|stage| (ends(stage) >= 20).then_some(()));
+    assert_eq!(ends(&stage), 20);
 }
 
 fn a_keeper_is_small() {
@@ -66,10 +68,10 @@ fn a_keeper_is_small() {
     stage.desire(&worker, &two_listeners(&stage));
     let usage = process::usage(stage.keeper_pid()).unwrap();
     assert_eq!(usage.threads, 1);
-    // The rest is code that other processes share, and several times more of it than in a release.
+    // The rest is code that other processes share: how much of it is resident is the page cache's
+    // choice, and an unoptimised build has several times more of it than a release.
     let own_bytes = process::own_bytes(stage.keeper_pid()).unwrap();
     assert!(own_bytes <= 1 << 20, "{own_bytes} bytes");
-    assert!(usage.resident_bytes <= 8 << 20, "{} bytes", usage.resident_bytes);
 }
 
 fn a_busy_port_is_explained() {
