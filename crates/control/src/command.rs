@@ -90,6 +90,13 @@ pub enum Command {
         /// What will be done, a line for each step; or why nothing will.
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
+    /// Moves virtual addresses, or takes this node out of service.
+    Standby {
+        /// What is wanted.
+        order: evergate_core::standby::Order,
+        /// What will be done, a line for each step; or why nothing will.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
     /// What apps printed.
     Logs {
         /// Name of the app; all of them if none.

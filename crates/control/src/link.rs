@@ -7,25 +7,29 @@
 //! The link is declarative: the worker says what should be ([`Desired`]), the keeper makes it so
 //! and says what is ([`ToWorker::Listening`], [`Observed`]). Saying the same again changes nothing.
 
+use evergate_core::standby::Order;
+use evergate_core::track::Subject;
 use minicbor::{Decode, Encode};
 
 mod app;
 mod desired;
 mod news;
 mod observed;
+mod standby;
 mod upgrade;
 
 pub use app::*;
 pub use desired::*;
 pub use news::*;
 pub use observed::*;
+pub use standby::*;
 pub use upgrade::*;
 
 /// Version of these messages.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 /// Oldest version that is still spoken: during an upgrade the two ends are of different binaries,
 /// so a version is given up one release after the next one came, at the earliest.
-pub const PROTOCOL_MIN: u16 = 4;
+pub const PROTOCOL_MIN: u16 = 5;
 /// Largest encoded message, in bytes; a larger one is refused.
 pub const MESSAGE_BYTES_MAX: usize = 160 * 1024;
 /// The configuration that was applied last.
@@ -203,6 +207,28 @@ pub enum ToKeeper {
         #[n(1)]
         order: UpgradeOrder,
     },
+    /// Something that only the worker can see works, or does not. Sent for every [`Subject::Pool`]
+    /// that is tracked when it becomes primary, and after each change. What was said stays in force
+    /// while no worker is there.
+    #[n(21)]
+    Verdict {
+        /// What.
+        #[n(0)]
+        subject: Subject,
+        /// Why it fails; nothing if it does not.
+        #[n(1)]
+        failure: Option<String>,
+    },
+    /// What the operator wants of virtual addresses. Answered by [`ToWorker::Heard`].
+    #[n(22)]
+    Standby {
+        /// Chosen by the worker, repeated in the answer.
+        #[n(0)]
+        request: u32,
+        /// What.
+        #[n(1)]
+        order: Order,
+    },
     /// Ends an instance at once with SIGKILL; it is then started again like after a crash.
     #[n(7)]
     Kill {
@@ -345,6 +371,9 @@ pub enum ToWorker {
     /// How keeper and workers are; sent after each change.
     #[n(19)]
     Node(#[n(0)] NodeNews),
+    /// How virtual addresses and peers are; sent after each change, and every second.
+    #[n(21)]
+    Standby(#[n(0)] StandbyNews),
     /// Answer at once, if all works, with [`ToKeeper::Pong`].
     #[n(20)]
     Ping {
@@ -418,6 +447,7 @@ mod tests {
                 ..App::default()
             }],
             run_dir: Some("/run/evergate".into()),
+            standby: Standby::default(),
         });
         assert_eq!(decode::<ToKeeper>(&encode(&desired)), Ok(desired));
         let stop = ToWorker::Stop { grace_ms: 500 };

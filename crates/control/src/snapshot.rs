@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 mod apps;
 mod changes;
+mod standby;
 mod stats;
 mod upgrade;
 
 pub use apps::*;
 pub use changes::*;
+pub use standby::*;
 pub use stats::*;
 pub use upgrade::*;
 
@@ -66,6 +68,14 @@ pub struct Status {
     pub keeper_version: String,
     /// How often the keeper became another binary.
     pub keeper_execs: u32,
+    /// Virtual addresses, in order of name.
+    pub vips: Vec<VipStatus>,
+    /// Other nodes, in order of name.
+    pub peers: Vec<PeerStatus>,
+    /// Whether the operator has taken this node out of service.
+    pub is_in_maintenance: bool,
+    /// How late the keeper's timers were in the last ten seconds, in microseconds: the worst.
+    pub timer_lateness_us: u64,
 }
 
 /// How well something is.

@@ -187,6 +187,8 @@ impl Apps {
             | ToKeeper::Shared
             | ToKeeper::Reloaded { .. }
             | ToKeeper::Pong { .. }
+            | ToKeeper::Verdict { .. }
+            | ToKeeper::Standby { .. }
             | ToKeeper::Upgrade { .. } => debug_assert!(false, "not about apps"),
         }
     }

@@ -172,6 +172,11 @@ fn answer(command: Command, state: &mut State) {
             state.done.push(format!("upgrade {order:?}"));
             drop(reply.send(state.plan.clone()));
         }
+        Command::Standby { order, reply } => {
+            state.is_wished = true;
+            state.done.push(format!("standby {order:?}"));
+            drop(reply.send(state.plan.clone()));
+        }
         Command::Explain { question, reply } => {
             let Question { method, url, headers, client } = question;
             state.done.push(format!("explain {method} {url} {headers:?} {client:?}"));
@@ -297,6 +302,10 @@ pub(crate) fn status() -> Status {
         }),
         keeper_version: "0.1.0".into(),
         keeper_execs: 0,
+        vips: vec![],
+        peers: vec![],
+        is_in_maintenance: false,
+        timer_lateness_us: 0,
         certificates: vec![CertificateStatus {
             listener: "web".into(),
             source: "acme.le".into(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
 
-use super::App;
+use super::{App, Standby};
 
 /// What a worker wants of its keeper.
 #[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
@@ -19,6 +19,10 @@ pub struct Desired {
     /// and root can make lead elsewhere.
     #[n(2)]
     pub run_dir: Option<String>,
+    /// Virtual addresses, and the nodes that share them.
+    #[n(3)]
+    #[cbor(default)]
+    pub standby: Standby,
 }
 
 /// One address to listen on.

@@ -41,7 +41,9 @@ impl ControlPlane {
             Command::Adjust { reply, .. } if !self.role.is_primary() => {
                 drop(reply.send(Err(REPLACED.to_owned())));
             }
-            Command::App { reply, .. } | Command::Upgrade { reply, .. }
+            Command::App { reply, .. }
+            | Command::Upgrade { reply, .. }
+            | Command::Standby { reply, .. }
                 if !self.role.is_primary() =>
             {
                 drop(reply.send(Err(REPLACED.to_owned())));
@@ -64,6 +66,7 @@ impl ControlPlane {
             }
             Command::App { app, instance, verb, reply } => self.wish(app, instance, verb, reply),
             Command::Upgrade { order, reply } => self.upgrade(order, reply),
+            Command::Standby { order, reply } => self.order_standby(order, reply),
             Command::Kill { app, instance, reply } => drop(reply.send(self.kill(app, instance))),
         }
     }
@@ -103,6 +106,11 @@ impl ControlPlane {
             upgrade: self.node.upgrade.as_ref().map(upgrades::upgrade),
             keeper_version: self.node.keeper_version.clone(),
             keeper_execs: self.node.keeper_execs,
+            // Until it is built: a configuration cannot have virtual addresses yet.
+            vips: Vec::new(),
+            peers: Vec::new(),
+            is_in_maintenance: self.standby.is_in_maintenance,
+            timer_lateness_us: self.standby.lateness_us,
         };
         status.add(&self.carried.of_others());
         status

@@ -9,7 +9,7 @@ use std::time::Duration;
 use evergate_acme::Agents;
 use evergate_config::{Basis, Level};
 use evergate_control::command::Command;
-use evergate_control::link::{Desired, NodeNews, Observed, ToKeeper};
+use evergate_control::link::{Desired, NodeNews, Observed, StandbyNews, ToKeeper};
 use evergate_core::time::Instant;
 use evergate_gateway::Gateway;
 use evergate_sys::{clock, code};
@@ -55,6 +55,8 @@ pub(super) struct ControlPlane {
     pub(super) observed_at: Instant,
     /// What the keeper said last of itself and of the workers.
     pub(super) node: NodeNews,
+    /// How virtual addresses and peers are, as the keeper said last.
+    pub(super) standby: StandbyNews,
     /// What of that people have been told; nothing is known before the keeper has spoken.
     told: Option<NodeNews>,
     pub(super) wishes: Wishes,

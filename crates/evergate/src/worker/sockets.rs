@@ -39,7 +39,7 @@ pub(super) fn desired(config: &Config, threads: u16) -> Desired {
     }
     listeners.extend(config.admin.bind.iter().map(|address| admin(Address::Tcp(*address))));
     let run_dir = config.node.run_dir.to_str().map(str::to_owned);
-    Desired { apps: apps::desired(config), listeners, run_dir }
+    Desired { apps: apps::desired(config), listeners, run_dir, ..Desired::default() }
 }
 
 /// `wanted` with every listener of `kept` beside it, so that nothing closes yet.

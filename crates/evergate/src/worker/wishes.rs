@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use evergate_control::link::{ToKeeper, UpgradeOrder, Verb};
+use evergate_core::standby::Order;
 use tokio::sync::oneshot;
 
 use super::control_plane::ControlPlane;
@@ -65,6 +66,12 @@ impl ControlPlane {
     /// Tells the keeper that the operator wants an upgrade; `reply` is answered when it has spoken.
     pub(super) fn upgrade(&mut self, order: UpgradeOrder, reply: oneshot::Sender<Answer>) {
         self.pass_on(reply, |request| ToKeeper::Upgrade { request, order });
+    }
+
+    /// Tells the keeper what the operator wants of virtual addresses; `reply` is answered when it has
+    /// spoken.
+    pub(super) fn order_standby(&mut self, order: Order, reply: oneshot::Sender<Answer>) {
+        self.pass_on(reply, |request| ToKeeper::Standby { request, order });
     }
 
     fn pass_on(&mut self, reply: oneshot::Sender<Answer>, message: impl FnOnce(u32) -> ToKeeper) {

@@ -98,6 +98,14 @@ impl Keeper {
                 };
                 self.answer(from, request, outcome);
             }
+            ToKeeper::Standby { request, .. } if !is_primary => {
+                self.answer(from, request, Err(NOT_PRIMARY.to_owned()));
+            }
+            ToKeeper::Standby { request, .. } => {
+                self.answer(from, request, Err("this node has no virtual address".to_owned()));
+            }
+            // Nothing is tracked without a virtual address.
+            ToKeeper::Verdict { .. } => {}
             ToKeeper::Idle { run } => {
                 worker.set_idle(run);
                 self.tell_idle(now);

@@ -32,6 +32,7 @@ fn everything(stage: &Stage, run: &[&str]) -> Desired {
         listeners: vec![listener("web", "127.0.0.1:0", 2), admin],
         apps: vec![app("shop", run, 2)],
         run_dir: None,
+        ..Desired::default()
     }
 }
 

@@ -347,6 +347,7 @@ fn a_wish_of_a_candidate_waits() {
         listeners: vec![before.listeners[0].clone(), other],
         apps: vec![shop(), app("more", &["sleep", "1000"], 1)],
         run_dir: None,
+        ..Desired::default()
     };
     new.say(&ToKeeper::Kill { app: "shop".into(), instance: 0 });
     let answered = stage.desire(&new, &changed);

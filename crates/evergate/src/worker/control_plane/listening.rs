@@ -38,6 +38,7 @@ impl ControlPlane {
                 | ToWorker::Shared { .. }
                 | ToWorker::Gone { .. }
                 | ToWorker::Node(_)
+                | ToWorker::Standby(_)
                 | ToWorker::Ping { .. }
                 | ToWorker::Reload
                 | ToWorker::Stop { .. } => self.inbox.push_back((message, fds)),

@@ -85,6 +85,7 @@ impl ControlPlane {
                 self.follow_workers();
                 self.tell_node();
             }
+            ToWorker::Standby(news) => self.standby = news,
             ToWorker::Shared { generation } => self.take_shared(generation, &fds),
             ToWorker::Gone { generation } => self.forget_shared(generation),
             // Answers to questions that are no longer waited for.

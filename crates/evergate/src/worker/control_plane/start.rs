@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use evergate_config::{Level, Loaded};
 use evergate_control::command::{COMMANDS_QUEUED_MAX, Control, EVENTS_QUEUED_MAX};
 use evergate_control::link::{
-    self, Desired, KEPT_TICKETS, NodeNews, Observed, ToKeeper, UpgradePhase,
+    self, Desired, KEPT_TICKETS, NodeNews, Observed, StandbyNews, ToKeeper, UpgradePhase,
 };
 use evergate_gateway::{Addresses, Gateway, LogWriter};
 use evergate_pki::Tickets;
@@ -109,6 +109,7 @@ impl ControlPlane {
             observed: Observed::default(),
             observed_at: clock::now(),
             node: NodeNews::default(),
+            standby: StandbyNews::default(),
             told: None,
             wishes: Wishes::default(),
             probes: Probes::new(),
