@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -237,8 +240,10 @@ impl Gate {
 
     /// What is open here, with the clients that have most of it.
     pub(crate) fn connections(&self, listener: &str) -> Connections {
+        // First: what is not counted here any more is not counted for its address either.
+        let open = self.open.load(Acquire);
         let by_address = self.by_address().here.iter().map(|(who, count)| (*who, *count)).collect();
-        Connections { listener: listener.to_owned(), open: self.open.load(Relaxed), by_address }
+        Connections { listener: listener.to_owned(), open, by_address }
     }
 
     /// Counts what is open to other workers against the bounds, from now on.
@@ -329,14 +334,16 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.gate.open.fetch_sub(1, Relaxed);
-        let Some(address) = &self.address else { return };
-        let here = &mut self.gate.by_address().here;
-        if let Some(count) = here.get_mut(address) {
-            *count -= 1;
-            if *count == 0 {
-                here.remove(address);
+        if let Some(address) = &self.address {
+            let here = &mut self.gate.by_address().here;
+            if let Some(count) = here.get_mut(address) {
+                *count -= 1;
+                if *count == 0 {
+                    here.remove(address);
+                }
             }
         }
+        // Last: whoever sees that fewer are open finds them gone from their address too.
+        self.gate.open.fetch_sub(1, Release);
     }
 }

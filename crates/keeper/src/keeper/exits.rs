@@ -52,9 +52,8 @@ impl Keeper {
         };
         // One that was killed was spoken of then, one without hope has said why, and in the end
         // nobody cares.
-        let is_sudden = !worker.is_killed()
-            && worker.standing() != Standing::Leaving
-            && exit != Exit::Status(HOPELESS_STATUS);
+        let is_expected = worker.is_killed() || worker.standing() == Standing::Leaving;
+        let is_sudden = (worker.is_lost || !is_expected) && exit != Exit::Status(HOPELESS_STATUS);
         if is_sudden && self.stopping == Stopping::No {
             report(format_args!("the worker (process {}) ended: {exit}", worker.pid));
         }

@@ -78,6 +78,13 @@ impl Keeper {
             Broken::Closed => (Input::Deaf, "it closed its link"),
             Broken::Full | Broken::Nonsense => (Input::Hung, "it no longer follows its link"),
         };
+        // Its exit comes later, when it may be nobody's business any more whether it serves.
+        if let (Broken::Closed, Some(worker)) = (&broken, self.workers.get_mut(from)) {
+            worker.is_lost = match worker.standing() {
+                Standing::Primary | Standing::Former | Standing::Retired => !worker.is_killed(),
+                Standing::Candidate | Standing::Leaving => false,
+            };
+        }
         match self.upgrades.side(from) {
             // It is about to end, most likely, and its exit says better why than its link does.
             Some(Side::New) if matches!(broken, Broken::Closed) => return self.workers.kill(from),

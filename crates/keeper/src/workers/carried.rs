@@ -230,6 +230,7 @@ impl Worker {
             idle: carried.idle.into_iter().collect(),
             broken: None,
             is_killed: carried.is_killed,
+            is_lost: false,
             kill_at: carried.kill_at.map(Instant::from_nanos),
             standing: carried.standing,
             since_ms: carried.since_ms,

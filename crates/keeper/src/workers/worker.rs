@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     pub(super) broken: Option<Broken>,
     /// Whether we killed it.
     pub(super) is_killed: bool,
+    /// Whether it let go of its link while it was to serve.
+    pub(crate) is_lost: bool,
     /// When it has had time enough.
     pub(super) kill_at: Option<Instant>,
 }
@@ -78,6 +80,7 @@ impl Worker {
             idle: BTreeSet::new(),
             broken: None,
             is_killed: false,
+            is_lost: false,
             kill_at: None,
         }
     }
