@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CertificateStatus, DeployStatus, InstanceStatus, ServerStatus};
+use super::{CertificateStatus, DeployStatus, InstanceStatus, PeerStatus, ServerStatus, VipStatus};
 
 /// Every counter. Counts are since `started_at`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +55,14 @@ pub struct Stats {
     pub upgrades: Vec<(String, u64)>,
     /// How often the keeper became another binary.
     pub keeper_execs: u32,
+    /// Virtual addresses, in order of name.
+    pub vips: Vec<VipStatus>,
+    /// Other nodes, in order of name.
+    pub peers: Vec<PeerStatus>,
+    /// Whether the operator has taken this node out of service.
+    pub is_in_maintenance: bool,
+    /// How late the keeper's timers were in the last ten seconds, in microseconds: the worst.
+    pub timer_lateness_us: u64,
 }
 
 /// Counters of a listener.
