@@ -7,6 +7,8 @@ use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+pub mod packet;
+
 /// Priority of whoever owns the address as its own (RFC 9568 section 5.2.4): never given up to
 /// another one.
 pub const PRIORITY_OWNER: u8 = 255;
