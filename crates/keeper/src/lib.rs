@@ -29,6 +29,7 @@ mod notify;
 mod ports;
 mod resume;
 mod sockets;
+mod standby;
 mod upgrades;
 mod workers;
 

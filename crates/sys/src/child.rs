@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::PipeFlags;
 
 pub use self::fault::SpawnError;
-use self::fault::{REPORT_BYTES, Stage};
+use self::fault::{Blame, REPORT_BYTES, Stage};
 use self::image::Image;
 use crate::privilege::User;
 
@@ -32,8 +32,8 @@ pub const EXEC_WITHIN: Duration = Duration::from_secs(2);
 /// What to run, and how.
 ///
 /// The child leads a session and a process group of its own. It gets the default signal mask and
-/// dispositions, `/dev/null` as standard input, no protection from the kernel's out-of-memory
-/// killer, the normal scheduling policy, and no other descriptor than those listed.
+/// dispositions, no protection from the kernel's out-of-memory killer, the normal scheduling
+/// policy, and no other descriptor than those listed.
 #[derive(Default)]
 pub struct Spec<'a> {
     /// A path, or a name to look up in the child's `PATH` with the child's rights.
@@ -52,6 +52,8 @@ pub struct Spec<'a> {
     pub listen_pid: bool,
     /// Where to run, entered with the child's rights; default here.
     pub cwd: Option<PathBuf>,
+    /// Standard input; default `/dev/null`.
+    pub stdin: Option<BorrowedFd<'a>>,
     /// Standard output and standard error; default this process's.
     pub stdout: Option<BorrowedFd<'a>>,
     /// Standard error, where that is not to be what standard output is.
@@ -91,6 +93,37 @@ impl fmt::Debug for Spec<'_> {
 /// exec, which takes a millisecond or so, and [`EXEC_WITHIN`] at the longest; a child that needs
 /// longer is killed and turns up in [`crate::exit::next`] like any other.
 pub fn spawn(spec: &Spec<'_>) -> Result<u32, SpawnError> {
+    let Starting { pid, reports, blame } = start(spec)?;
+    match read_report(&reports, Some(EXEC_WITHIN)).map_err(SpawnError::Fork) {
+        Ok(Report::Runs) => Ok(pid),
+        Ok(Report::Failed(stage, error)) => {
+            // It said all it had to say and is on its way out.
+            let _ = crate::exit::await_and_reap(pid);
+            Err(SpawnError::new(stage, error, blame))
+        }
+        Ok(Report::Silent) => {
+            let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
+            Err(SpawnError::Slow(spec.program.clone()))
+        }
+        Err(error) => {
+            let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
+            Err(error)
+        }
+    }
+}
+
+/// A process that is on its way to its program, or runs it.
+#[derive(Debug)]
+pub struct Starting {
+    pid: u32,
+    reports: OwnedFd,
+    blame: Blame,
+}
+
+/// Starts a process and does not wait for its exec, which may hang with a file system: for whoever
+/// must not be held up. What cannot be prepared is an error here; that the program could not be
+/// executed shows in its exit, and [`Starting::into_fault`] says why.
+pub fn start(spec: &Spec<'_>) -> Result<Starting, SpawnError> {
     if spec.fds.iter().any(|(_, number)| !(3..=FD_NUMBER_MAX).contains(number)) {
         return Err(SpawnError::Malformed("a descriptor's number is out of range"));
     }
@@ -105,21 +138,20 @@ pub fn spawn(spec: &Spec<'_>) -> Result<u32, SpawnError> {
     };
     let mut setup = enter::Setup::new(spec, image, fds);
     let pid = enter::fork(&mut setup).map_err(SpawnError::Fork)?;
-    drop(reporter);
-    match read_report(&reports).map_err(SpawnError::Fork) {
-        Ok(Report::Runs) => Ok(pid),
-        Ok(Report::Failed(stage, error)) => {
-            // It said all it had to say and is on its way out.
-            let _ = crate::exit::await_and_reap(pid);
-            Err(SpawnError::new(stage, error, spec))
-        }
-        Ok(Report::Silent) => {
-            let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
-            Err(SpawnError::Slow(spec.program.clone()))
-        }
-        Err(error) => {
-            let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
-            Err(error)
+    Ok(Starting { pid, reports, blame: Blame::of(spec) })
+}
+
+impl Starting {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Why it did not become its program, once it has exited; nothing if it did.
+    pub fn into_fault(self) -> Option<SpawnError> {
+        match read_report(&self.reports, None) {
+            Ok(Report::Failed(stage, error)) => Some(SpawnError::new(stage, error, self.blame)),
+            Ok(Report::Runs | Report::Silent) | Err(_) => None,
         }
     }
 }
@@ -148,8 +180,9 @@ fn out_of_the_way(fd: impl AsFd) -> io::Result<OwnedFd> {
     Ok(copy)
 }
 
-fn read_report(reports: &OwnedFd) -> io::Result<Report> {
-    let within = EXEC_WITHIN.try_into().expect("a few seconds fit");
+/// What the child has to say `within` this time, or has said already.
+fn read_report(reports: &OwnedFd, within: Option<Duration>) -> io::Result<Report> {
+    let within = within.unwrap_or_default().try_into().expect("a few seconds fit");
     let waited = rustix::io::retry_on_intr(|| {
         rustix::event::poll(&mut [PollFd::new(reports, PollFlags::IN)], Some(&within))
     })?;

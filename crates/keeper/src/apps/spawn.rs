@@ -222,6 +222,7 @@ fn launch(
         env,
         listen_pid: listener.is_some(),
         cwd: pinned.map_or(cwd, |pinned| pinned.cwd.clone()),
+        stdin: None,
         stdout: Some(talk.pipe.as_ref().map_or(nowhere.as_fd(), Pipe::writer)),
         stderr: None,
         fds: listener.iter().map(|listener| (listener.as_fd(), LISTEN_FD)).collect(),

@@ -70,7 +70,8 @@ impl<'a> Setup<'a> {
         let stdout = spec.stdout.map(|fd| (fd, 1));
         let stderr = spec.stderr.or(spec.stdout).map(|fd| (fd, 2));
         let output = stdout.into_iter().chain(stderr);
-        let all = [(fds.null, 0)].into_iter().chain(output).chain(spec.fds.iter().copied());
+        let stdin = (spec.stdin.unwrap_or(fds.null), 0);
+        let all = [stdin].into_iter().chain(output).chain(spec.fds.iter().copied());
         let user = spec.user.as_ref().map(|user| Identity {
             uid: Uid::from_raw(user.uid),
             gid: Gid::from_raw(user.gid),

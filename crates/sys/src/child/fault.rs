@@ -35,8 +35,26 @@ pub enum SpawnError {
     Slow(OsString),
 }
 
+/// What of a [`Spec`] may be to blame.
+#[derive(Debug)]
+pub(super) struct Blame {
+    program: OsString,
+    cwd: PathBuf,
+    uid: u32,
+}
+
+impl Blame {
+    pub(super) fn of(spec: &Spec<'_>) -> Self {
+        Self {
+            program: spec.program.clone(),
+            cwd: spec.cwd.clone().unwrap_or_default(),
+            uid: spec.user.as_ref().map_or(0, |user| user.uid),
+        }
+    }
+}
+
 impl SpawnError {
-    pub(super) fn new(stage: Stage, error: io::Error, spec: &Spec<'_>) -> Self {
+    pub(super) fn new(stage: Stage, error: io::Error, blame: Blame) -> Self {
         match stage {
             Stage::Session => Self::Setup("lead a session of its own", error),
             Stage::Cgroup => Self::Cgroup(error),
@@ -46,12 +64,12 @@ impl SpawnError {
             Stage::Files => Self::Setup("limit its open files", error),
             Stage::Data => Self::Setup("limit its memory", error),
             Stage::Tasks => Self::Setup("limit its processes", error),
-            Stage::User => Self::User(spec.user.as_ref().map_or(0, |user| user.uid), error),
+            Stage::User => Self::User(blame.uid, error),
             Stage::Privileges => Self::Setup("forgo privileges", error),
-            Stage::Cwd => Self::Cwd(spec.cwd.clone().unwrap_or_default(), error),
-            Stage::NotInPath => Self::NotInPath(spec.program.clone()),
-            Stage::Interpreter => Self::Interpreter(spec.program.clone()),
-            Stage::Program => Self::Program(spec.program.clone(), error),
+            Stage::Cwd => Self::Cwd(blame.cwd, error),
+            Stage::NotInPath => Self::NotInPath(blame.program),
+            Stage::Interpreter => Self::Interpreter(blame.program),
+            Stage::Program => Self::Program(blame.program, error),
         }
     }
 

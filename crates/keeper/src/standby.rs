@@ -1,0 +1,5 @@
+//! Virtual addresses: what the keeper performs of [`evergate_core::standby`].
+
+#![allow(dead_code, reason = "the loop does not call all of it yet")]
+
+pub(crate) mod hooks;
