@@ -19,6 +19,7 @@ mod page;
 mod problem;
 mod router;
 mod serve;
+mod standby;
 mod stream;
 mod upgrade;
 pub mod when;

@@ -4,6 +4,7 @@
 //! table. Everything that comes from outside goes through [`Text`].
 
 mod apps;
+mod standby;
 
 use std::fmt::{self, Display, Write};
 use std::sync::Arc;
@@ -85,6 +86,7 @@ impl Display for Page<'_> {
         )?;
         reasons(f, self.status)?;
         tiles(f, self.status)?;
+        standby::show(f, self.status)?;
         listeners(f, &self.status.listeners)?;
         certificates(f, &self.status.certificates)?;
         pools(f, &self.status.pools)?;
@@ -315,7 +317,10 @@ fn class(state: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use evergate_control::snapshot::{AppLimitsStatus, DeployStatus, InstanceStatus};
+    use evergate_control::snapshot::{
+        AppLimitsStatus, DeployStatus, EvidenceStatus, InstanceStatus, PathStatus, PeerStatus,
+        TrackStatus, VipAddressStatus, VipMaster, VipStatus,
+    };
 
     use super::*;
 
@@ -375,6 +380,32 @@ mod tests {
                 app: evil.into(),
                 kept: vec![format!("{evil} unsupported")],
             }],
+            vips: vec![VipStatus {
+                name: evil.into(),
+                addresses: vec![VipAddressStatus { address: evil.into(), is_here: true }],
+                role: evil.into(),
+                reason: evil.into(),
+                master: Some(VipMaster { address: evil.into(), priority: 1 }),
+                rival: Some(evil.into()),
+                holding_back: Some(evil.into()),
+                tracked: vec![TrackStatus {
+                    subject: evil.into(),
+                    effect: evil.into(),
+                    failure: Some(evil.into()),
+                }],
+                ..Default::default()
+            }],
+            peers: vec![PeerStatus {
+                name: evil.into(),
+                state: evil.into(),
+                paths: vec![PathStatus { address: evil.into(), ..Default::default() }],
+                evidence: vec![EvidenceStatus {
+                    question: evil.into(),
+                    answers: None,
+                    detail: evil.into(),
+                }],
+                roles: vec![(evil.into(), evil.into())],
+            }],
             certificates: vec![CertificateStatus {
                 listener: evil.into(),
                 source: evil.into(),
@@ -395,6 +426,6 @@ mod tests {
         let html = Page { status: &status, events: &[event] }.to_string();
         assert!(!html.contains("<script>") && !html.contains("'1'") && !html.contains("\"2\""));
         let escaped = "&lt;script&gt;alert(&#39;1&#39; &amp; &quot;2&quot;)&lt;/script&gt;";
-        assert_eq!(html.matches(escaped).count(), 36, "{html}");
+        assert_eq!(html.matches(escaped).count(), 53, "{html}");
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::access::{Access, Peer};
 use crate::desk::Desk;
 use crate::problem::Problem;
-use crate::{api, apps, change, changes, events, health, logs, metrics, page, upgrade};
+use crate::{api, apps, change, changes, events, health, logs, metrics, page, standby, upgrade};
 
 /// Largest request body, in bytes; a larger one is answered 413.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -39,6 +39,7 @@ pub(crate) const PATHS: &[(&str, &str)] = &[
     ("GET", "/api/v1/explain"),
     ("GET", "/api/v1/openapi.json"),
     ("GET", "/api/v1/upgrade"),
+    ("GET", "/api/v1/vips"),
     ("POST", "/api/v1/reload"),
     ("PUT", "/api/v1/routes/{name}"),
     ("DELETE", "/api/v1/routes/{name}"),
@@ -46,6 +47,8 @@ pub(crate) const PATHS: &[(&str, &str)] = &[
     ("DELETE", "/api/v1/pools/{pool}/servers/{server}"),
     ("POST", "/api/v1/changes/drop"),
     ("POST", "/api/v1/upgrade"),
+    ("POST", "/api/v1/failover"),
+    ("POST", "/api/v1/maintenance"),
     ("POST", "/api/v1/apps/{app}/start"),
     ("POST", "/api/v1/apps/{app}/stop"),
     ("POST", "/api/v1/apps/{app}/restart"),
@@ -91,6 +94,9 @@ pub fn router(control: Control, access: watch::Receiver<Access>) -> Router {
         .route("/api/v1/openapi.json", get(api::openapi))
         .route("/api/v1/reload", post(change::reload))
         .route("/api/v1/upgrade", get(upgrade::show).post(upgrade::begin))
+        .route("/api/v1/vips", get(standby::show))
+        .route("/api/v1/failover", post(standby::failover))
+        .route("/api/v1/maintenance", post(standby::maintenance))
         // The rest of the path, because instances of an app are named `shop/0`.
         .route(
             "/api/v1/pools/{pool}/servers/{*server}",

@@ -1,7 +1,8 @@
 //! What is told of apps and upgrades, in words: the same on the page and on the command line.
 
 use evergate_control::snapshot::{
-    AppLimitsStatus, DeployStatus, InstanceStatus, Status, UpgradeStatus, WorkerStatus,
+    AppLimitsStatus, DeployStatus, InstanceStatus, PathStatus, PeerStatus, Status, TrackStatus,
+    UpgradeStatus, VipStatus, WorkerStatus,
 };
 
 use crate::when;
@@ -193,8 +194,72 @@ fn worker(worker: &WorkerStatus) -> String {
     format!("worker {pid} (#{generation}) is {state} for {since}{connections}")
 }
 
+/// Why a virtual address has its role, and what is in the way of another.
+pub fn role(vip: &VipStatus) -> String {
+    let rival = vip.rival.as_ref().map(|rival| format!("SPLIT: {rival} is master too"));
+    let failures = vip.tracked.iter().filter_map(|one| {
+        let TrackStatus { subject, effect, failure } = one;
+        failure.as_ref().map(|why| format!("{subject} fails ({effect}): {why}"))
+    });
+    let parts = rival
+        .into_iter()
+        .chain((!vip.reason.is_empty()).then(|| vip.reason.clone()))
+        .chain(vip.holding_back.clone())
+        .chain(failures);
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// Priority in force, and the configured one if that differs: `204 of 254`.
+pub fn priority(vip: &VipStatus) -> String {
+    match (vip.effective_priority, vip.priority) {
+        (effective, own) if effective == own => own.to_string(),
+        (effective, own) => format!("{effective} of {own}"),
+    }
+}
+
+/// Who is master: `this node`, or its address and priority; nothing if nobody knows.
+pub fn master(vip: &VipStatus) -> String {
+    match &vip.master {
+        Some(_) if vip.role == "master" => "this node".to_owned(),
+        Some(master) => format!("{} ({})", master.address, master.priority),
+        None => String::new(),
+    }
+}
+
+/// A path to another node: `10.0.0.12 heard, hears us, answers echo`.
+pub fn path(path: &PathStatus) -> String {
+    let mut words = vec![if path.is_heard { "heard" } else { "not heard" }];
+    if path.is_heard {
+        words.push(if path.hears_us { "hears us" } else { "does not hear us" });
+    }
+    match path.answers_echo {
+        Some(true) => words.push("answers echo"),
+        Some(false) => words.push("does not answer echo"),
+        None => {}
+    }
+    format!("{} {}", path.address, words.join(", "))
+}
+
+/// What else is known of another node: `tcp 10.0.0.12:443 answers (connected in 1 ms)`.
+pub fn evidence(peer: &PeerStatus) -> String {
+    let lines = peer.evidence.iter().map(|one| {
+        let verb = match one.answers {
+            Some(true) => "answers",
+            Some(false) => "does not answer",
+            None => "was not asked yet",
+        };
+        match one.detail.is_empty() {
+            true => format!("{} {verb}", one.question),
+            false => format!("{} {verb} ({})", one.question, one.detail),
+        }
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
+    use evergate_control::snapshot::{EvidenceStatus, VipMaster};
+
     use super::*;
 
     fn instance(number: u16, state: &str) -> InstanceStatus {
@@ -258,6 +323,52 @@ mod tests {
         };
         assert_eq!((name("deploy"), name("restart")), ("deploy #3".into(), "restart #3".into()));
         assert_eq!(name("the configuration changed"), "deploy #3 (the configuration changed)");
+    }
+
+    #[test]
+    fn a_virtual_address_says_who_has_it_and_why() {
+        let mut vip = VipStatus {
+            role: "backup".into(),
+            reason: "10.0.0.11 has priority 254".into(),
+            priority: 253,
+            effective_priority: 253,
+            master: Some(VipMaster { address: "10.0.0.11".into(), priority: 254 }),
+            ..VipStatus::default()
+        };
+        assert_eq!((role(&vip), master(&vip)), (vip.reason.clone(), "10.0.0.11 (254)".into()));
+        assert_eq!(priority(&vip), "253");
+        vip.role = "master".into();
+        vip.rival = Some("10.0.0.12 (priority 252)".into());
+        vip.effective_priority = 203;
+        vip.tracked.push(TrackStatus {
+            subject: "pool.api".into(),
+            effect: "-50".into(),
+            failure: Some("no server is up".into()),
+        });
+        assert_eq!((master(&vip).as_str(), priority(&vip).as_str()), ("this node", "203 of 253"));
+        let words = role(&vip);
+        assert!(words.starts_with("SPLIT: 10.0.0.12 (priority 252) is master too; 10.0.0.11 has"));
+        assert!(words.ends_with("pool.api fails (-50): no server is up"), "{words}");
+    }
+
+    #[test]
+    fn a_peer_is_told_of_path_by_path_and_answer_by_answer() {
+        let mut one = PathStatus { address: "10.0.0.12".into(), ..PathStatus::default() };
+        assert_eq!(path(&one), "10.0.0.12 not heard");
+        one.is_heard = true;
+        one.answers_echo = Some(true);
+        assert_eq!(path(&one), "10.0.0.12 heard, does not hear us, answers echo");
+        let asked = |answers, detail: &str| EvidenceStatus {
+            question: "tcp b:443".into(),
+            answers,
+            detail: detail.into(),
+        };
+        let peer = PeerStatus {
+            evidence: vec![asked(Some(false), "connection refused"), asked(None, "")],
+            ..PeerStatus::default()
+        };
+        let words = "tcp b:443 does not answer (connection refused); tcp b:443 was not asked yet";
+        assert_eq!(evidence(&peer), words);
     }
 
     #[test]

@@ -4,10 +4,45 @@ use std::time::Duration;
 
 use evergate_control::snapshot::{
     AcmeStats, CertificateStatus, DeployStatus, Histogram, InstanceStatus, ListenerStats,
-    OutputCounts, RouteStats,
+    OutputCounts, PathStatus, PeerStatus, RouteStats, TrackStatus, VipAddressStatus,
+    VipCountsStatus, VipStatus,
 };
 
 use super::*;
+
+fn vip() -> VipStatus {
+    VipStatus {
+        name: "web".into(),
+        addresses: vec![VipAddressStatus { address: "10.0.0.100/24".into(), is_here: true }],
+        role: "master".into(),
+        epoch: 1_790_000_001,
+        effective_priority: 204,
+        rival: Some("10.0.0.12".into()),
+        tracked: vec![TrackStatus {
+            subject: "pool.api".into(),
+            effect: "-50".into(),
+            failure: Some("no server is up".into()),
+        }],
+        counts: VipCountsStatus {
+            turns: 3,
+            splits: 1,
+            refused: 5,
+            refused_auth: 7,
+            ..Default::default()
+        },
+        ..VipStatus::default()
+    }
+}
+
+fn peer() -> PeerStatus {
+    let path = PathStatus { address: "10.0.0.12".into(), is_heard: true, ..PathStatus::default() };
+    PeerStatus {
+        name: "edge-b".into(),
+        state: "alive".into(),
+        paths: vec![path],
+        ..PeerStatus::default()
+    }
+}
 
 fn full() -> Stats {
     let server = ServerStatus {
@@ -25,6 +60,10 @@ fn full() -> Stats {
         workers: vec![("primary".into(), 1), ("draining".into(), 1)],
         upgrades: vec![("done".into(), 2), ("returned".into(), 1)],
         keeper_execs: 2,
+        vips: vec![vip()],
+        peers: vec![peer()],
+        is_in_maintenance: true,
+        timer_lateness_us: 250,
         version: "0.1.0".into(),
         started_at: 1_790_000_000,
         worker_generation: 2,

@@ -11,9 +11,10 @@ use evergate_control::command::{
 };
 use evergate_control::snapshot::{
     AppLimitsStatus, CertificateStatus, ChangeStatus, Changes, ConfigStatus, DeployStatus, Event,
-    Explanation, Health, InstanceStatus, ListenerStatus, LogLine, OutputCounts, PlanChange,
-    PoolStatus, RouteStatus, ServerStatus, Stats, Status, UpgradeStatus, UpgradeStepStatus,
-    WorkerStatus,
+    EvidenceStatus, Explanation, Health, InstanceStatus, ListenerStatus, LogLine, OutputCounts,
+    PathStatus, PeerStatus, PlanChange, PoolStatus, RouteStatus, ServerStatus, Stats, Status,
+    TrackStatus, UpgradeStatus, UpgradeStepStatus, VipAddressStatus, VipCountsStatus, VipMaster,
+    VipStatus, WorkerStatus,
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -302,8 +303,42 @@ pub(crate) fn status() -> Status {
         }),
         keeper_version: "0.1.0".into(),
         keeper_execs: 0,
-        vips: vec![],
-        peers: vec![],
+        vips: vec![VipStatus {
+            name: "web".into(),
+            router_id: 51,
+            version: 3,
+            interface: "eth0".into(),
+            addresses: vec![VipAddressStatus { address: "10.0.0.100/24".into(), is_here: true }],
+            role: "master".into(),
+            since_ms: 1_790_000_000_000,
+            reason: "no advert within 90 ms".into(),
+            epoch: 1_790_000_000,
+            priority: 254,
+            effective_priority: 204,
+            interval_ms: 30,
+            master: Some(VipMaster { address: "10.0.0.11".into(), priority: 204 }),
+            tracked: vec![TrackStatus {
+                subject: "gateway 10.0.0.1".into(),
+                effect: "-50".into(),
+                failure: Some("no answer for 300 ms".into()),
+            }],
+            rival: Some("10.0.0.12 (priority 253)".into()),
+            holding_back: Some("a move to edge-b is under way".into()),
+            sync: Some("pair".into()),
+            hooks_waiting: 1,
+            counts: VipCountsStatus { turns: 3, splits: 1, ..VipCountsStatus::default() },
+        }],
+        peers: vec![PeerStatus {
+            name: "edge-b".into(),
+            state: "link dead".into(),
+            paths: vec![PathStatus { address: "10.0.0.12".into(), ..PathStatus::default() }],
+            evidence: vec![EvidenceStatus {
+                question: "tcp 10.0.0.12:443".into(),
+                answers: Some(true),
+                detail: "connected in 1 ms".into(),
+            }],
+            roles: vec![("web".into(), "master".into())],
+        }],
         is_in_maintenance: false,
         timer_lateness_us: 0,
         certificates: vec![CertificateStatus {

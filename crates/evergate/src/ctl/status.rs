@@ -6,9 +6,9 @@ use evergate_console::{when, words};
 use evergate_control::snapshot::{self, CertificateStatus, Health, PoolStatus};
 
 use super::Node;
-use super::apps;
 use super::screen::{Paint, Palette, paint_of, show, show_json};
 use super::table::{Table, plain};
+use super::{apps, standby};
 
 /// Shows the node: health, listeners, pools, routes, apps.
 ///
@@ -70,7 +70,7 @@ fn render(status: &snapshot::Status, palette: Palette) -> String {
             (paint, route.errors.to_string()),
         ]);
     }
-    let tables = [listeners.render(palette)]
+    let tables = [standby::render(status, palette), listeners.render(palette)]
         .into_iter()
         .chain(status.pools.iter().map(|one| pool(one, palette)))
         .chain([
