@@ -1,4 +1,5 @@
-//! Processes without a control group of their own that the kernel killed because memory ran out.
+//! Processes that the kernel kills because memory ran out: sparing oneself, and counting those without
+//! a control group of their own.
 //!
 //! The count does not say whom: a process that was killed while it grew is taken for one of them.
 //! It is that of the group that we and they are in, if there is one, so that nobody counts who ran
@@ -52,6 +53,12 @@ impl Kills {
         let mut lines = std::str::from_utf8(&text).ok()?.lines();
         lines.find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
     }
+}
+
+/// Has the kernel look for others first when memory runs out: -1000 (never this one) to 1000. Children
+/// inherit it, but for those of [`crate::child`]. To go below what it is needs `CAP_SYS_RESOURCE`.
+pub fn set_score(score: i16) -> std::io::Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", score.to_string())
 }
 
 #[cfg(test)]

@@ -118,6 +118,45 @@ pub fn set_dumpable(dumpable: Dumpable) -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(behavior)?)
 }
 
+/// What root may do one by one (capabilities(7)), as far as it is needed here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Right {
+    /// To configure the network.
+    NetAdmin,
+    /// To send and hear packets of any kind.
+    NetRaw,
+}
+
+/// Gives every right up but those of `kept` that it has, for good: also if it becomes another program.
+/// Of the calling thread and those it starts, so call it before there are others.
+pub fn keep_only(kept: &[Right]) -> io::Result<()> {
+    use rustix::io::Errno;
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities,
+    };
+
+    let set = kept.iter().map(|right| match right {
+        Right::NetAdmin => CapabilitySet::NET_ADMIN,
+        Right::NetRaw => CapabilitySet::NET_RAW,
+    });
+    let permitted = capabilities(None)?.permitted & set.collect::<CapabilitySet>();
+    // Those that this kernel does not know, or that we may not drop, are none of ours.
+    for one in CapabilitySet::all().iter() {
+        match remove_capability_from_bounding_set(one) {
+            Ok(()) | Err(Errno::INVAL | Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match clear_ambient_capability_set() {
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let sets =
+        CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() };
+    Ok(set_capabilities(None, sets)?)
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -145,6 +184,27 @@ mod tests {
         let error = user("no such user").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().contains("no such user"));
+    }
+
+    #[test]
+    fn rights_that_are_not_kept_are_gone_for_good() {
+        // In a thread of its own, because there is no way back.
+        let status = std::thread::spawn(|| {
+            keep_only(&[Right::NetAdmin, Right::NetRaw]).unwrap();
+            fs::read_to_string("/proc/thread-self/status").unwrap()
+        });
+        let status = status.join().unwrap();
+        let line = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            u64::from_str_radix(line.trim(), 16).unwrap()
+        };
+        let both = 1 << 12 | 1 << 13;
+        for name in ["CapEff:", "CapPrm:"] {
+            assert_eq!(line(name) & !both, 0, "{status}");
+            assert!(!is_root() || line(name) == both, "{status}");
+        }
+        assert_eq!(line("CapInh:"), 0, "{status}");
+        assert!(!is_root() || line("CapBnd:") == 0, "{status}");
     }
 
     #[test]
