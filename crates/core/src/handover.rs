@@ -14,32 +14,57 @@
 //!    which keeps the addresses for that, unseen by ARP, until its connections have ended.
 //!
 //! Whatever fails in 1 or 2 leaves the old node as it was, or makes it a plain move by priority 0.
+//! If what was claimed is not heard of, both are masters for a moment, and VRRP decides.
+//!
+//! Who owns a connection is told by [`Flow::mark`] at both nodes and in their kernels alike: were one
+//! of them exact and the other not, a packet could belong to both or to none.
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::time::Duration;
 
 use minicbor::{Decode, Encode};
+
+mod flow;
+mod giving;
+mod mover;
+mod taking;
+#[cfg(test)]
+mod tests;
+
+pub use self::flow::{FLOW_MARK_FACTORS, Flow};
+pub use self::mover::{Act, Event, Mover, Offer};
 
 /// Most connections that are passed on in one move; what is beyond them is cut.
 pub const FLOWS_MAX: usize = 3500;
 
-/// A TCP connection to a virtual address, as its node sees it.
-#[derive(Clone, Copy, Debug, Decode, Encode, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Flow {
-    /// Whose address.
-    #[n(0)]
-    pub client: IpAddr,
-    /// And port.
-    #[n(1)]
-    pub client_port: u16,
-    /// The virtual address.
-    #[n(2)]
-    pub local: IpAddr,
-    /// And port.
-    #[n(3)]
-    pub local_port: u16,
-}
+/// Most connections in one message, so that it fits a datagram that is not cut on any link.
+pub const FLOWS_PART_MAX: usize = 24;
+/// Most messages of connections that are sent at once, so that no buffer overflows.
+pub const PARTS_BURST: usize = 32;
+/// Between two such bursts.
+pub const PARTS_PACE: Duration = Duration::from_millis(2);
+/// Between two sendings of what was not answered.
+pub const RESEND: Duration = Duration::from_millis(20);
+/// How long an offer or a wish waits for its answer.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+/// How long freezing may take.
+pub const FREEZE_WITHIN: Duration = Duration::from_millis(250);
+/// How long the old node waits, frozen, for the successor to claim: below the second after which
+/// clients ask again.
+pub const CLAIM_WITHIN: Duration = Duration::from_millis(600);
+/// How long a successor that has accepted waits to hear of connections.
+pub const FLOWS_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long connections to the old node are waited for, unless the offer says otherwise.
+pub const PASS_MAX: Duration = Duration::from_secs(10);
+/// How long a successor passes packets back at most: longer than the old node could want it.
+pub const PASS_BACK_MAX: Duration = Duration::from_secs(60);
+/// How long a successor that has claimed takes adverts of the old node for late ones.
+pub const DEAF_FOR: Duration = Duration::from_millis(300);
+/// How often the old node says that it is finished: nobody answers that.
+pub const FINISHED_REPEATS: u8 = 3;
+/// Most moves that are remembered after their end, so that late messages do not begin them anew.
+pub const ENDED_MAX: usize = 8;
 
 /// What two nodes say to each other about a move. Every message may be lost, doubled or late.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]

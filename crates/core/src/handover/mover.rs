@@ -1,0 +1,420 @@
+//! One node's part in planned moves.
+
+use alloc::collections::VecDeque;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use minicbor::{Decode, Encode};
+
+use super::giving::Giving;
+use super::taking::Taking;
+use super::{ENDED_MAX, Flow, Message};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// One node's part in planned moves: of those that it gives away one at a time, and one of those
+/// that it takes.
+///
+/// Feed it with [`Self::handle`] and drain [`Self::next_act`] to `None` after every call.
+#[derive(Clone, Debug, Decode, Encode)]
+pub struct Mover {
+    #[n(0)]
+    giving: Option<Giving>,
+    #[n(1)]
+    taking: Option<Taking>,
+    #[n(2)]
+    rng: Rng,
+    /// Numbers of moves that are over, the newest last.
+    #[n(3)]
+    ended: VecDeque<u64>,
+    #[cbor(skip)]
+    acts: VecDeque<Act>,
+}
+
+/// A move as its giver begins it.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub struct Offer {
+    /// To which peer.
+    #[n(0)]
+    pub peer: usize,
+    /// Virtual routers by VRID, IPv6 ones plus 256, each with the newest epoch known.
+    #[n(1)]
+    pub routers: Vec<(u16, u64)>,
+    /// Why, for people.
+    #[n(2)]
+    pub reason: String,
+    /// How long connections are waited for once the successor has the addresses: see
+    /// [`super::PASS_MAX`].
+    #[n(3)]
+    pub pass_within: Duration,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// These are to be given to a peer.
+    Give(Offer),
+    /// These are to be had from a peer that is their master.
+    Want {
+        /// Which peer.
+        peer: usize,
+        /// Which virtual routers.
+        routers: Vec<u16>,
+    },
+    /// A peer said something about a move.
+    Said {
+        /// Which peer.
+        peer: usize,
+        /// What.
+        message: Message,
+        /// To an offer or a wish: whether this node would, with what is known of the epochs of the
+        /// virtual routers in the message, in their order; or why not. Else of no meaning.
+        would: Result<Vec<u64>, String>,
+    },
+    /// [`Act::Freeze`] was done.
+    Frozen(Result<Vec<Flow>, String>),
+    /// No connection is left at the old node.
+    Drained,
+    /// An advert of a virtual router was heard from a peer that is its master.
+    Claimed {
+        /// Which peer.
+        peer: usize,
+        /// Which virtual router.
+        router: u16,
+    },
+    /// The role of a virtual router has changed otherwise than by an act of this machine, or it is
+    /// there no more: no move of it makes sense.
+    Upset {
+        /// Which virtual router.
+        router: u16,
+        /// What has happened to it, for people.
+        why: String,
+    },
+    /// Connections that are still waited for are not, after this long.
+    Hasten(Duration),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done. In this order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Act {
+    /// Tell a peer.
+    Say {
+        /// Which.
+        peer: usize,
+        /// What.
+        message: Message,
+    },
+    /// Catch what arrives for these, list what is open, answer with [`Event::Frozen`].
+    Freeze {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+    },
+    /// Pass on to the peer what was caught and is caught; hide the addresses; say
+    /// [`Event::Drained`].
+    PassOn {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+        /// To which peer.
+        peer: usize,
+    },
+    /// The peer has claimed: be a backup, and release the addresses without a word.
+    Yield {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+        /// To which peer.
+        peer: usize,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Pass packets of these connections back to the peer.
+    PassBack {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+        /// To which peer.
+        peer: usize,
+        /// What is its.
+        flows: Vec<Flow>,
+    },
+    /// Be master at once. The peer may speak as one for a moment yet, and is not to be yielded to.
+    Claim {
+        /// Which virtual routers, each with the newest epoch that the old node knew.
+        routers: Vec<(u16, u64)>,
+        /// From which peer.
+        peer: usize,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Nothing is caught or passed on any more for these.
+    PassNone {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+    },
+    /// At the old node: nothing was given away, and nothing is frozen.
+    Kept {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+        /// Which peer would not or could not.
+        peer: usize,
+        /// Why, for people.
+        why: String,
+    },
+    /// At the one that wanted or had accepted: nothing was taken.
+    Missed {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+        /// Which peer has them.
+        peer: usize,
+        /// Whether this node had asked for it.
+        had_asked: bool,
+        /// Why, for people.
+        why: String,
+    },
+    /// Whatever either had to pass on has ended.
+    Over {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+        /// With which peer.
+        peer: usize,
+        /// Connections that were open at the old node when it froze.
+        flows: usize,
+    },
+}
+
+impl Mover {
+    /// Takes part in nothing yet.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            giving: None,
+            taking: None,
+            rng: Rng::seeded(seed),
+            ended: VecDeque::new(),
+            acts: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn next_act(&mut self) -> Option<Act> {
+        self.acts.pop_front()
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let giving = self.giving.as_ref().map(Giving::deadline);
+        giving.into_iter().chain(self.taking.as_ref().map(Taking::deadline)).min()
+    }
+
+    /// Whether nothing is under way, nothing passed on either.
+    pub const fn is_idle(&self) -> bool {
+        self.giving.is_none() && self.taking.is_none()
+    }
+
+    /// Whether another move can be begun as a giver.
+    pub const fn can_give(&self) -> bool {
+        self.giving.is_none()
+    }
+
+    /// Whether another move can be accepted or asked for.
+    pub const fn can_take(&self) -> bool {
+        self.taking.is_none()
+    }
+
+    /// The peer that a virtual router is moving to or from, from the first word until its role has
+    /// changed.
+    pub fn is_moving(&self, router: u16) -> Option<usize> {
+        let giving = self.giving.as_ref().and_then(|giving| giving.is_moving(router));
+        giving.or_else(|| self.taking.as_ref().and_then(|taking| taking.is_moving(router)))
+    }
+
+    /// What has happened.
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Give(offer) => {
+                let number = self.rng.next_u64();
+                self.give(now, number, offer);
+            }
+            Event::Want { peer, routers } => self.want(now, peer, routers),
+            Event::Said { peer, message, would } => self.listen(now, peer, message, would),
+            Event::Tick => {
+                self.with_giving(|giving, acts| giving.tick(now, acts));
+                self.with_taking(|taking, acts| taking.tick(now, acts));
+            }
+            Event::Frozen(flows) => {
+                self.with_giving(|giving, acts| giving.frozen(now, flows, acts))
+            }
+            Event::Drained => self.with_giving(|giving, acts| giving.drained(now, acts)),
+            Event::Claimed { peer, router } => {
+                self.with_giving(|giving, acts| giving.heard(now, peer, router, acts));
+            }
+            Event::Upset { router, why } => {
+                self.with_giving(|giving, acts| giving.upset(router, &why, acts));
+                self.with_taking(|taking, acts| taking.upset(router, &why, acts));
+            }
+            Event::Hasten(within) => {
+                self.with_giving(|giving, _| giving.hasten(now, within));
+            }
+        }
+    }
+
+    fn give(&mut self, now: Instant, number: u64, offer: Offer) {
+        if self.giving.is_some() {
+            let routers = offer.routers.iter().map(|(router, _)| *router).collect();
+            let why = BUSY.to_string();
+            self.acts.push_back(Act::Kept { routers, peer: offer.peer, why });
+            return;
+        }
+        self.giving = Some(Giving::begin(now, number, offer, &mut self.acts));
+    }
+
+    fn want(&mut self, now: Instant, peer: usize, routers: Vec<u16>) {
+        if self.taking.is_some() {
+            let why = BUSY.to_string();
+            self.acts.push_back(Act::Missed { routers, peer, had_asked: true, why });
+            return;
+        }
+        let number = self.rng.next_u64();
+        self.taking = Some(Taking::want(now, number, peer, routers, &mut self.acts));
+    }
+
+    fn listen(
+        &mut self,
+        now: Instant,
+        peer: usize,
+        message: Message,
+        would: Result<Vec<u64>, String>,
+    ) {
+        match message {
+            Message::Want { number, routers } => self.asked(now, peer, number, routers, would),
+            Message::Offer { number, routers, epochs, reason } => {
+                let routers: Vec<(u16, u64)> = routers.into_iter().zip(epochs).collect();
+                self.offered(now, peer, number, routers, reason, would.map(drop));
+            }
+            Message::Accept { number } => {
+                if self.gives(peer, number) {
+                    self.with_giving(|giving, acts| giving.accepted(now, acts));
+                }
+            }
+            Message::Decline { number, why } => {
+                if self.gives(peer, number) {
+                    self.with_giving(|giving, acts| giving.declined(&why, acts));
+                }
+                if self.takes(peer, number) {
+                    self.with_taking(|taking, acts| taking.declined(&why, acts));
+                }
+            }
+            Message::Flows { number, part, parts, flows } => {
+                if self.takes(peer, number) {
+                    self.with_taking(|taking, acts| taking.learn(now, part, parts, flows, acts));
+                }
+            }
+            Message::Claimed { number } => {
+                if self.gives(peer, number) {
+                    self.with_giving(|giving, acts| giving.claimed(now, acts));
+                }
+            }
+            Message::Finished { number } => {
+                if self.takes(peer, number) {
+                    self.with_taking(|taking, acts| taking.finished(acts));
+                }
+            }
+        }
+    }
+
+    /// A peer would like to have something.
+    fn asked(
+        &mut self,
+        now: Instant,
+        peer: usize,
+        number: u64,
+        routers: Vec<u16>,
+        would: Result<Vec<u64>, String>,
+    ) {
+        if self.gives(peer, number) || self.ended.contains(&number) {
+            return;
+        }
+        let would = if self.giving.is_some() { Err(BUSY.to_string()) } else { would };
+        match would {
+            Ok(epochs) => {
+                let routers = routers.into_iter().zip(epochs).collect();
+                let reason = "a better backup asked for it".to_string();
+                let offer = Offer { peer, routers, reason, pass_within: super::PASS_MAX };
+                self.give(now, number, offer);
+            }
+            Err(why) => {
+                self.acts.push_back(Act::Say { peer, message: Message::Decline { number, why } });
+            }
+        }
+    }
+
+    /// A peer would like to be rid of something.
+    fn offered(
+        &mut self,
+        now: Instant,
+        peer: usize,
+        number: u64,
+        routers: Vec<(u16, u64)>,
+        reason: String,
+        would: Result<(), String>,
+    ) {
+        if self.ended.contains(&number) {
+            return;
+        }
+        let is_known = self.takes(peer, number);
+        let would = if self.taking.is_some() && !is_known { Err(BUSY.to_string()) } else { would };
+        match would {
+            Ok(()) if is_known => {
+                self.with_taking(|taking, acts| taking.accept(now, routers, reason, acts));
+            }
+            Ok(()) => {
+                let taking = Taking::offered(now, number, peer, routers, reason, &mut self.acts);
+                self.taking = Some(taking);
+            }
+            Err(why) => {
+                if is_known {
+                    self.with_taking(|taking, acts| taking.refuse(&why, acts));
+                }
+                self.acts.push_back(Act::Say { peer, message: Message::Decline { number, why } });
+            }
+        }
+    }
+
+    fn gives(&self, peer: usize, number: u64) -> bool {
+        self.giving.as_ref().is_some_and(|giving| giving.is(peer, number))
+    }
+
+    fn takes(&self, peer: usize, number: u64) -> bool {
+        self.taking.as_ref().is_some_and(|taking| taking.is(peer, number))
+    }
+
+    /// Lets the giver act, and forgets it once it is over.
+    fn with_giving(&mut self, act: impl FnOnce(&mut Giving, &mut VecDeque<Act>)) {
+        let Some(giving) = &mut self.giving else { return };
+        act(giving, &mut self.acts);
+        if giving.is_over() {
+            let number = giving.number();
+            self.giving = None;
+            self.end(number);
+        }
+    }
+
+    fn with_taking(&mut self, act: impl FnOnce(&mut Taking, &mut VecDeque<Act>)) {
+        let Some(taking) = &mut self.taking else { return };
+        act(taking, &mut self.acts);
+        if taking.is_over() {
+            let number = taking.number();
+            self.taking = None;
+            self.end(number);
+        }
+    }
+
+    fn end(&mut self, number: u64) {
+        if self.ended.len() == ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(number);
+    }
+}
+
+const BUSY: &str = "another move is under way";
