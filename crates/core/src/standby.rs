@@ -13,6 +13,17 @@ use crate::track::{Rule, Subject};
 use crate::vrrp::{Advert, Policy, Role};
 use crate::{handover, peer};
 
+mod group;
+mod machine;
+mod member;
+mod order;
+mod pause;
+
+pub use machine::{Birth, Standby};
+
+#[cfg(test)]
+mod tests;
+
 /// Most virtual routers of a node.
 pub const ROUTERS_MAX: usize = 32;
 

@@ -7,7 +7,9 @@ use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+mod announce;
 pub mod packet;
+pub mod router;
 
 /// Priority of whoever owns the address as its own (RFC 9568 section 5.2.4): never given up to
 /// another one.

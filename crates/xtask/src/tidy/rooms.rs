@@ -6,8 +6,17 @@ use super::source::{Source, depth, is_word};
 const CORE: &str = "crates/core/src/";
 /// What every room may import.
 const COMMON: [&str; 4] = ["head", "id", "rng", "time"];
-/// Rooms that know another one: a fleet of instances drives the deploys of its apps.
-const EDGES: [(&str, &str); 1] = [("supervise", "deploy")];
+/// Rooms that know another one: a fleet of instances drives the deploys of its apps; heartbeats carry
+/// roles and moves; a node's virtual routers are joined with what they depend on.
+const EDGES: [(&str, &str); 7] = [
+    ("peer", "handover"),
+    ("peer", "vrrp"),
+    ("standby", "handover"),
+    ("standby", "peer"),
+    ("standby", "track"),
+    ("standby", "vrrp"),
+    ("supervise", "deploy"),
+];
 /// The room that may import all others.
 const JOINT: &str = "node";
 

@@ -1,0 +1,777 @@
+//! The election of one virtual router (RFC 9568 section 6.4, RFC 3768 section 6.4).
+//!
+//! ```text
+//!              +------+  able   +--------+  silence  +--------+
+//!      out --> | Init |-------->| Backup |---------->| Master |
+//!              +------+         +--------+<----------+--------+
+//!              +-------+  able    ^   ^  a better one     |
+//!   faulty --> | Fault |----------+   |                   | resigns, is faulty or out
+//!              +-------+              |     +---------+   |
+//!                      a successor is +-----| Leaving |<--+
+//!                      heard, or nobody     +---------+
+//! ```
+//!
+//! Beyond the papers:
+//!
+//! - Whoever gives up of its own will keeps the addresses until it hears a successor (Leaving),
+//!   so that nobody's packets fall between two nodes.
+//! - A master that hears a better one says so by an advert of priority 0: the winner, of whatever
+//!   make, answers with an advert at once (6.4.3), which corrects bridges; ours also announces.
+//! - A backup takes such a 0 as the end of its master only if it comes from the master it follows:
+//!   otherwise the loser of a contest between two would make a third one claim.
+//! - Whoever finds that it was paused for longer than its peers wait, and hears another master,
+//!   yields, whatever the priorities.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use minicbor::{Decode, Encode};
+
+use super::announce::{Due, Schedule};
+use super::{Advert, INTERVALS_DOWN, PRIORITY_OWNER, PRIORITY_STOP, Policy, Role, Version};
+use crate::time::Instant;
+
+#[cfg(test)]
+mod tests;
+
+/// What version 2 multiplies the skew with, whatever the interval (RFC 3768 section 6.1).
+const SKEW_OF_VERSION_2: Duration = Duration::from_secs(1);
+/// Shorter intervals cannot be said on the wire.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// One virtual router of this node.
+///
+/// Drain [`Self::next_output`] to `None` after every call, and hand in [`Input::Tick`] no later than
+/// [`Self::deadline`]. Adverts that have arrived are handed in before the tick.
+#[derive(Clone, Debug, Decode, Encode)]
+pub struct Router {
+    #[n(0)]
+    policy: Policy,
+    #[n(1)]
+    source: Option<IpAddr>,
+    #[n(2)]
+    fitness: Fitness,
+    #[n(3)]
+    state: State,
+    /// The master that is followed, or that a worse one would be measured against.
+    #[n(4)]
+    heard: Option<Heard>,
+    /// Nothing is claimed earlier, unless told to.
+    #[n(5)]
+    claims_from: Instant,
+    /// Since when it could have served: it preempts nobody until that is long enough ago.
+    #[n(6)]
+    able_since: Instant,
+    /// An operator gave the addresses to another node: no preemption until that one is gone.
+    #[n(7)]
+    is_moved: bool,
+    /// Until then another master is the one that was asked to take over.
+    #[n(8)]
+    expects_until: Option<Instant>,
+    #[n(9)]
+    schedule: Schedule,
+    #[cbor(skip)]
+    outputs: VecDeque<Output>,
+}
+
+/// What makes a virtual router take part, or not.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub enum Fitness {
+    /// It takes part, with this priority (1 to 255).
+    #[n(0)]
+    Able {
+        /// Effective priority.
+        #[n(0)]
+        priority: u8,
+    },
+    /// It cannot serve.
+    #[n(1)]
+    Faulty {
+        /// How addresses are given up.
+        #[n(0)]
+        leave: Leave,
+        /// Why, for people.
+        #[n(1)]
+        why: String,
+    },
+    /// It is not to take part.
+    #[n(2)]
+    Out {
+        /// How addresses are given up.
+        #[n(0)]
+        leave: Leave,
+        /// Why, for people.
+        #[n(1)]
+        why: String,
+    },
+}
+
+/// How addresses are given up.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+pub enum Leave {
+    /// Kept until a successor is heard, for one master-down time at most.
+    #[n(0)]
+    InOrder,
+    /// Released right after the advert of priority 0.
+    #[n(1)]
+    AtOnce,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// Its fitness is this now.
+    Fitness(Fitness),
+    /// The address that adverts are sent from; nothing while there is none.
+    Source(Option<IpAddr>),
+    /// An advert in order was heard.
+    Heard {
+        /// The sender.
+        from: IpAddr,
+        /// What it says.
+        advert: Advert,
+    },
+    /// Somebody else was seen to answer for the addresses.
+    RivalOwner {
+        /// Link-layer address, for people.
+        who: String,
+    },
+    /// Another node is to have the addresses; this one stays able.
+    Resign {
+        /// Why, for people.
+        why: String,
+        /// How much longer than usual it waits before it would take them again, beside the wait for
+        /// a successor.
+        hold_off: Duration,
+        /// Whether it preempts nobody from now on until it has been master again.
+        is_lasting: bool,
+    },
+    /// Take the addresses at once, whatever the priorities.
+    TakeOver {
+        /// Why, for people.
+        why: String,
+    },
+    /// Until then, whoever else claims the addresses was asked to: yield to it, whatever the
+    /// priorities.
+    Expect {
+        /// When this ends.
+        until: Instant,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// Send an advert.
+    Advertise {
+        /// 0 to 255.
+        priority: u8,
+    },
+    /// Have the addresses.
+    Hold,
+    /// Have them no more.
+    Release,
+    /// Tell the network once.
+    Announce,
+    /// The role has changed.
+    Turned {
+        /// What it is now.
+        role: Role,
+        /// What it was.
+        before: Role,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Another master was heard, or seen, that nobody asked for.
+    Rival {
+        /// Who, for people.
+        who: String,
+    },
+    /// It was not called for this long, longer than its peers wait.
+    Late {
+        /// How long.
+        silence: Duration,
+    },
+}
+
+/// Another master.
+#[derive(Clone, Copy, Debug, Decode, Encode)]
+struct Heard {
+    #[n(0)]
+    from: IpAddr,
+    #[n(1)]
+    priority: u8,
+    /// Learned from it (RFC 9568 section 6.1, Active_Adver_Interval).
+    #[n(2)]
+    interval: Duration,
+    #[n(3)]
+    at: Instant,
+}
+
+#[derive(Clone, Debug, Decode, Encode)]
+enum State {
+    #[n(0)]
+    Init,
+    #[n(1)]
+    Fault,
+    #[n(2)]
+    Backup {
+        /// When the master counts as gone.
+        #[n(0)]
+        down_at: Instant,
+    },
+    #[n(3)]
+    Master {
+        #[n(0)]
+        advert_at: Instant,
+        #[n(1)]
+        sent_at: Instant,
+        #[n(2)]
+        since: Instant,
+    },
+    /// It has said 0 and still has the addresses.
+    #[n(4)]
+    Leaving {
+        #[n(0)]
+        until: Instant,
+        /// What it is for everybody else already.
+        #[n(1)]
+        role: Role,
+        #[n(2)]
+        hold_off: Duration,
+    },
+}
+
+impl Router {
+    /// A virtual router that takes no part until it has a source and is able, and claims nothing
+    /// before its startup delay has passed.
+    pub fn new(now: Instant, policy: Policy) -> Self {
+        let why = String::from("starting");
+        Self {
+            policy,
+            source: None,
+            fitness: Fitness::Out { leave: Leave::AtOnce, why },
+            state: State::Init,
+            heard: None,
+            claims_from: now + policy.startup_delay,
+            able_since: now,
+            is_moved: false,
+            expects_until: None,
+            schedule: Schedule::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Changes how it behaves; role and timers stay.
+    pub fn set_policy(&mut self, now: Instant, policy: Policy) {
+        self.policy = policy;
+        if self.role() == Role::Master {
+            self.schedule.set_refresh(now, policy.announce_refresh);
+        }
+    }
+
+    /// Advances the election by one event.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Fitness(fitness) => self.judge(now, fitness),
+            Input::Source(source) => self.source = source,
+            // Our own advert, come back; or another node with our address, about which an election
+            // cannot do anything.
+            Input::Heard { from, .. } if Some(from) == self.source => {}
+            Input::Heard { from, advert } => self.hear(now, from, advert),
+            Input::RivalOwner { who } => self.see_rival(now, who),
+            Input::Resign { why, hold_off, is_lasting } => {
+                self.resign(now, why, hold_off, is_lasting);
+            }
+            Input::TakeOver { why } => self.take_over(now, why),
+            Input::Expect { until } => self.expects_until = Some(until),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to hand in [`Input::Tick`], if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Init | State::Fault => None,
+            State::Backup { down_at } => Some(down_at),
+            State::Master { advert_at, .. } => {
+                Some(self.schedule.deadline().map_or(advert_at, |at| at.min(advert_at)))
+            }
+            State::Leaving { until, .. } => Some(until),
+        }
+    }
+
+    /// What it does, as everybody else sees it.
+    pub fn role(&self) -> Role {
+        match self.state {
+            State::Init => Role::Init,
+            State::Fault => Role::Fault,
+            State::Backup { .. } => Role::Backup,
+            State::Master { .. } => Role::Master,
+            State::Leaving { role, .. } => role,
+        }
+    }
+
+    /// Whether the addresses are on this node: those of a master, and of one that waits for its
+    /// successor.
+    pub fn holds(&self) -> bool {
+        match self.state {
+            State::Init | State::Fault | State::Backup { .. } => false,
+            State::Master { .. } | State::Leaving { .. } => true,
+        }
+    }
+
+    /// Effective priority; 0 while it takes no part.
+    pub fn priority(&self) -> u8 {
+        match self.fitness {
+            Fitness::Able { priority } => priority,
+            Fitness::Faulty { .. } | Fitness::Out { .. } => 0,
+        }
+    }
+
+    /// Who is master, as far as this node knows, and its priority.
+    pub fn master(&self, now: Instant) -> Option<(IpAddr, u8)> {
+        if self.role() == Role::Master {
+            return self.source.map(|source| (source, self.priority()));
+        }
+        let heard = self.heard?;
+        let is_recent = now.since(heard.at) <= self.silence_max(heard.interval);
+        is_recent.then_some((heard.from, heard.priority))
+    }
+
+    /// Why nothing would be claimed now though it takes part.
+    pub fn holding_back(&self, now: Instant) -> Option<String> {
+        let State::Backup { down_at } = self.state else { return None };
+        if now < self.claims_from {
+            return Some(format!("claims nothing for {:?}", self.claims_from.since(now)));
+        }
+        let is_better = self.heard.is_some_and(|heard| heard.priority < self.priority());
+        if !self.policy.preempt || !is_better || self.preempts(now) {
+            // A master that is silent is replaced when the timer fires.
+            return (now > down_at).then(|| String::from("looks whether a master is left"));
+        }
+        if self.is_moved {
+            return Some(String::from("an operator gave the addresses to the master"));
+        }
+        let at = self.able_since + self.policy.preempt_delay;
+        Some(format!("preempts in {:?}", at.since(now)))
+    }
+
+    /// Whether it would replace the master that it hears, as a move between two that talk if there
+    /// is a way.
+    pub fn wants_to_preempt(&self, now: Instant) -> bool {
+        let State::Backup { .. } = self.state else { return false };
+        let is_worse = |heard: Heard| heard.priority < self.priority();
+        self.preempts(now) && self.heard.is_some_and(is_worse)
+    }
+
+    /// How long a peer waits for an advert of ours, or this node for a master's: three intervals and
+    /// the longest skew.
+    pub fn down_time(&self) -> Duration {
+        self.silence_max(self.interval())
+    }
+
+    /// When an advert was last sent by this master, or heard by this backup.
+    pub fn last_advert(&self) -> Option<Instant> {
+        match self.state {
+            State::Init | State::Fault | State::Leaving { .. } => None,
+            State::Backup { .. } => self.heard.map(|heard| heard.at),
+            State::Master { sent_at, .. } => Some(sent_at),
+        }
+    }
+
+    /// Between two adverts of whoever is master.
+    pub fn interval(&self) -> Duration {
+        match self.state {
+            State::Master { .. } | State::Leaving { .. } => self.policy.interval,
+            State::Init | State::Fault | State::Backup { .. } => self.master_interval(),
+        }
+    }
+
+    /// Whether a claim, a contest or a resignation is under way.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.state, State::Leaving { .. }) || self.schedule.is_running()
+    }
+
+    fn judge(&mut self, now: Instant, fitness: Fitness) {
+        let before = core::mem::replace(&mut self.fitness, fitness);
+        if before == self.fitness {
+            return;
+        }
+        match self.fitness.clone() {
+            Fitness::Able { .. } => self.become_able(now),
+            Fitness::Faulty { leave, why } => self.leave(now, Role::Fault, leave, why),
+            Fitness::Out { leave, why } => self.leave(now, Role::Init, leave, why),
+        }
+    }
+
+    /// RFC 9568 section 6.4.1, Startup.
+    fn become_able(&mut self, now: Instant) {
+        match self.state {
+            State::Init | State::Fault => {
+                self.able_since = now;
+                self.is_moved = false;
+                if self.priority() == PRIORITY_OWNER && now >= self.claims_from {
+                    self.lead(now, String::from("the addresses are this node's own"));
+                } else {
+                    self.heard = None;
+                    self.stand_by(now, String::from("ready to follow"));
+                }
+            }
+            State::Leaving { until, hold_off, .. } => {
+                let next = State::Leaving { until, role: Role::Backup, hold_off };
+                self.able_since = now;
+                self.enter(next, String::from("able again"));
+            }
+            // Another priority counts from the next advert on.
+            State::Backup { .. } | State::Master { .. } => {}
+        }
+    }
+
+    /// RFC 9568 sections 6.4.2 and 6.4.3, Shutdown.
+    fn leave(&mut self, now: Instant, role: Role, leave: Leave, why: String) {
+        let idle = if role == Role::Fault { State::Fault } else { State::Init };
+        match (&self.state, leave) {
+            (State::Init | State::Fault | State::Backup { .. }, _) => self.enter(idle, why),
+            (State::Master { .. }, Leave::InOrder) => {
+                self.say_stop();
+                let until = now + self.down_time();
+                self.enter(State::Leaving { until, role, hold_off: Duration::ZERO }, why);
+            }
+            (State::Master { .. }, Leave::AtOnce) => {
+                self.say_stop();
+                self.enter(idle, why);
+            }
+            (&State::Leaving { until, hold_off, .. }, Leave::InOrder) => {
+                self.enter(State::Leaving { until, role, hold_off }, why);
+            }
+            (State::Leaving { .. }, Leave::AtOnce) => self.enter(idle, why),
+        }
+    }
+
+    fn resign(&mut self, now: Instant, why: String, hold_off: Duration, is_lasting: bool) {
+        let State::Master { .. } = self.state else { return };
+        self.say_stop();
+        self.heard = None;
+        self.is_moved = is_lasting;
+        self.able_since = now;
+        let until = now + self.down_time();
+        self.enter(State::Leaving { until, role: Role::Backup, hold_off }, why);
+    }
+
+    fn take_over(&mut self, now: Instant, why: String) {
+        match (&self.state, &self.fitness) {
+            (State::Backup { .. } | State::Leaving { .. }, Fitness::Able { .. }) => {
+                self.lead(now, why);
+            }
+            (State::Init | State::Fault | State::Master { .. }, _) => {}
+            (State::Backup { .. } | State::Leaving { .. }, _) => {}
+        }
+    }
+
+    fn see_rival(&mut self, now: Instant, who: String) {
+        match self.state {
+            State::Master { .. } => {
+                if !self.is_expecting(now) {
+                    self.outputs.push_back(Output::Rival { who });
+                }
+                self.schedule.contested(now);
+                self.announce_due(now);
+            }
+            // The master, or its successor.
+            State::Init | State::Fault | State::Backup { .. } | State::Leaving { .. } => {}
+        }
+    }
+
+    fn hear(&mut self, now: Instant, from: IpAddr, advert: Advert) {
+        match self.state {
+            State::Init | State::Fault => self.remember(now, from, advert),
+            State::Backup { .. } => self.hear_as_backup(now, from, advert),
+            State::Master { sent_at, since, .. } => {
+                let silence = now.since(sent_at);
+                self.hear_as_master(now, from, advert, silence, now.since(since));
+            }
+            State::Leaving { role, hold_off, .. } if advert.priority != PRIORITY_STOP => {
+                self.remember(now, from, advert);
+                let reason = format!("{from} has taken over");
+                match role {
+                    Role::Fault => self.enter(State::Fault, reason),
+                    Role::Init => self.enter(State::Init, reason),
+                    Role::Backup | Role::Master => {
+                        self.claims_from = self.claims_from.max(now + hold_off);
+                        self.stand_by(now, reason);
+                    }
+                }
+            }
+            State::Leaving { .. } => {}
+        }
+    }
+
+    /// RFC 9568 section 6.4.2.
+    fn hear_as_backup(&mut self, now: Instant, from: IpAddr, advert: Advert) {
+        if advert.priority == PRIORITY_STOP {
+            if self.follows_another(now, from) {
+                return;
+            }
+            self.remember(now, from, advert);
+            let after = self.skew(self.master_interval());
+            self.heard = None;
+            self.arm(now, after);
+        } else if advert.priority >= self.priority() || !self.preempts(now) {
+            self.remember(now, from, advert);
+            self.arm(now, self.master_down());
+        } else {
+            // Discarded, so the timer goes on and fires: that is how it preempts.
+            let interval = self.master_interval();
+            self.remember(now, from, Advert { interval, ..advert });
+        }
+    }
+
+    /// RFC 9568 section 6.4.3.
+    fn hear_as_master(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        advert: Advert,
+        silence: Duration,
+        age: Duration,
+    ) {
+        if advert.priority == PRIORITY_STOP {
+            self.advertise(now);
+            self.schedule.conceded(now);
+            self.announce_due(now);
+            return;
+        }
+        let is_owner = self.priority() == PRIORITY_OWNER;
+        let is_late = silence >= self.policy.interval * INTERVALS_DOWN;
+        let is_better = (advert.priority, Some(from)) > (self.priority(), self.source);
+        let is_expected = self.is_expecting(now);
+        if is_late {
+            self.outputs.push_back(Output::Late { silence });
+        }
+        // Right after its own claim a master may still hear the one it replaced; and that a better
+        // one replaces it is what preemption means.
+        let is_usual = if is_better { self.policy.preempt } else { age < self.policy.interval };
+        if !is_expected && !is_late && !is_usual {
+            let who = format!("{from}, with priority {}", advert.priority);
+            self.outputs.push_back(Output::Rival { who });
+        }
+        if !is_owner && (is_expected || is_late || is_better) {
+            let reason = match (is_expected, is_late) {
+                (true, _) => format!("{from} has taken over as planned"),
+                (false, true) => format!("{from} took over while this node was paused"),
+                (false, false) => format!("{from} has priority {}", advert.priority),
+            };
+            self.yield_to(now, from, advert, is_late, reason);
+            return;
+        }
+        // Two owners would answer each other without end; they get the schedule only.
+        if advert.priority != PRIORITY_OWNER {
+            self.advertise(now);
+        }
+        self.schedule.contested(now);
+        self.announce_due(now);
+    }
+
+    fn yield_to(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        advert: Advert,
+        is_late: bool,
+        reason: String,
+    ) {
+        self.remember(now, from, advert);
+        if is_late {
+            self.able_since = now;
+        }
+        self.stand_by(now, reason);
+        // Once the addresses are gone here, so that what the winner says is the last word.
+        self.say_stop();
+    }
+
+    fn tick(&mut self, now: Instant) {
+        match self.state {
+            State::Init | State::Fault => {}
+            State::Backup { down_at } if now >= down_at => {
+                let lateness = now.since(down_at);
+                if lateness >= self.master_interval() * INTERVALS_DOWN {
+                    // It was paused. A master that lives is heard within an interval.
+                    self.outputs.push_back(Output::Late { silence: lateness });
+                    let interval = self.master_interval();
+                    self.arm(now, interval + self.skew(interval));
+                } else {
+                    let reason = self.reason_to_lead();
+                    self.lead(now, reason);
+                }
+            }
+            State::Master { advert_at, sent_at, .. } => {
+                let silence = now.since(sent_at);
+                if silence >= self.policy.interval * INTERVALS_DOWN {
+                    self.outputs.push_back(Output::Late { silence });
+                    self.schedule.conceded(now);
+                }
+                if now >= advert_at {
+                    self.advertise(now);
+                }
+                self.announce_due(now);
+            }
+            State::Leaving { until, role, hold_off } if now >= until => match role {
+                Role::Fault => self.enter(State::Fault, String::from("nobody has taken over")),
+                Role::Init => self.enter(State::Init, String::from("nobody has taken over")),
+                Role::Backup | Role::Master if hold_off.is_zero() => {
+                    self.lead(now, String::from("nobody else took over"));
+                }
+                Role::Backup | Role::Master => {
+                    self.claims_from = self.claims_from.max(now + hold_off);
+                    self.stand_by(now, String::from("nobody has taken over"));
+                }
+            },
+            State::Backup { .. } | State::Leaving { .. } => {}
+        }
+    }
+
+    fn reason_to_lead(&self) -> String {
+        match self.heard {
+            None => String::from("no other master is there"),
+            Some(heard) if heard.priority < self.priority() => {
+                format!("{} has only priority {}", heard.from, heard.priority)
+            }
+            Some(heard) => format!("{} has fallen silent", heard.from),
+        }
+    }
+
+    /// Becomes master: the advert first, then the announcements (RFC 9568 section 6.4.2).
+    fn lead(&mut self, now: Instant, reason: String) {
+        let interval = self.policy.interval;
+        self.is_moved = false;
+        self.expects_until = None;
+        self.outputs.push_back(Output::Advertise { priority: self.priority() });
+        let next = State::Master { advert_at: now + interval, sent_at: now, since: now };
+        self.enter(next, reason);
+        self.schedule.claimed(now, self.policy.announce_repeat, self.policy.announce_refresh);
+        self.announce_due(now);
+    }
+
+    fn stand_by(&mut self, now: Instant, reason: String) {
+        let down_at = (now + self.master_down()).max(self.claims_from);
+        self.enter(State::Backup { down_at }, reason);
+    }
+
+    /// Restarts the timer of a backup.
+    fn arm(&mut self, now: Instant, after: Duration) {
+        let down_at = (now + after).max(self.claims_from);
+        self.state = State::Backup { down_at };
+    }
+
+    /// The only place that changes roles, so holding and releasing always pair up.
+    fn enter(&mut self, next: State, reason: String) {
+        let (before, held) = (self.role(), self.holds());
+        self.state = next;
+        if held != self.holds() {
+            self.outputs.push_back(if held { Output::Release } else { Output::Hold });
+        }
+        if self.role() != Role::Master {
+            self.schedule.stop();
+        }
+        if self.role() != before {
+            self.outputs.push_back(Output::Turned { role: self.role(), before, reason });
+        }
+    }
+
+    /// Says what a master says, unless that was just done.
+    fn advertise(&mut self, now: Instant) {
+        let State::Master { since, .. } = self.state else { return };
+        self.outputs.push_back(Output::Advertise { priority: self.priority() });
+        let advert_at = now + self.policy.interval;
+        self.state = State::Master { advert_at, sent_at: now, since };
+    }
+
+    fn say_stop(&mut self) {
+        self.outputs.push_back(Output::Advertise { priority: PRIORITY_STOP });
+    }
+
+    /// Only a master gets here.
+    fn announce_due(&mut self, now: Instant) {
+        let State::Master { sent_at, .. } = self.state else { return };
+        let Some(due) = self.schedule.take_due(now) else { return };
+        if due == Due::Both && sent_at < now {
+            self.advertise(now);
+        }
+        self.outputs.push_back(Output::Announce);
+    }
+
+    /// Keeps in mind who is master. While a better one is alive a worse one does not take its place.
+    fn remember(&mut self, now: Instant, from: IpAddr, advert: Advert) {
+        if advert.priority != PRIORITY_STOP && self.follows_another(now, from) {
+            let known = self.heard.map(|heard| (heard.priority, heard.from));
+            if known > Some((advert.priority, from)) {
+                return;
+            }
+        }
+        let interval = advert.interval.max(INTERVAL_MIN);
+        self.heard = Some(Heard { from, priority: advert.priority, interval, at: now });
+    }
+
+    fn follows_another(&self, now: Instant, from: IpAddr) -> bool {
+        self.heard.is_some_and(|heard| {
+            heard.from != from && now.since(heard.at) < self.silence_max(heard.interval)
+        })
+    }
+
+    fn is_expecting(&self, now: Instant) -> bool {
+        self.expects_until.is_some_and(|until| now <= until)
+    }
+
+    /// Whether a worse master is to be replaced. Owners always do (RFC 9568 section 6.1).
+    fn preempts(&self, now: Instant) -> bool {
+        if now < self.claims_from {
+            return false;
+        }
+        let is_well = now.since(self.able_since) >= self.policy.preempt_delay;
+        self.priority() == PRIORITY_OWNER || (self.policy.preempt && !self.is_moved && is_well)
+    }
+
+    /// Active_Adver_Interval of RFC 9568 section 6.1. Version 2 knows one interval: its codec
+    /// refuses all others (RFC 3768 section 7.1).
+    fn master_interval(&self) -> Duration {
+        match (self.policy.version, self.heard) {
+            (Version::V3, Some(heard)) => heard.interval,
+            (Version::V3, None) | (Version::V2, _) => self.policy.interval,
+        }
+    }
+
+    /// Active_Down_Interval of RFC 9568 section 6.1.
+    fn master_down(&self) -> Duration {
+        let interval = self.master_interval();
+        interval * INTERVALS_DOWN + self.skew(interval)
+    }
+
+    /// Worse nodes wait longer, so the best backup moves first.
+    fn skew(&self, interval: Duration) -> Duration {
+        let unit = match self.policy.version {
+            Version::V2 => SKEW_OF_VERSION_2,
+            Version::V3 => interval,
+        };
+        unit * (256 - u32::from(self.priority())) / 256
+    }
+
+    /// The longest that any backup waits.
+    fn silence_max(&self, interval: Duration) -> Duration {
+        let unit = match self.policy.version {
+            Version::V2 => SKEW_OF_VERSION_2,
+            Version::V3 => interval,
+        };
+        interval * INTERVALS_DOWN + unit
+    }
+}
