@@ -14,6 +14,7 @@ mod link;
 pub mod mutator;
 mod proxy_header;
 mod state;
+mod vrrp;
 mod websocket;
 
 pub use carried::{fleet, health, state, upgrade};
@@ -23,6 +24,7 @@ pub use http1::{http1_body, http1_request, http1_response};
 pub use link::{link_to_keeper, link_to_worker};
 pub use proxy_header::proxy_header;
 pub use state::{keeper_state, worker_state};
+pub use vrrp::vrrp;
 pub use websocket::websocket;
 
 /// A function to fuzz.
@@ -37,7 +39,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "changes", run: changes, words: self::changes::WORDS },
     Target { name: "config", run: config, words: self::config::WORDS },
     Target { name: "fleet", run: fleet, words: &[] },
@@ -51,6 +53,7 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "proxy_header", run: proxy_header, words: self::proxy_header::WORDS },
     Target { name: "state", run: self::carried::state, words: &["EVGS"] },
     Target { name: "upgrade", run: upgrade, words: &[] },
+    Target { name: "vrrp", run: vrrp, words: self::vrrp::WORDS },
     Target { name: "websocket", run: websocket, words: &[] },
     Target { name: "worker_state", run: worker_state, words: &[] },
 ];

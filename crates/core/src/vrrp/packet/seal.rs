@@ -54,7 +54,7 @@ pub struct Stamps {
     #[n(0)]
     window: Duration,
     #[n(1)]
-    sent: Stamp,
+    sent: Option<Stamp>,
     /// Most recently heard last.
     #[n(2)]
     heard: Vec<(IpAddr, Stamp)>,
@@ -176,7 +176,7 @@ impl Stamps {
     /// [`WINDOW_MIN`], at most [`WINDOW_MAX`].
     pub fn new(interval: Duration) -> Self {
         let window = interval.saturating_mul(3).clamp(WINDOW_MIN, WINDOW_MAX);
-        Self { window, sent: Stamp::default(), heard: Vec::new() }
+        Self { window, sent: None, heard: Vec::new() }
     }
 
     /// With another interval, but what was sent and heard before.
@@ -187,14 +187,14 @@ impl Stamps {
     /// A stamp for the next advert of ours, `unix` after 1970.
     pub fn next_stamp(&mut self, unix: Duration) -> Stamp {
         let clock = Stamp::at(unix);
-        // A clock that was set back for good: receivers believe the clock, not the old stamps.
-        let is_stranded = self.sent.seconds_after(clock) > self.window_seconds();
-        self.sent = if clock.is_after(self.sent) || is_stranded {
-            clock
-        } else {
-            Stamp(self.sent.0.wrapping_add(1))
+        let next = match self.sent {
+            // A clock that was set back for good: receivers believe the clock, not old stamps.
+            Some(sent) if sent.seconds_after(clock) > self.window_seconds() => clock,
+            Some(sent) if !clock.is_after(sent) => Stamp(sent.0.wrapping_add(1)),
+            Some(_) | None => clock,
         };
-        self.sent
+        self.sent = Some(next);
+        next
     }
 
     fn check_window(&self, stamp: Stamp, unix: Duration) -> Result<(), Broken> {

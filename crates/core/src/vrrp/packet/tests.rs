@@ -2,9 +2,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 use std::vec::Vec;
 
-use super::{Checksum, Ends, Envelope, Form, HOPS, Heard, Refusal};
+use super::checksum::Sum;
+use super::{Checksum, Ends, Envelope, Form, GROUP_V4, GROUP_V6, HOPS, Heard, Refusal, Unfit};
 use crate::vrrp::{Policy, Version};
 
+mod random;
+mod rfc3768;
+mod rfc9568;
+mod sealed;
 mod vectors;
 
 /// A policy that only matters as far as adverts show it.
@@ -48,4 +53,19 @@ fn write(form: &Form, priority: u8, ends: &Ends, checksum: Checksum) -> Vec<u8> 
 
 fn read(form: &Form, packet: &[u8], ends: Ends) -> Result<Heard, Refusal> {
     form.decode(packet, &Envelope { ends, hops: HOPS }, None)
+}
+
+/// `packet` with one byte set, summed anew over the message alone.
+fn altered(packet: &[u8], at: usize, byte: u8) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    packet[at] = byte;
+    summed(packet, Sum::default())
+}
+
+/// With the checksum that follows from `sum`, that of a pseudo-header or of nothing.
+fn summed(mut packet: Vec<u8>, sum: Sum) -> Vec<u8> {
+    packet[6..8].fill(0);
+    let checksum = sum.with(&packet).checksum();
+    packet[6..8].copy_from_slice(&checksum.to_be_bytes());
+    packet
 }
