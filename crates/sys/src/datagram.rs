@@ -63,6 +63,13 @@ impl Address {
             _ => None,
         }
     }
+
+    /// The port of a netlink socket, if it is one; the kernel's is 0.
+    pub(crate) fn netlink_port(&self) -> Option<u32> {
+        let is_netlink = self.bytes[..2] == (libc::AF_NETLINK as u16).to_ne_bytes();
+        let port = first(&self.bytes[4..]).map(u32::from_ne_bytes);
+        port.filter(|_| is_netlink && self.length >= 8)
+    }
 }
 
 /// Whether an address means nothing without the link that it is on.
