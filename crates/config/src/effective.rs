@@ -17,6 +17,7 @@ use crate::static_files::{CODINGS, SYMLINKS};
 use crate::{duration, size, template};
 
 mod app;
+mod standby;
 mod tls;
 
 /// What stands in place of a secret.
@@ -59,6 +60,16 @@ pub fn to_toml_with(config: &Config, changes: &Changes) -> String {
     }
     for (name, app) in &config.apps {
         section(&mut out, &format!("app.{name}"), &app::keys(app));
+    }
+    for (name, vip) in &config.vips {
+        section(&mut out, &format!("vip.{name}"), &standby::vip_keys(vip));
+    }
+    // Without peers it would be warned of.
+    if !config.peers.is_empty() {
+        section(&mut out, "heartbeat", &standby::heartbeat_keys(&config.heartbeat));
+    }
+    for (name, peer) in &config.peers {
+        section(&mut out, &format!("peer.{name}"), &standby::peer_keys(peer));
     }
     out
 }

@@ -4,7 +4,10 @@
 //! this file has the words those lists are written in, and the top level. Decoding, "did you
 //! mean", the reference and the JSON Schema all read the same lists, so they cannot drift.
 
-use crate::{acme, app, listener, middleware, node, pool, route};
+use crate::{acme, app, listener, middleware, node, peer, pool, route, vip};
+
+/// Most that is added to a priority, or taken from it: one more would be from end to end.
+pub(crate) const WEIGHT_MAX: i64 = 253;
 
 /// One key of a section.
 #[derive(Debug)]
@@ -67,6 +70,10 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// IP address and port.
     Address,
+    /// IP address.
+    Ip,
+    /// IP address and the length of its prefix.
+    Prefixed,
     /// IP address or network.
     Network,
     /// A server's URL.
@@ -85,6 +92,14 @@ pub(crate) enum Kind {
     Statuses,
     /// An HTTP status within these bounds.
     Status(u16, u16),
+    /// What is added to a priority.
+    Weight,
+    /// The word `fault`, or a weight.
+    Effect,
+    /// An effect, or a table with these keys.
+    Tracked(&'static [Key]),
+    /// The same, or a table of them by interface.
+    TrackedLinks(&'static [Key]),
     /// Name of another section.
     Name(Noun),
     /// Any number of these.
@@ -109,6 +124,8 @@ pub(crate) enum Noun {
     Pool,
     App,
     Acme,
+    Vip,
+    Peer,
     Server,
 }
 
@@ -122,6 +139,8 @@ impl Noun {
             Self::Pool => "pool",
             Self::App => "app",
             Self::Acme => "acme",
+            Self::Vip => "vip",
+            Self::Peer => "peer",
             Self::Server => "server",
         }
     }
@@ -182,7 +201,24 @@ pub(crate) static ROOT: &[Key] = &[
         Absent::Means("none"),
         "Processes that Evergate runs; they get PORT or SOCKET, HOST, APP, INSTANCE and GENERATION.",
     ),
-    later("vip", "an address that moves between two machines"),
+    key(
+        "vip",
+        Kind::Named(Noun::Vip, vip::KEYS),
+        Absent::Means("none"),
+        "Addresses that move between machines: whichever is best has them (VRRP, RFC 9568, RFC 3768).",
+    ),
+    key(
+        "heartbeat",
+        Kind::Table(peer::HEARTBEAT),
+        Absent::Means("all defaults"),
+        "How the machines of `[peer.NAME]` tell each other that they live, beside VRRP.",
+    ),
+    key(
+        "peer",
+        Kind::Named(Noun::Peer, peer::KEYS),
+        Absent::Means("none"),
+        "The other machines; a name is the `node.name` of that machine.",
+    ),
     later("cluster", "state shared between machines"),
     later("watchdog", "the hardware watchdog"),
 ];
@@ -265,6 +301,12 @@ impl Kind {
             Self::List(item) => format!("a list such as [{}]", item.sample()),
             Self::Table(_) | Self::Map(..) => "a table".to_owned(),
             Self::Named(noun, _) => format!("tables [{}.NAME]", noun.word()),
+            Self::Weight => format!("a whole number from -{WEIGHT_MAX} to {WEIGHT_MAX}"),
+            Self::Effect => format!("\"fault\" or a number from -{WEIGHT_MAX} to {WEIGHT_MAX}"),
+            Self::Tracked(_) => "\"fault\", a weight such as -50, or a table".to_owned(),
+            Self::TrackedLinks(_) => {
+                "\"fault\", a weight such as -50, or a table by interface".to_owned()
+            }
             Self::Later => "nothing yet".to_owned(),
             Self::Path
             | Self::Duration
@@ -275,6 +317,8 @@ impl Kind {
             | Self::CoreShare
             | Self::Octal
             | Self::Address
+            | Self::Ip
+            | Self::Prefixed
             | Self::Network
             | Self::Url
             | Self::Ports
@@ -308,6 +352,8 @@ impl Kind {
                 quoted.join(", ")
             }
             Self::Address => "an address with port".to_owned(),
+            Self::Ip => "an IP address".to_owned(),
+            Self::Prefixed => "an address with prefix".to_owned(),
             Self::Network => "an address or network".to_owned(),
             Self::Url => "a URL".to_owned(),
             Self::Ports => "a range of ports".to_owned(),
@@ -317,6 +363,10 @@ impl Kind {
             Self::Field => "a field name".to_owned(),
             Self::Statuses => "a range of statuses".to_owned(),
             Self::Status(least, most) => format!("status, {least}–{most}"),
+            Self::Weight => format!("number, -{WEIGHT_MAX}–{WEIGHT_MAX}"),
+            Self::Effect => "`\"fault\"` or a weight".to_owned(),
+            Self::Tracked(_) => "an effect".to_owned(),
+            Self::TrackedLinks(_) => "an effect, or table: interface to an effect".to_owned(),
             Self::Name(Noun::App) => "the name of an app".to_owned(),
             Self::Name(Noun::Acme) => "the name of an acme section".to_owned(),
             Self::Name(noun) => format!("the name of a {}", noun.word()),
@@ -348,7 +398,11 @@ impl Kind {
             Self::Flag => "true",
             Self::Choice(words) => return format!("\"{}\"", words[0]),
             Self::Address => "\"0.0.0.0:8080\"",
+            Self::Ip => "\"10.0.0.1\"",
+            Self::Prefixed => "\"10.0.0.100/24\"",
             Self::Network => "\"10.0.0.0/8\"",
+            Self::Weight => "-50",
+            Self::Effect | Self::Tracked(_) | Self::TrackedLinks(_) => "\"fault\"",
             Self::Url => "\"http://10.0.0.7:8080\"",
             Self::Ports => "\"20000-20999\"",
             Self::Pattern => "\"api.example.org/v1/*\"",
@@ -377,6 +431,8 @@ fn sample_name(noun: Noun) -> &'static str {
         Noun::Middleware => "office",
         Noun::App => "shop",
         Noun::Acme => "le",
+        Noun::Vip => "web",
+        Noun::Peer => "edge-b",
         Noun::Server => "a",
     }
 }

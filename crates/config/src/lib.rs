@@ -27,6 +27,7 @@ mod model;
 mod nearest;
 mod node;
 mod pattern;
+mod peer;
 mod pool;
 mod probe;
 mod reader;
@@ -36,13 +37,16 @@ mod remember;
 mod route;
 mod schema;
 mod size;
+mod standby;
 mod static_files;
 mod substitute;
 mod template;
 mod tls;
+mod track;
 mod upstream_tls;
 mod url;
 mod value;
+mod vip;
 
 pub use changes::{
     CHANGES_BYTES_MAX, CHANGES_MAX, Change, Changes, JournalError, NoSubject, Subject,

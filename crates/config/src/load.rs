@@ -12,7 +12,10 @@ use crate::files::{Disk, Files, Known, Record, Recorder};
 use crate::keys::Noun;
 use crate::model::Config;
 use crate::reader::{Reader, Section};
-use crate::{acme, app, conflict, include, listener, middleware, node, pool, references, route};
+use crate::{
+    acme, app, conflict, include, listener, middleware, node, peer, pool, references, route,
+    standby, vip,
+};
 
 /// A configuration that can be used, and what it was made of.
 #[derive(Clone)]
@@ -118,11 +121,13 @@ pub fn load_with_changes(
     conflict::check(&reader, &config);
     app::check_order(&reader, &config.apps);
     app::check_sockets(&reader, &config);
+    standby::check(&reader, &config);
     if !reader.has_errors() {
         // What is unused or out of reach for now may be so because of an error.
         references::warn_unused(&reader, &config);
         conflict::warn(&reader, &config);
         acme::warn(&reader, &config);
+        standby::warn(&reader, &config);
     }
     let mut diagnostics = in_order(&reader);
     reader.overlay.advise(&mut diagnostics, fresh);
@@ -231,9 +236,17 @@ fn decode<'r>(reader: &'r Reader<'r>, trees: &'r [Spanned<DeTable<'r>>]) -> Conf
         middleware: named(reader, &roots, Noun::Middleware, middleware::decode),
         pools: named(reader, &roots, Noun::Pool, |section| Some(pool::decode(section))),
         apps: named(reader, &roots, Noun::App, |section| Some(app::decode(section))),
+        vips: named(reader, &roots, Noun::Vip, vip::decode),
+        heartbeat: peer::heartbeat(&single(reader, &roots, "heartbeat")),
+        peers: named(reader, &roots, Noun::Peer, |section| Some(peer::decode(section))),
         files: Vec::new(),
     };
     refuse_idle(reader);
+    let has_peers = !config.peers.is_empty() || reader.unnamed.borrow().contains(&Noun::Peer);
+    let heartbeat = roots.iter().find(|root| root.has("heartbeat"));
+    if let Some(value) = heartbeat.filter(|_| !has_peers).and_then(|root| root.get("heartbeat")) {
+        peer::warn_if_alone(&value);
+    }
     config
 }
 
@@ -290,14 +303,15 @@ fn named<'r, T>(
 }
 
 /// Without a listener or a route nothing would ever be served. Apps alone are enough, for who only
-/// wants them to be kept running.
+/// wants them to be kept running, and so are virtual addresses, for who has another server.
 fn refuse_idle(reader: &Reader<'_>) {
     let main = &reader.texts[0].name;
     let has_any = |noun: Noun| {
         let is_named = reader.places.borrow().keys().any(|(other, _)| *other == noun);
         is_named || reader.unnamed.borrow().contains(&noun)
     };
-    if has_any(Noun::App) && !has_any(Noun::Listener) && !has_any(Noun::Route) {
+    let has_work = has_any(Noun::App) || has_any(Noun::Vip);
+    if has_work && !has_any(Noun::Listener) && !has_any(Noun::Route) {
         return;
     }
     let refuse = |noun: Noun, help: &str| {

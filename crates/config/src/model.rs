@@ -17,6 +17,7 @@ mod listener;
 mod middleware;
 mod pool;
 mod route;
+mod vip;
 
 pub use evergate_core::files::Coding;
 
@@ -27,6 +28,7 @@ pub use listener::*;
 pub use middleware::*;
 pub use pool::*;
 pub use route::*;
+pub use vip::*;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,12 @@ pub struct Config {
     pub pools: BTreeMap<String, Pool>,
     /// Processes that the keeper runs.
     pub apps: BTreeMap<String, App>,
+    /// Addresses that move between machines.
+    pub vips: BTreeMap<String, Vip>,
+    /// How the machines tell each other that they live.
+    pub heartbeat: Heartbeat,
+    /// The other machines.
+    pub peers: BTreeMap<String, Peer>,
     /// Every file it was read from (`include` and `${file:…}` too), to be watched for changes.
     pub files: Vec<PathBuf>,
 }

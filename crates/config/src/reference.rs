@@ -37,6 +37,8 @@ digits, `-` and `_`. The order of sections and keys means nothing.
 | a percentage | `\"20%\"`; of one core it may be more than `\"100%\"` |
 | octal digits | `\"027\"` |
 | an address with port | `\"0.0.0.0:8080\"` `\"[::]:8080\"`; port 0 lets the system choose |
+| an IP address | `\"10.0.0.1\"` `\"fd00::1\"` |
+| an address with prefix | `\"10.0.0.100/24\"` `\"fd00::100/64\"`: the length is that of the network it is in |
 | an address or network | `\"10.0.0.7\"` `\"10.0.0.0/8\"` `\"fd00::/8\"` |
 | a pattern | `\"api.example.org/v1/{tenant}/*\"`: a host (`*.` for all below, none for any) and a path; `{name}` stands \
 for one part of it, `*` or `{*name}` at the end for the rest |
@@ -64,10 +66,16 @@ fn section(out: &mut String, title: &str, doc: &str, keys: &'static [Key], level
             Kind::Named(_, keys) => {
                 section(out, &format!("{title}.NAME"), key.doc, keys, level + 1)
             }
+            Kind::TrackedLinks(keys) => section(out, &title, TRACKED, keys, level + 1),
             _ => {}
         }
     }
 }
+
+/// What stands above the keys of an effect.
+const TRACKED: &str = "\
+An effect is `\"fault\"` (the machine gives the address up while it fails), a weight (a negative one is added to the \
+priority while it fails, a positive one while it does not), or a table with these keys.";
 
 fn header(title: &str, level: usize) -> String {
     if level == 2 { format!("[{title}]") } else { title.to_owned() }

@@ -69,7 +69,7 @@ fn find_param(reader: &Reader<'_>, config: &Config, wanted: &ParamUse) {
         Noun::Route => *name == owner,
         Noun::Middleware => route.middleware.contains(owner),
         Noun::Pool => matches!(&route.action, Action::Pool(pool) if pool == owner),
-        Noun::Listener | Noun::App | Noun::Acme | Noun::Server => false,
+        Noun::Listener | Noun::App | Noun::Acme | Noun::Vip | Noun::Peer | Noun::Server => false,
     });
     for (name, route) in users {
         let Ok(parsed) = pattern::parse(&route.pattern) else { continue };

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::keys::{Absent, Key, Kind, ROOT};
+use crate::keys::{Absent, Key, Kind, ROOT, WEIGHT_MAX};
 
 /// What `${…}` looks like.
 const REFERENCE: &str = r"^\$\{(env|file):[^{}]+\}$";
@@ -85,6 +85,15 @@ fn kind(kind: &'static Kind) -> Value {
         Kind::CoreShare => text(r"^[1-9]\d*\s*%$"),
         Kind::Octal => text(r"^[0-7]{1,4}$"),
         Kind::Address => text(r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:.]+\]):\d+$"),
+        Kind::Ip => text(r"^[0-9a-fA-F:.]+$"),
+        Kind::Prefixed => text(r"^[0-9a-fA-F:.]+/\d+$"),
+        Kind::Weight => weight(),
+        Kind::Effect => json!({ "anyOf": [{ "const": "fault" }, weight()] }),
+        Kind::Tracked(keys) => tracked(keys),
+        Kind::TrackedLinks(keys) => {
+            let by_name = json!({ "type": "object", "additionalProperties": tracked(keys) });
+            json!({ "anyOf": [{ "const": "fault" }, weight(), table(keys), by_name] })
+        }
         Kind::Network => text(r"^[0-9a-fA-F:.]+(/\d+)?$"),
         Kind::Url => text(r"^https?://[^/?#@]+/?$"),
         Kind::Ports => text(r"^\d+(-\d+)?$"),
@@ -119,6 +128,16 @@ fn kind(kind: &'static Kind) -> Value {
         }
         Kind::Later => json!(false),
     }
+}
+
+/// An effect, or a table of one.
+fn tracked(keys: &'static [Key]) -> Value {
+    json!({ "anyOf": [{ "const": "fault" }, weight(), table(keys)] })
+}
+
+/// What is added to a priority.
+fn weight() -> Value {
+    json!({ "type": "integer", "minimum": -WEIGHT_MAX, "maximum": WEIGHT_MAX })
 }
 
 /// Text of this form, or `${…}`.

@@ -60,7 +60,7 @@ impl<'r> Value<'r> {
     }
 
     /// Reports that it is not of the described type.
-    fn wrong_type(&self) {
+    pub(crate) fn wrong_type(&self) {
         let found = self.value.get_ref();
         let message =
             format!("`{}` must be {}, not {}", self.path, self.kind.noun(), type_of(found));
@@ -335,7 +335,7 @@ impl<'r> Value<'r> {
             .collect()
     }
 
-    fn children(
+    pub(crate) fn children(
         &self,
         table: &'r toml::de::DeTable<'r>,
         kind: &'static Kind,
@@ -443,6 +443,17 @@ impl<'r> Value<'r> {
             path: self.path.clone(),
         });
         Some(name)
+    }
+
+    /// The name before it is that of another section, to be resolved later.
+    pub(crate) fn refer_by_key(&self, noun: Noun, name: &str) {
+        self.reader.references.borrow_mut().push(Reference {
+            from: None,
+            noun,
+            name: name.to_owned(),
+            place: self.anchor,
+            path: self.path.clone(),
+        });
     }
 }
 

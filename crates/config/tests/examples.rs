@@ -43,6 +43,36 @@ fn the_examples_are_formatted() {
     }
 }
 
+/// The two files of a pair, with the secrets beside them in place of those in `/etc`.
+fn pair(name: &str) -> (String, Loaded) {
+    let path = example("pair").with_file_name(name);
+    let text = fs::read_to_string(&path).expect("the example is there");
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    for secret in ["vrrp", "heartbeat"] {
+        let path = folder.path().join(secret);
+        fs::write(&path, "0123456789abcdef").expect("the folder can be written");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("the file is ours");
+    }
+    let file = folder.path().join("evergate.toml");
+    let here = format!("{}/", folder.path().display());
+    fs::write(&file, text.replace("/etc/evergate/", &here)).expect("the folder can be written");
+    let loaded = load(&file).unwrap_or_else(|found| panic!("{name}: {}", render(&found, false)));
+    (text, loaded)
+}
+
+#[test]
+fn the_pair_loads_without_warnings_and_its_two_halves_fit() {
+    let [(one, a), (other, b)] = ["edge-a.toml", "edge-b.toml"].map(pair);
+    for (text, loaded) in [(&one, &a), (&other, &b)] {
+        assert!(loaded.warnings.is_empty(), "{}", render(&loaded.warnings, false));
+        assert_eq!(format(text).expect("it is TOML"), *text);
+    }
+    let (a, b) = (a.config, b.config);
+    assert!(a.peers.contains_key(&b.node.name) && b.peers.contains_key(&a.node.name));
+    assert_eq!((&a.vips, &a.heartbeat, &a.pools), (&b.vips, &b.heartbeat, &b.pools));
+    assert_eq!(a.vips["web"].track.len(), 2);
+}
+
 #[test]
 fn the_effective_configuration_hides_secrets() {
     let text = to_toml(&loaded("full-gateway").config);

@@ -7,9 +7,13 @@ use std::time::Duration;
 use evergate_config::{
     Action, Alive, AliveBy, AppLimits, Backoff, Config, Deploy, Host, Kill, Loaded, MemoryWatch,
     Middleware, OnFailure, Output, OutputTo, Ready, ReadyBy, Restart, Rewrite, Socket, Stop,
-    StopSignal, Target, ValueMatch, format, load_with, recall, remember, render, schema, to_toml,
+    StopSignal, Target, ValueMatch, VipAuth, VipChecksum, format, load_with, recall, remember,
+    render, schema, to_toml,
 };
+use evergate_core::peer;
 use evergate_core::rng::Rng;
+use evergate_core::track::{Effect, Rule, Subject};
+use evergate_core::vrrp::{Policy, Version};
 use serde_json::Value;
 
 mod support;
@@ -180,6 +184,86 @@ fn defaults_of_apps_are_those_of_the_model() {
 }
 
 #[test]
+fn virtual_addresses_mean_what_they_say() {
+    let config = loaded(&Fixture::new("good"), "pair").config;
+    let millis = Duration::from_millis;
+    let web = &config.vips["web"];
+    let policy = Policy {
+        version: Version::V3,
+        router_id: 51,
+        priority: 200,
+        interval: millis(50),
+        preempt: true,
+        preempt_delay: millis(3000),
+        startup_delay: millis(1000),
+        announce_repeat: 3,
+        announce_refresh: None,
+    };
+    assert_eq!(web.policy, policy);
+    assert_eq!(web.addresses[1].to_string(), "10.0.0.101/24");
+    assert_eq!((web.checksum, web.sync.as_deref()), (VipChecksum::PseudoHeader, Some("pair")));
+    assert_eq!((web.on_change.len(), web.on_change_timeout), (2, millis(5000)));
+    let rule = |subject, effect, fall, rise| Rule { subject, effect, fall, rise };
+    let name = str::to_owned;
+    let (none, second) = (Duration::ZERO, millis(1000));
+    let gateway = "10.0.0.1".parse().expect("an address");
+    let expected = [
+        rule(Subject::Listener(name("web")), Effect::Fault, none, second),
+        rule(Subject::Pool(name("api")), Effect::Fault, millis(200), millis(2000)),
+        rule(Subject::App(name("shop")), Effect::Weight(-50), none, second),
+        rule(Subject::Link(name("eth0")), Effect::Fault, none, second),
+        rule(Subject::Link(name("eth1.7")), Effect::Weight(-100), none, second),
+        rule(Subject::Gateway(gateway), Effect::Weight(20), second, second),
+    ];
+    assert_eq!(web.track, expected);
+    let own = rule(Subject::Link(name("eth0")), Effect::Fault, millis(100), second);
+    assert_eq!(config.vips["web6"].track, [own], "`link` alone is the interface");
+    assert!(config.vips["web6"].is_v6() && !web.is_v6());
+    let old = &config.vips["old"];
+    assert_eq!((old.policy.version, old.policy.interval), (Version::V2, millis(2000)));
+    assert_eq!(old.track[0].subject, Subject::Link(name("eth1")));
+}
+
+#[test]
+fn defaults_of_virtual_addresses_are_those_of_the_documents() {
+    let config = loaded(&Fixture::new("good"), "pair_alone").config;
+    let vip = &config.vips["web"];
+    let policy = Policy {
+        version: Version::V3,
+        router_id: 51,
+        priority: 254,
+        interval: Duration::from_millis(30),
+        preempt: false,
+        preempt_delay: Duration::from_secs(5),
+        startup_delay: Duration::ZERO,
+        announce_repeat: 5,
+        announce_refresh: Some(Duration::from_secs(60)),
+    };
+    assert_eq!(vip.policy, policy);
+    assert_eq!((&vip.auth, vip.checksum), (&VipAuth::None, VipChecksum::Auto));
+    assert!(vip.peers.is_empty() && vip.track.is_empty() && vip.sync.is_none());
+    assert_eq!(vip.on_change_timeout, Duration::from_secs(10));
+    let heartbeat = &config.heartbeat;
+    let (interval, secret) = (Duration::from_millis(100), None);
+    assert_eq!(heartbeat.policy, peer::Policy { interval, missing: 3, port: 7947 });
+    assert_eq!(heartbeat.secret, secret);
+}
+
+#[test]
+fn secrets_of_virtual_addresses_and_heartbeats_are_not_shown() {
+    let loaded = loaded(&Fixture::new("good"), "pair_secrets");
+    let VipAuth::Pass(pass) = &loaded.config.vips["old"].auth else { panic!("it has a password") };
+    assert_eq!(pass.expose(), "s3cret12");
+    assert!(matches!(loaded.config.vips["web"].auth, VipAuth::Hmac(_)));
+    let peer = &loaded.config.peers["edge-b"];
+    assert_eq!((peer.addresses.len(), peer.tcp.len(), peer.http.len()), (2, 1, 2));
+    for shown in [format!("{loaded:?}"), to_toml(&loaded.config)] {
+        assert!(!shown.contains("s3cret") && !shown.contains("0123456789"), "{shown}");
+    }
+    assert_eq!(to_toml(&loaded.config).matches("***").count(), 3);
+}
+
+#[test]
 fn hosts_and_conditions_mean_what_they_say() {
     let config = loaded(&Fixture::new("good"), "hosts").config;
     assert_eq!(config.routes["exact"].host, Host::Exact("example.org".to_owned()));
@@ -245,7 +329,8 @@ fn formatting_wrong_files_is_done_once_too() {
 #[test]
 fn the_effective_configuration_loads_as_itself() {
     let fixture = Fixture::new("good");
-    for name in fixture.names().into_iter().filter(|name| name != "substituted") {
+    let has_no_secrets = |name: &String| name != "substituted" && name != "pair_secrets";
+    for name in fixture.names().into_iter().filter(has_no_secrets) {
         let config = without_origins(loaded(&fixture, &name).config);
         assert_eq!(load_text(&fixture, to_toml(&config)), config, "{name}");
     }
@@ -393,9 +478,9 @@ fn type_fits(schema: &Value, value: &Value) -> bool {
         Some("string") => value.as_str().is_some_and(|text| {
             pattern.is_none_or(|p| regex_lite::Regex::new(p).expect("it compiles").is_match(text))
         }),
-        Some("integer") => value.as_u64().is_some_and(|number| {
-            schema["minimum"].as_u64().is_some_and(|least| number >= least)
-                && schema["maximum"].as_u64().is_some_and(|most| number <= most)
+        Some("integer") => value.as_i64().is_some_and(|number| {
+            schema["minimum"].as_i64().is_some_and(|least| number >= least)
+                && schema["maximum"].as_i64().is_some_and(|most| number <= most)
         }),
         Some("boolean") => value.is_boolean(),
         Some("array") => value.is_array(),

@@ -37,6 +37,7 @@ mod output;
 mod probes;
 mod role;
 mod sockets;
+mod standby;
 mod stdout;
 mod upgrades;
 mod users;

@@ -14,9 +14,12 @@ pub(crate) fn between(before: &Config, after: &Config) -> PlanChange {
     section(&mut change, "app", &before.apps, &after.apps);
     section(&mut change, "acme", &before.acme, &after.acme);
     section(&mut change, "pool", &before.pools, &after.pools);
+    section(&mut change, "vip", &before.vips, &after.vips);
+    section(&mut change, "peer", &before.peers, &after.peers);
     single(&mut change, "node", &before.node, &after.node);
     single(&mut change, "admin", &before.admin, &after.admin);
     single(&mut change, "log", &before.log, &after.log);
+    single(&mut change, "heartbeat", &before.heartbeat, &after.heartbeat);
     change
 }
 

@@ -113,7 +113,7 @@ fn written(path: &str, value: &str) -> String {
 }
 
 /// Errors that a sample has because nothing stands beside it.
-const OF_THE_WHOLE: [&str; 13] = [
+const OF_THE_WHOLE: [&str; 15] = [
     "nothing-served",
     "missing-key",
     "no-action",
@@ -127,6 +127,8 @@ const OF_THE_WHOLE: [&str; 13] = [
     "unknown-parameter",
     "no-kind",
     "wrong-protocol",
+    "idle-weight",
+    "short-secret",
 ];
 
 #[test]

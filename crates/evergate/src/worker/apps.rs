@@ -150,7 +150,7 @@ fn ms(time: Duration) -> u32 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::worker) mod tests {
     use std::path::Path;
 
     use super::*;
@@ -201,7 +201,7 @@ pub(super) mod tests {
     "#;
 
     /// A configuration that has `apps`.
-    pub(super) fn config(apps: &str) -> config::Config {
+    pub(in crate::worker) fn config(apps: &str) -> config::Config {
         let text = format!(
             "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
              [route.all]\nmatch = \"/*\"\nrespond = {{}}\n{apps}"

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use evergate_config::Config;
 use evergate_control::link::{Address, Desired, Listener, Outcome};
 
-use super::apps;
+use super::{apps, standby};
 
 /// The name of the admin API among the listeners.
 pub(super) const ADMIN: &str = "admin";
@@ -39,7 +39,7 @@ pub(super) fn desired(config: &Config, threads: u16) -> Desired {
     }
     listeners.extend(config.admin.bind.iter().map(|address| admin(Address::Tcp(*address))));
     let run_dir = config.node.run_dir.to_str().map(str::to_owned);
-    Desired { apps: apps::desired(config), listeners, run_dir, ..Desired::default() }
+    Desired { apps: apps::desired(config), listeners, run_dir, standby: standby::desired(config) }
 }
 
 /// `wanted` with every listener of `kept` beside it, so that nothing closes yet.
@@ -51,6 +51,7 @@ pub(super) fn union(wanted: &Desired, kept: &Desired) -> Desired {
     both.listeners.extend(missing.cloned());
     both.apps.clone_from(&kept.apps);
     both.run_dir.clone_from(&kept.run_dir);
+    both.standby.clone_from(&kept.standby);
     both
 }
 
