@@ -7,6 +7,7 @@ mod fault;
 mod machine;
 mod preflight;
 mod run;
+mod watcher;
 mod worker;
 
 use std::io::{self, Write};
@@ -58,6 +59,8 @@ enum Command {
     Reference(ctl::reference::Reference),
     #[command(hide = true)]
     Worker(worker::Worker),
+    #[command(hide = true)]
+    Watcher(watcher::Watcher),
     #[command(hide = true)]
     Preflight(preflight::Preflight),
     #[command(hide = true)]
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
         Command::Schema(schema) => schema.run(),
         Command::Reference(reference) => reference.run(),
         Command::Worker(worker) => worker.run(),
+        Command::Watcher(watcher) => watcher.run(),
         Command::Preflight(preflight) => preflight.run(),
         Command::DemoApp(app) => app.run(),
     };

@@ -31,6 +31,8 @@ mod resume;
 mod sockets;
 mod standby;
 mod upgrades;
+pub mod watcher;
+mod will;
 mod workers;
 
 /// Environment variable that tells a worker the number of its end of the link.
@@ -40,6 +42,12 @@ pub const LINK_FD: i32 = 3;
 /// Exit status of a worker that cannot start and would not the next time (`EX_CONFIG`), as
 /// [`evergate_control::link::ToKeeper::Hopeless`] says with words.
 pub const HOPELESS_STATUS: i32 = 78;
+
+/// The keeper's priority among real-time threads (SCHED_FIFO): before all that is not, and behind what
+/// keeps the machine itself going.
+const REAL_TIME_PRIORITY: u8 = 50;
+/// How little the keeper wants to be what the kernel kills when memory runs out.
+const OOM_SCORE: i16 = -900;
 
 /// What to keep.
 #[derive(Clone, Debug)]

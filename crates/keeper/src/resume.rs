@@ -3,7 +3,8 @@
 //! The image before leaves its word at the end of the command line: `--resume STATE:IMAGE`, the
 //! numbers of two descriptors. The first is the blob of what it knew, the second its own binary: the
 //! way back, which is taken by a crash, a hang, a panic, or by wish, until this image has shown that
-//! it goes on. Whoever comes back that way finds `--came-back WHY` after it.
+//! it goes on. Whoever comes back that way finds `--came-back WHY` after it. Where less time is left
+//! than usual, for other nodes wait for adverts, a third number says how many microseconds it is.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
@@ -48,13 +49,14 @@ enum Way {
 
 impl Resuming {
     /// As the command line says; nothing if this process begins as any other. It must go on `within`
-    /// this time, if it is a new image. `InvalidInput` where somebody else than a keeper wrote the
-    /// command line.
+    /// this time, if it is a new image and the one before named no other. `InvalidInput` where
+    /// somebody else than a keeper wrote the command line.
     pub fn detect(within: Duration) -> io::Result<Option<Self>> {
         let argv: Vec<OsString> = std::env::args_os().collect();
-        let Some(Word { state, image, why }) = Word::last_of(&argv) else {
+        let Some(Word { state, image, within: named, why }) = Word::last_of(&argv) else {
             return Ok(None);
         };
+        let within = named.unwrap_or(within);
         name_process(&argv);
         let mut inherited = Inherited::all()?;
         let invalid = || {
@@ -141,6 +143,8 @@ impl Drop for Resuming {
 struct Word {
     state: RawFd,
     image: RawFd,
+    /// How long the new image may take to go on.
+    within: Option<Duration>,
     why: Option<OsString>,
 }
 
@@ -153,17 +157,29 @@ impl Word {
             [.., resume, numbers] if resume == RESUME => (numbers, None),
             _ => return None,
         };
-        let (state, image) = numbers.to_str()?.split_once(':')?;
-        Some(Self { state: state.parse().ok()?, image: image.parse().ok()?, why })
+        let (state, rest) = numbers.to_str()?.split_once(':')?;
+        let (image, within) = match rest.split_once(':') {
+            Some((image, micros)) => (image, Some(Duration::from_micros(micros.parse().ok()?))),
+            None => (rest, None),
+        };
+        Some(Self { state: state.parse().ok()?, image: image.parse().ok()?, within, why })
     }
 }
 
-/// The command line of the next image: this one's, with another last word.
-pub(crate) fn argv(state: BorrowedFd<'_>, image: &Image) -> Vec<OsString> {
+/// The command line of the next image: this one's, with another last word. It must go on `within` this
+/// time, if that is to be another than usual.
+pub(crate) fn argv(
+    state: BorrowedFd<'_>,
+    image: &Image,
+    within: Option<Duration>,
+) -> Vec<OsString> {
     use std::os::fd::AsRawFd;
 
     let mut argv = first_words(std::env::args_os().collect());
-    let numbers = format!("{}:{}", state.as_raw_fd(), image.as_fd().as_raw_fd());
+    let mut numbers = format!("{}:{}", state.as_raw_fd(), image.as_fd().as_raw_fd());
+    if let Some(within) = within {
+        numbers.push_str(&format!(":{}", within.as_micros()));
+    }
     argv.extend([RESUME.into(), numbers.into()]);
     argv
 }
@@ -209,13 +225,17 @@ mod tests {
 
     #[test]
     fn only_the_last_word_counts_and_the_first_ones_stay() {
-        let word =
-            |why: Option<&str>| Some(Word { state: 7, image: 12, why: why.map(OsString::from) });
+        let word = |why: Option<&str>| {
+            Some(Word { state: 7, image: 12, within: None, why: why.map(OsString::from) })
+        };
+        let hurried = Some(Word { within: Some(Duration::from_millis(45)), ..word(None).unwrap() });
         let table = [
             ("evergate run -c x", None, "evergate run -c x"),
             ("evergate run --resume 7:12", word(None), "evergate run"),
             ("evergate run --resume 7:12 --came-back why", word(Some("why")), "evergate run"),
             ("evergate run --resume 7:12 -c x", None, "evergate run --resume 7:12 -c x"),
+            ("evergate run --resume 7:12:45000", hurried, "evergate run"),
+            ("evergate run --resume 7:12:soon", None, "evergate run --resume 7:12:soon"),
             ("evergate run --resume 7", None, "evergate run --resume 7"),
             ("evergate run --resume a:b", None, "evergate run --resume a:b"),
             ("--resume 7:12", word(None), ""),

@@ -50,7 +50,7 @@ impl Keeper {
         let said = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         let own = Image::own().map_err(said("cannot open the running binary"))?;
         let (state, fds) = self.blob().map_err(said("cannot write down what is known"))?;
-        let argv = argv(state.as_fd(), &own);
+        let argv = argv(state.as_fd(), &own, None);
         let kept: Vec<_> = fds.into_iter().chain([state.as_fd(), own.as_fd()]).collect();
         Ok(exec::replace(image.as_fd(), &argv, &kept))
     }
