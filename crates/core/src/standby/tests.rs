@@ -8,6 +8,10 @@ use super::*;
 use crate::time::Instant;
 use crate::vrrp::Version;
 
+mod duel;
+mod simulation;
+mod world;
+
 const KEY: RouterKey = RouterKey(51);
 
 fn at(ms: u64) -> Instant {
@@ -28,15 +32,18 @@ fn policy() -> Policy {
     }
 }
 
+fn setup(key: RouterKey, name: &str) -> Setup {
+    Setup { key, name: name.to_string(), policy: policy(), sync: None, track: Vec::new() }
+}
+
 fn plan() -> Plan {
-    let setup = Setup {
-        key: KEY,
-        name: "web".to_string(),
-        policy: policy(),
-        sync: None,
-        track: Vec::new(),
-    };
-    Plan { routers: std::vec![setup], peers: Vec::new(), heartbeat: None }
+    Plan { routers: std::vec![setup(KEY, "web")], ..Plan::default() }
+}
+
+fn plan_with(change: impl FnOnce(&mut Policy)) -> Plan {
+    let mut plan = plan();
+    change(&mut plan.routers[0].policy);
+    plan
 }
 
 fn node(plan: Plan) -> Standby {

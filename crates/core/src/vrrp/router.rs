@@ -481,6 +481,8 @@ impl Router {
 
     fn see_rival(&mut self, now: Instant, who: String) {
         match self.state {
+            // After a pause the adverts that were received meanwhile decide, then the tick.
+            State::Master { sent_at, .. } if self.is_late(now, sent_at) => {}
             State::Master { .. } => {
                 if !self.is_expecting(now) {
                     self.outputs.push_back(Output::Rival { who });
@@ -498,8 +500,7 @@ impl Router {
             State::Init | State::Fault => self.remember(now, from, advert),
             State::Backup { .. } => self.hear_as_backup(now, from, advert),
             State::Master { sent_at, since, .. } => {
-                let silence = now.since(sent_at);
-                self.hear_as_master(now, from, advert, silence, now.since(since));
+                self.hear_as_master(now, from, advert, sent_at, now.since(since));
             }
             State::Leaving { role, hold_off, .. } if advert.priority != PRIORITY_STOP => {
                 self.remember(now, from, advert);
@@ -543,21 +544,30 @@ impl Router {
         now: Instant,
         from: IpAddr,
         advert: Advert,
-        silence: Duration,
+        sent_at: Instant,
         age: Duration,
     ) {
         if advert.priority == PRIORITY_STOP {
+            if self.is_late(now, sent_at) {
+                // What else was received meanwhile decides, then the tick.
+                return;
+            }
+            // Only masters say so. Right after its own claim it is the one it replaced.
+            if age > self.down_time() && !self.is_expecting(now) {
+                let who = format!("{from}, which has given up");
+                self.outputs.push_back(Output::Rival { who });
+            }
             self.advertise(now);
             self.schedule.conceded(now);
             self.announce_due(now);
             return;
         }
         let is_owner = self.priority() == PRIORITY_OWNER;
-        let is_late = silence >= self.policy.interval * INTERVALS_DOWN;
+        let is_late = self.is_late(now, sent_at);
         let is_better = (advert.priority, Some(from)) > (self.priority(), self.source);
         let is_expected = self.is_expecting(now);
         if is_late {
-            self.outputs.push_back(Output::Late { silence });
+            self.outputs.push_back(Output::Late { silence: now.since(sent_at) });
         }
         // Right after its own claim a master may still hear the one it replaced; and that a better
         // one replaces it is what preemption means.
@@ -616,9 +626,8 @@ impl Router {
                 }
             }
             State::Master { advert_at, sent_at, .. } => {
-                let silence = now.since(sent_at);
-                if silence >= self.policy.interval * INTERVALS_DOWN {
-                    self.outputs.push_back(Output::Late { silence });
+                if self.is_late(now, sent_at) {
+                    self.outputs.push_back(Output::Late { silence: now.since(sent_at) });
                     self.schedule.conceded(now);
                 }
                 if now >= advert_at {
@@ -727,6 +736,11 @@ impl Router {
         self.heard.is_some_and(|heard| {
             heard.from != from && now.since(heard.at) < self.silence_max(heard.interval)
         })
+    }
+
+    /// Whether the best of all backups would have taken over by now.
+    fn is_late(&self, now: Instant, sent_at: Instant) -> bool {
+        now.since(sent_at) >= self.policy.interval * INTERVALS_DOWN
     }
 
     fn is_expecting(&self, now: Instant) -> bool {
