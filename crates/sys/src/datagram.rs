@@ -140,6 +140,17 @@ pub(crate) struct Received {
     pub(crate) control: Control,
 }
 
+/// Binds a socket to an address of any kind.
+#[expect(unsafe_code, reason = "rustix knows other addresses only")]
+pub(crate) fn bind(fd: impl AsFd, address: &Address) -> io::Result<()> {
+    let length = address.length as libc::socklen_t;
+    // SAFETY: the descriptor is open as long as it is borrowed; the bytes of the address, as many as
+    // told, live until after the call, which only reads them.
+    let outcome =
+        unsafe { libc::bind(fd.as_fd().as_raw_fd(), address.bytes.as_ptr().cast(), length) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Takes one datagram without waiting; nothing if none is there.
 #[expect(unsafe_code, reason = "rustix knows other control messages only")]
 #[allow(clippy::unnecessary_cast, reason = "lengths are not of one type in every C library")]
@@ -155,7 +166,7 @@ pub(crate) fn receive(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Rec
     message.msg_iovlen = 1;
     message.msg_control = control.bytes.as_mut_ptr().cast();
     message.msg_controllen = CONTROL_BYTES as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let flags = libc::MSG_DONTWAIT;
     let length = loop {
         // SAFETY: the descriptor is open as long as it is borrowed. The three buffers are live, not
         // aliased, and of the lengths told; any bytes that the kernel writes are valid in them.

@@ -25,6 +25,7 @@ pub mod listening;
 pub mod mac;
 pub mod memfd;
 pub mod namespace;
+pub mod neighbour;
 pub mod netlink;
 pub mod notify_socket;
 pub mod oom;

@@ -22,7 +22,12 @@ pub(crate) mod lab {
     use std::thread;
     use std::time::Duration;
 
+    use evergate_core::time::Instant;
     use rustix::event::{PollFd, PollFlags, poll};
+
+    use crate::clock;
+
+    const ENOUGH: Duration = Duration::from_secs(20);
 
     /// Runs `test` in a thread with a network of its own, or says why it cannot.
     pub(crate) fn alone(test: impl FnOnce() + Send + 'static) {
@@ -99,9 +104,22 @@ pub(crate) mod lab {
         rustix::net::netdevice::name_to_index(&socket, name).unwrap()
     }
 
+    /// For what cannot be waited for: fails after a time that is more than enough.
+    pub(crate) struct Patience(Instant);
+
+    impl Patience {
+        pub(crate) fn new() -> Self {
+            Self(clock::now() + ENOUGH)
+        }
+
+        pub(crate) fn check(&self) {
+            assert!(clock::now() < self.0, "it never came");
+        }
+    }
+
     /// Waits until there is something to read; fails after a time that is more than enough.
     pub(crate) fn await_readable(fd: impl AsFd) {
-        assert!(is_readable_within(fd, Duration::from_secs(20)), "nothing came");
+        assert!(is_readable_within(fd, ENOUGH), "nothing came");
     }
 
     /// Whether there is something to read now or in a moment; a "no" proves nothing.

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// Longest program that the kernel takes (`BPF_MAXINSNS`).
-#[cfg_attr(not(test), expect(dead_code, reason = "the watch of neighbours needs it"))]
 pub(crate) const INSTRUCTIONS_MAX: usize = 4096;
 
 /// A packet is queued whole.
@@ -19,7 +18,6 @@ pub(crate) struct Program {
     instructions: Vec<libc::sock_filter>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the watch of neighbours needs the others"))]
 impl Program {
     /// Drops everything.
     pub(crate) fn new() -> Self {
@@ -52,6 +50,7 @@ impl Program {
     }
 
     /// Loads two bytes at the index and `offset`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "echoes need it"))]
     pub(crate) fn load_half_past(&mut self, offset: u32) -> &mut Self {
         self.push(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, offset)
     }
@@ -67,6 +66,7 @@ impl Program {
     }
 
     /// Takes the packet.
+    #[cfg(test)]
     pub(crate) fn accept_all(&mut self) -> &mut Self {
         self.push(libc::BPF_RET | libc::BPF_K, WHOLE)
     }
