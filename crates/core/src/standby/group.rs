@@ -41,7 +41,11 @@ impl Standby {
             (Role::Master, _) => {
                 let why = format!("{subject}, which it moves with, is master");
                 for mate in self.mates(key) {
-                    self.feed(now, mate, router::Input::TakeOver { why: why.clone() });
+                    self.feed(
+                        now,
+                        mate,
+                        router::Input::TakeOver { why: why.clone(), is_agreed: false },
+                    );
                 }
             }
             (Role::Backup, Role::Master) => {

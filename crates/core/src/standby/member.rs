@@ -136,7 +136,7 @@ impl Member {
             priority: self.router.priority(),
             epoch: self.epoch,
             since_ms,
-            reason: self.reason.clone(),
+            reason: self.router.why_out().map_or_else(|| self.reason.clone(), ToOwned::to_owned),
             master: self.router.master(now),
             failures: self.failures(verdicts),
             rival: self.split.as_ref().map(|split| split.who.clone()),

@@ -31,11 +31,17 @@ use core::time::Duration;
 use minicbor::{Decode, Encode};
 
 use super::announce::{Due, Schedule};
-use super::{Advert, INTERVALS_DOWN, PRIORITY_OWNER, PRIORITY_STOP, Policy, Role, Version};
+use super::{INTERVALS_DOWN, PRIORITY_OWNER, PRIORITY_STOP, Policy, Role};
 use crate::time::Instant;
+
+mod event;
+mod hearing;
+mod timing;
 
 #[cfg(test)]
 mod tests;
+
+pub use event::{Fitness, Input, Leave, Output};
 
 /// What version 2 multiplies the skew with, whatever the interval (RFC 3768 section 6.1).
 const SKEW_OF_VERSION_2: Duration = Duration::from_secs(1);
@@ -73,130 +79,14 @@ pub struct Router {
     expects_until: Option<Instant>,
     #[n(9)]
     schedule: Schedule,
+    /// Who was master before, as it knows, and until when what it says means nothing.
+    #[n(10)]
+    replaced: Option<(IpAddr, Instant)>,
+    /// Nobody is preempted earlier.
+    #[n(11)]
+    defers_until: Instant,
     #[cbor(skip)]
     outputs: VecDeque<Output>,
-}
-
-/// What makes a virtual router take part, or not.
-#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-pub enum Fitness {
-    /// It takes part, with this priority (1 to 255).
-    #[n(0)]
-    Able {
-        /// Effective priority.
-        #[n(0)]
-        priority: u8,
-    },
-    /// It cannot serve.
-    #[n(1)]
-    Faulty {
-        /// How addresses are given up.
-        #[n(0)]
-        leave: Leave,
-        /// Why, for people.
-        #[n(1)]
-        why: String,
-    },
-    /// It is not to take part.
-    #[n(2)]
-    Out {
-        /// How addresses are given up.
-        #[n(0)]
-        leave: Leave,
-        /// Why, for people.
-        #[n(1)]
-        why: String,
-    },
-}
-
-/// How addresses are given up.
-#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
-pub enum Leave {
-    /// Kept until a successor is heard, for one master-down time at most.
-    #[n(0)]
-    InOrder,
-    /// Released right after the advert of priority 0.
-    #[n(1)]
-    AtOnce,
-}
-
-/// What happened.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Input {
-    /// Its fitness is this now.
-    Fitness(Fitness),
-    /// The address that adverts are sent from; nothing while there is none.
-    Source(Option<IpAddr>),
-    /// An advert in order was heard.
-    Heard {
-        /// The sender.
-        from: IpAddr,
-        /// What it says.
-        advert: Advert,
-    },
-    /// Somebody else was seen to answer for the addresses.
-    RivalOwner {
-        /// Link-layer address, for people.
-        who: String,
-    },
-    /// Another node is to have the addresses; this one stays able.
-    Resign {
-        /// Why, for people.
-        why: String,
-        /// How much longer than usual it waits before it would take them again, beside the wait for
-        /// a successor.
-        hold_off: Duration,
-        /// Whether it preempts nobody from now on until it has been master again.
-        is_lasting: bool,
-    },
-    /// Take the addresses at once, whatever the priorities.
-    TakeOver {
-        /// Why, for people.
-        why: String,
-    },
-    /// Until then, whoever else claims the addresses was asked to: yield to it, whatever the
-    /// priorities.
-    Expect {
-        /// When this ends.
-        until: Instant,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What is to be done, in this order.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Output {
-    /// Send an advert.
-    Advertise {
-        /// 0 to 255.
-        priority: u8,
-    },
-    /// Have the addresses.
-    Hold,
-    /// Have them no more.
-    Release,
-    /// Tell the network once.
-    Announce,
-    /// The role has changed.
-    Turned {
-        /// What it is now.
-        role: Role,
-        /// What it was.
-        before: Role,
-        /// Why, for people.
-        reason: String,
-    },
-    /// Another master was heard, or seen, that nobody asked for.
-    Rival {
-        /// Who, for people.
-        who: String,
-    },
-    /// It was not called for this long, longer than its peers wait.
-    Late {
-        /// How long.
-        silence: Duration,
-    },
 }
 
 /// Another master.
@@ -263,6 +153,8 @@ impl Router {
             is_moved: false,
             expects_until: None,
             schedule: Schedule::default(),
+            replaced: None,
+            defers_until: now,
             outputs: VecDeque::new(),
         }
     }
@@ -288,8 +180,10 @@ impl Router {
             Input::Resign { why, hold_off, is_lasting } => {
                 self.resign(now, why, hold_off, is_lasting);
             }
-            Input::TakeOver { why } => self.take_over(now, why),
+            Input::TakeOver { why, is_agreed } => self.take_over(now, why, is_agreed),
             Input::Expect { until } => self.expects_until = Some(until),
+            Input::Cede { why } => self.cede(now, why),
+            Input::Defer { until } => self.defers_until = until,
             Input::Tick => self.tick(now),
         }
     }
@@ -373,6 +267,14 @@ impl Router {
         let State::Backup { .. } = self.state else { return false };
         let is_worse = |heard: Heard| heard.priority < self.priority();
         self.preempts(now) && self.heard.is_some_and(is_worse)
+    }
+
+    /// Why it takes no part, for people.
+    pub fn why_out(&self) -> Option<&str> {
+        match &self.fitness {
+            Fitness::Able { .. } => None,
+            Fitness::Faulty { why, .. } | Fitness::Out { why, .. } => Some(why),
+        }
     }
 
     /// How long a peer waits for an advert of ours, or this node for a master's: three intervals and
@@ -469,145 +371,29 @@ impl Router {
         self.enter(State::Leaving { until, role: Role::Backup, hold_off }, why);
     }
 
-    fn take_over(&mut self, now: Instant, why: String) {
-        match (&self.state, &self.fitness) {
-            (State::Backup { .. } | State::Leaving { .. }, Fitness::Able { .. }) => {
-                self.lead(now, why);
-            }
-            (State::Init | State::Fault | State::Master { .. }, _) => {}
-            (State::Backup { .. } | State::Leaving { .. }, _) => {}
+    fn take_over(&mut self, now: Instant, why: String, is_agreed: bool) {
+        let is_able = matches!(self.fitness, Fitness::Able { .. });
+        let is_free = match self.state {
+            State::Backup { .. } | State::Leaving { .. } => is_able,
+            State::Init | State::Fault | State::Master { .. } => false,
+        };
+        if is_free {
+            let until = now + self.down_time();
+            self.replaced = self.heard.filter(|_| is_agreed).map(|heard| (heard.from, until));
+            self.lead(now, why);
         }
     }
 
-    fn see_rival(&mut self, now: Instant, who: String) {
+    fn cede(&mut self, now: Instant, why: String) {
         match self.state {
-            // After a pause the adverts that were received meanwhile decide, then the tick.
-            State::Master { sent_at, .. } if self.is_late(now, sent_at) => {}
+            State::Init | State::Fault | State::Backup { .. } => {}
             State::Master { .. } => {
-                if !self.is_expecting(now) {
-                    self.outputs.push_back(Output::Rival { who });
-                }
-                self.schedule.contested(now);
-                self.announce_due(now);
+                self.is_moved = true;
+                self.able_since = now;
+                self.stand_by(now, why);
             }
-            // The master, or its successor.
-            State::Init | State::Fault | State::Backup { .. } | State::Leaving { .. } => {}
+            State::Leaving { role, hold_off, .. } => self.end_leaving(now, role, hold_off, why),
         }
-    }
-
-    fn hear(&mut self, now: Instant, from: IpAddr, advert: Advert) {
-        match self.state {
-            State::Init | State::Fault => self.remember(now, from, advert),
-            State::Backup { .. } => self.hear_as_backup(now, from, advert),
-            State::Master { sent_at, since, .. } => {
-                self.hear_as_master(now, from, advert, sent_at, now.since(since));
-            }
-            State::Leaving { role, hold_off, .. } if advert.priority != PRIORITY_STOP => {
-                self.remember(now, from, advert);
-                let reason = format!("{from} has taken over");
-                match role {
-                    Role::Fault => self.enter(State::Fault, reason),
-                    Role::Init => self.enter(State::Init, reason),
-                    Role::Backup | Role::Master => {
-                        self.claims_from = self.claims_from.max(now + hold_off);
-                        self.stand_by(now, reason);
-                    }
-                }
-            }
-            State::Leaving { .. } => {}
-        }
-    }
-
-    /// RFC 9568 section 6.4.2.
-    fn hear_as_backup(&mut self, now: Instant, from: IpAddr, advert: Advert) {
-        if advert.priority == PRIORITY_STOP {
-            if self.follows_another(now, from) {
-                return;
-            }
-            self.remember(now, from, advert);
-            let after = self.skew(self.master_interval());
-            self.heard = None;
-            self.arm(now, after);
-        } else if advert.priority >= self.priority() || !self.preempts(now) {
-            self.remember(now, from, advert);
-            self.arm(now, self.master_down());
-        } else {
-            // Discarded, so the timer goes on and fires: that is how it preempts.
-            let interval = self.master_interval();
-            self.remember(now, from, Advert { interval, ..advert });
-        }
-    }
-
-    /// RFC 9568 section 6.4.3.
-    fn hear_as_master(
-        &mut self,
-        now: Instant,
-        from: IpAddr,
-        advert: Advert,
-        sent_at: Instant,
-        age: Duration,
-    ) {
-        if advert.priority == PRIORITY_STOP {
-            if self.is_late(now, sent_at) {
-                // What else was received meanwhile decides, then the tick.
-                return;
-            }
-            // Only masters say so. Right after its own claim it is the one it replaced.
-            if age > self.down_time() && !self.is_expecting(now) {
-                let who = format!("{from}, which has given up");
-                self.outputs.push_back(Output::Rival { who });
-            }
-            self.advertise(now);
-            self.schedule.conceded(now);
-            self.announce_due(now);
-            return;
-        }
-        let is_owner = self.priority() == PRIORITY_OWNER;
-        let is_late = self.is_late(now, sent_at);
-        let is_better = (advert.priority, Some(from)) > (self.priority(), self.source);
-        let is_expected = self.is_expecting(now);
-        if is_late {
-            self.outputs.push_back(Output::Late { silence: now.since(sent_at) });
-        }
-        // Right after its own claim a master may still hear the one it replaced; and that a better
-        // one replaces it is what preemption means.
-        let is_usual = if is_better { self.policy.preempt } else { age < self.policy.interval };
-        if !is_expected && !is_late && !is_usual {
-            let who = format!("{from}, with priority {}", advert.priority);
-            self.outputs.push_back(Output::Rival { who });
-        }
-        if !is_owner && (is_expected || is_late || is_better) {
-            let reason = match (is_expected, is_late) {
-                (true, _) => format!("{from} has taken over as planned"),
-                (false, true) => format!("{from} took over while this node was paused"),
-                (false, false) => format!("{from} has priority {}", advert.priority),
-            };
-            self.yield_to(now, from, advert, is_late, reason);
-            return;
-        }
-        // Two owners would answer each other without end; they get the schedule only.
-        if advert.priority != PRIORITY_OWNER {
-            self.advertise(now);
-        }
-        self.schedule.contested(now);
-        self.announce_due(now);
-    }
-
-    fn yield_to(
-        &mut self,
-        now: Instant,
-        from: IpAddr,
-        advert: Advert,
-        is_late: bool,
-        reason: String,
-    ) {
-        self.remember(now, from, advert);
-        if is_late {
-            self.able_since = now;
-        }
-        self.stand_by(now, reason);
-        // Once the addresses are gone here, so that what the winner says is the last word.
-        self.say_stop();
     }
 
     fn tick(&mut self, now: Instant) {
@@ -635,18 +421,30 @@ impl Router {
                 }
                 self.announce_due(now);
             }
-            State::Leaving { until, role, hold_off } if now >= until => match role {
-                Role::Fault => self.enter(State::Fault, String::from("nobody has taken over")),
-                Role::Init => self.enter(State::Init, String::from("nobody has taken over")),
-                Role::Backup | Role::Master if hold_off.is_zero() => {
+            State::Leaving { until, role: Role::Backup, hold_off } if now >= until => {
+                if hold_off.is_zero() {
                     self.lead(now, String::from("nobody else took over"));
+                } else {
+                    let reason = String::from("nobody has taken over");
+                    self.end_leaving(now, Role::Backup, hold_off, reason);
                 }
-                Role::Backup | Role::Master => {
-                    self.claims_from = self.claims_from.max(now + hold_off);
-                    self.stand_by(now, String::from("nobody has taken over"));
-                }
-            },
+            }
+            State::Leaving { until, role, hold_off } if now >= until => {
+                self.end_leaving(now, role, hold_off, String::from("nobody has taken over"));
+            }
             State::Backup { .. } | State::Leaving { .. } => {}
+        }
+    }
+
+    /// Releases what was kept for a successor.
+    fn end_leaving(&mut self, now: Instant, role: Role, hold_off: Duration, reason: String) {
+        match role {
+            Role::Fault => self.enter(State::Fault, reason),
+            Role::Init => self.enter(State::Init, reason),
+            Role::Backup | Role::Master => {
+                self.claims_from = self.claims_from.max(now + hold_off);
+                self.stand_by(now, reason);
+            }
         }
     }
 
@@ -718,74 +516,5 @@ impl Router {
             self.advertise(now);
         }
         self.outputs.push_back(Output::Announce);
-    }
-
-    /// Keeps in mind who is master. While a better one is alive a worse one does not take its place.
-    fn remember(&mut self, now: Instant, from: IpAddr, advert: Advert) {
-        if advert.priority != PRIORITY_STOP && self.follows_another(now, from) {
-            let known = self.heard.map(|heard| (heard.priority, heard.from));
-            if known > Some((advert.priority, from)) {
-                return;
-            }
-        }
-        let interval = advert.interval.max(INTERVAL_MIN);
-        self.heard = Some(Heard { from, priority: advert.priority, interval, at: now });
-    }
-
-    fn follows_another(&self, now: Instant, from: IpAddr) -> bool {
-        self.heard.is_some_and(|heard| {
-            heard.from != from && now.since(heard.at) < self.silence_max(heard.interval)
-        })
-    }
-
-    /// Whether the best of all backups would have taken over by now.
-    fn is_late(&self, now: Instant, sent_at: Instant) -> bool {
-        now.since(sent_at) >= self.policy.interval * INTERVALS_DOWN
-    }
-
-    fn is_expecting(&self, now: Instant) -> bool {
-        self.expects_until.is_some_and(|until| now <= until)
-    }
-
-    /// Whether a worse master is to be replaced. Owners always do (RFC 9568 section 6.1).
-    fn preempts(&self, now: Instant) -> bool {
-        if now < self.claims_from {
-            return false;
-        }
-        let is_well = now.since(self.able_since) >= self.policy.preempt_delay;
-        self.priority() == PRIORITY_OWNER || (self.policy.preempt && !self.is_moved && is_well)
-    }
-
-    /// Active_Adver_Interval of RFC 9568 section 6.1. Version 2 knows one interval: its codec
-    /// refuses all others (RFC 3768 section 7.1).
-    fn master_interval(&self) -> Duration {
-        match (self.policy.version, self.heard) {
-            (Version::V3, Some(heard)) => heard.interval,
-            (Version::V3, None) | (Version::V2, _) => self.policy.interval,
-        }
-    }
-
-    /// Active_Down_Interval of RFC 9568 section 6.1.
-    fn master_down(&self) -> Duration {
-        let interval = self.master_interval();
-        interval * INTERVALS_DOWN + self.skew(interval)
-    }
-
-    /// Worse nodes wait longer, so the best backup moves first.
-    fn skew(&self, interval: Duration) -> Duration {
-        let unit = match self.policy.version {
-            Version::V2 => SKEW_OF_VERSION_2,
-            Version::V3 => interval,
-        };
-        unit * (256 - u32::from(self.priority())) / 256
-    }
-
-    /// The longest that any backup waits.
-    fn silence_max(&self, interval: Duration) -> Duration {
-        let unit = match self.policy.version {
-            Version::V2 => SKEW_OF_VERSION_2,
-            Version::V3 => interval,
-        };
-        interval * INTERVALS_DOWN + unit
     }
 }
