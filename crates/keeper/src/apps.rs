@@ -35,6 +35,7 @@ mod policy;
 mod process;
 mod revision;
 mod spawn;
+mod standing;
 mod users;
 mod watch;
 mod wish;
@@ -49,6 +50,7 @@ use self::notices::Ears;
 use self::output::Pipe;
 use self::process::{Circumstances, End, Process};
 use self::spawn::{Fault, Supplies};
+pub(crate) use self::standing::Standing;
 pub(crate) use self::users::NAMED_MAX as USERS_NAMED_MAX;
 use self::users::Users;
 use self::watch::Clocks;
@@ -94,6 +96,8 @@ pub(crate) struct Apps {
     is_owed: bool,
     is_ending: bool,
     clocks: Clocks,
+    /// Counts what may have changed how an app stands.
+    changes: u64,
 }
 
 impl Apps {
@@ -125,6 +129,7 @@ impl Apps {
             is_owed: false,
             is_ending: false,
             clocks: Clocks::default(),
+            changes: 0,
         })
     }
 
@@ -322,11 +327,15 @@ impl Apps {
         self.fleet.is_empty()
     }
 
-    /// Does what was decided.
-    pub(crate) fn act(&mut self, now: Instant) {
+    /// Does what was decided, up to the first start of a process: that takes a while, and the caller
+    /// may have something to do that does not wait. Whether there may be more.
+    pub(crate) fn act(&mut self, now: Instant) -> bool {
         while let Some(output) = self.fleet.next_output() {
             match output {
-                Output::Spawn { run, revision } => self.spawn(now, run, revision),
+                Output::Spawn { run, revision } => {
+                    self.spawn(now, run, revision);
+                    return true;
+                }
                 Output::Ask(run) => self.with_process(&run, |process, rule| process.ask(rule)),
                 Output::AskTree(run) => {
                     self.with_process(&run, |process, rule| process.ask_all(rule));
@@ -336,6 +345,12 @@ impl Apps {
             }
         }
         self.set_clocks(now);
+        false
+    }
+
+    /// Has something told among what happens to apps, in order.
+    pub(crate) fn note(&mut self, severity: Severity, kind: &str, subject: String, reason: &str) {
+        self.news.push(severity, kind, subject, reason);
     }
 
     /// What is to be told: what apps do, if that changed, then what was asked, then what happened.
@@ -364,6 +379,7 @@ impl Apps {
     fn feed(&mut self, now: Instant, input: Input) {
         self.fleet.handle(now, input);
         self.is_dirty = true;
+        self.changes += 1;
     }
 
     fn spawn(&mut self, now: Instant, run: Run, revision: Number) {

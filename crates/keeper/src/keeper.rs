@@ -24,6 +24,7 @@ use crate::binary::Binary;
 use crate::carried::Failed;
 use crate::notify::Notify;
 use crate::sockets::Sockets;
+use crate::standby::Standby;
 use crate::upgrades::Upgrades;
 use crate::workers::{Kept, Worker, Workers};
 use crate::{Error, Options, Outcome, report};
@@ -34,6 +35,7 @@ mod messages;
 mod order;
 mod primary;
 mod reload;
+mod standby;
 mod stop;
 mod upgrade;
 mod watchdog;
@@ -51,6 +53,7 @@ const SIGNALS: EventData = EventData::new_u64(0);
 const LINK: EventData = EventData::new_u64(1);
 const APPS: EventData = EventData::new_u64(2);
 const ASIDE: EventData = EventData::new_u64(3);
+const STANDBY: EventData = EventData::new_u64(4);
 /// Events taken in at once; the others come in the next turn.
 const EVENTS_PER_TURN: usize = 16;
 
@@ -75,6 +78,8 @@ pub(crate) struct Keeper {
     upgrades: Upgrades,
     reload: Option<Reload>,
     watchdog: Option<Watchdog>,
+    /// While virtual addresses are given up, before everything else ends: how long that may take.
+    giving_up_until: Option<Instant>,
     /// When the service manager is to be told again that the end takes longer.
     extend_at: Option<Instant>,
     /// What workers were told last of keeper and workers.
@@ -85,6 +90,7 @@ pub(crate) struct Keeper {
     failed: Option<Failed>,
     /// What of an upgrade is to be done once all else is.
     due: Option<Due>,
+    standby: Standby,
 }
 
 /// What every image of a keeper makes anew.
@@ -118,6 +124,7 @@ impl Keeper {
             upgrades: Upgrades::default(),
             reload: None,
             watchdog: notify.watchdog().map(|within| Watchdog::new(within, clock::now())),
+            giving_up_until: None,
             extend_at: None,
             notify,
             is_settled: false,
@@ -132,6 +139,7 @@ impl Keeper {
             execs: 0,
             failed: None,
             due: None,
+            standby: Standby::default(),
             options,
         })
     }
@@ -149,6 +157,7 @@ impl Keeper {
                 && self.apps.is_empty()
                 && self.workers.is_empty()
             {
+                self.standby.close();
                 self.sockets.close_all();
                 self.apps.close();
                 return Ok(match end {
@@ -157,6 +166,8 @@ impl Keeper {
                 });
             }
             let has_notices = self.wait()?;
+            // What others said while this one was away must be known before anything is due.
+            self.attend();
             let now = clock::now();
             self.read_links(now);
             self.look_aside(now);
@@ -164,8 +175,13 @@ impl Keeper {
                 self.apps.hear_notices(now);
             }
             self.handle_signals(now)?;
+            // An app that is gone is not waited for.
+            self.attend();
             self.tick(now);
             self.act(now);
+            self.attend();
+            self.tell(now);
+            self.tell_standby();
             while let Some(due) = self.due.take() {
                 self.do_due(now, due);
             }
@@ -188,6 +204,8 @@ impl Keeper {
             self.reload_deadline(),
             self.watchdog.map(|watchdog| watchdog.deadline()),
             self.extend_at,
+            self.giving_up_until,
+            self.standby.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at - clock::now();
@@ -245,7 +263,10 @@ impl Keeper {
     /// came of that. In this order: a crash must be known before its replacement is started.
     fn act(&mut self, now: Instant) {
         self.tell(now);
-        self.apps.act(now);
+        while self.apps.act(now) {
+            // To start a process takes a while.
+            self.attend();
+        }
         self.tell(now);
         while let Some((generation, broken)) = self.workers.take_broken() {
             self.part(now, generation, broken);

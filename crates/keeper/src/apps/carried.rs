@@ -217,6 +217,7 @@ impl Apps {
             is_owed: false,
             is_ending: carried.is_ending,
             clocks: Clocks::default(),
+            changes: 0,
         };
         // That was told before; only what differs from it is news.
         apps.told = apps.observe(now);

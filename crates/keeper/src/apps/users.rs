@@ -106,7 +106,7 @@ impl Users {
     }
 
     /// Who the worker is, if that is another than we are.
-    pub(super) fn worker(&self) -> Option<&User> {
+    pub(crate) fn worker(&self) -> Option<&User> {
         self.worker.as_ref()
     }
 

@@ -70,6 +70,7 @@ impl Apps {
             }
         };
         self.is_dirty = true;
+        self.changes += 1;
         outcome
     }
 }

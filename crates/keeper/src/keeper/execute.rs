@@ -17,6 +17,7 @@ use crate::carried::{Carried, Descriptors, Failed, Kept, Listing, Node, Parts, T
 use crate::notify::{Notify, Word};
 use crate::resume::{Resuming, argv};
 use crate::sockets::Sockets;
+use crate::standby::Standby;
 use crate::upgrades::Upgrades;
 use crate::workers::Workers;
 use crate::{Error, Options, report};
@@ -131,8 +132,10 @@ impl Keeper {
             due: None,
             reload: carried.node.reload,
             watchdog,
+            giving_up_until: None,
             extend_at: None,
             upgrades,
+            standby: Standby::default(),
             options,
         };
         Ok((keeper, Rest { descriptors: carried.descriptors, given_up: carried.given_up }))

@@ -101,11 +101,15 @@ impl Keeper {
             ToKeeper::Standby { request, .. } if !is_primary => {
                 self.answer(from, request, Err(NOT_PRIMARY.to_owned()));
             }
-            ToKeeper::Standby { request, .. } => {
-                self.answer(from, request, Err("this node has no virtual address".to_owned()));
+            ToKeeper::Standby { request, order } => {
+                let outcome = self.standby.order(clock::now(), order);
+                self.answer(from, request, outcome);
             }
-            // Nothing is tracked without a virtual address.
-            ToKeeper::Verdict { .. } => {}
+            ToKeeper::Verdict { subject, failure } => {
+                if is_primary {
+                    self.standby.judge(subject, failure);
+                }
+            }
             ToKeeper::Idle { run } => {
                 worker.set_idle(run);
                 self.tell_idle(now);
@@ -152,6 +156,9 @@ impl Keeper {
             self.send(from, &ToWorker::Observed(observed), vec![]);
         }
         self.send(from, &ToWorker::Node(self.news()), vec![]);
+        if let Some(news) = self.standby.news(clock::now()) {
+            self.send(from, &ToWorker::Standby(news), vec![]);
+        }
     }
 
     /// A worker could serve.
@@ -274,6 +281,9 @@ impl Keeper {
         }
         // Listeners first, or an app might get the port of one.
         let answers = self.sockets.apply(&desired.listeners);
+        let outcomes = answers.iter().map(|(outcome, _)| outcome);
+        self.standby.listen(desired.listeners.iter().zip(outcomes));
+        let (standby, run_dir) = (desired.standby.clone(), desired.run_dir.clone());
         match user_of_apps(pid) {
             Ok(user) => {
                 self.apps.users().set_worker(user);
@@ -282,6 +292,7 @@ impl Keeper {
             // Then it has ended, and the next one says the same.
             Err(error) => report(format_args!("cannot tell who the worker is: {error}")),
         }
+        self.apply_standby(standby, run_dir.as_deref());
         answers
     }
 }

@@ -1,7 +1,8 @@
 //! The end of all, on the operator's wish.
 //!
-//! Nobody is let in any more, every worker finishes what it began, then apps end in the reverse of
-//! the order in which they were started, and at last the keeper.
+//! Virtual addresses are given up first, while everything still serves. Then nobody is let in any
+//! more, every worker finishes what it began, apps end in the reverse of the order in which they
+//! were started, and at last the keeper.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use evergate_control::link::ToWorker;
 use evergate_core::supervise::worker::Input;
 use evergate_core::time::Instant;
 use evergate_core::upgrade::Input::Cancel;
+use evergate_sys::clock;
 
 use super::{Keeper, Stopping};
 use crate::notify::Word;
@@ -16,6 +18,9 @@ use crate::notify::Word;
 /// How much longer than it would otherwise wait the service manager is asked to, and how often.
 const EXTEND_BY: Duration = Duration::from_secs(30);
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
+
+/// How long virtual addresses may take to be given up.
+const GIVE_UP_WITHIN: Duration = Duration::from_secs(20);
 
 impl Keeper {
     /// The first time asks, the second time hurries.
@@ -25,8 +30,14 @@ impl Keeper {
             self.extend_at = Some(now);
             self.apps.refuse_wishes();
             self.drive(now, Cancel("the node is stopping".to_owned()));
-            self.stop_others(now);
-            return self.feed(now, Input::Stop);
+            self.giving_up_until = Some(now + GIVE_UP_WITHIN);
+            self.standby.stop(clock::now());
+            self.attend();
+            return self.go_on_stopping(now);
+        }
+        if self.giving_up_until.is_some() {
+            self.giving_up_until = Some(now);
+            return self.go_on_stopping(now);
         }
         self.stopping = Stopping::InAHurry;
         self.workers.limit_others(now);
@@ -36,8 +47,19 @@ impl Keeper {
         }
     }
 
-    /// Tells the service manager that the end takes longer.
+    /// Ends everything else, once no virtual address is held any more.
+    fn go_on_stopping(&mut self, now: Instant) {
+        let is_over = |until: &mut Instant| *until <= now || self.standby.is_idle();
+        if self.giving_up_until.take_if(is_over).is_some() {
+            self.standby.close();
+            self.stop_others(now);
+            self.feed(now, Input::Stop);
+        }
+    }
+
+    /// Goes on with what waits for the time, and tells the service manager that the end takes longer.
     pub(super) fn tick_stop(&mut self, now: Instant) {
+        self.go_on_stopping(now);
         if self.extend_at.take_if(|at| *at <= now).is_some() {
             self.notify.send(Word::Extend(EXTEND_BY));
             self.extend_at = Some(now + EXTEND_EVERY);

@@ -18,12 +18,14 @@ mod deploys;
 mod ending;
 mod execs;
 mod handover;
+mod lan;
 mod notices;
 mod outputs;
 mod places;
 mod puppet;
 mod stage;
 mod stand_in;
+mod standby;
 mod trees;
 mod upgrades;
 mod wishes;
@@ -57,6 +59,7 @@ fn run_tests(arguments: &[String]) -> ExitCode {
         upgrades::TESTS,
         handover::TESTS,
         notices::TESTS,
+        standby::TESTS,
     ]
     .concat();
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use evergate_control::link::{
     self, App, Deploy, Desired, Happening, Instance, InstanceState, NodeNews, Observed, PROTOCOL,
-    Probe, Role, Run, ToKeeper, ToWorker, UpgradeOrder, Verb,
+    Probe, Role, Run, StandbyNews, ToKeeper, ToWorker, UpgradeOrder, Verb,
 };
 use evergate_core::supervise::worker;
 use evergate_core::time::Instant;
@@ -106,6 +107,15 @@ impl Stage {
 
     /// With another program as the worker, and more in the environment.
     pub(crate) fn with(pace: Pace, program: PathBuf, env: &[(&str, String)]) -> Self {
+        Self::launch(&[], pace, program, env)
+    }
+
+    /// With words before the command line of the keeper: a program that becomes it.
+    pub(crate) fn behind(words: &[String], pace: Pace) -> Self {
+        Self::launch(words, pace, std::env::current_exe().unwrap(), &[])
+    }
+
+    fn launch(words: &[String], pace: Pace, program: PathBuf, env: &[(&str, String)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -113,7 +123,10 @@ impl Stage {
         let address = SocketAddrUnix::new(directory.path().join("test.sock")).unwrap();
         rustix::net::bind(&entrance, &address).unwrap();
         rustix::net::listen(&entrance, 8).unwrap();
-        let keeper = Command::new(std::env::current_exe().unwrap())
+        let own = std::env::current_exe().unwrap().into_os_string();
+        let mut line = words.iter().map(OsString::from).chain([own]);
+        let keeper = Command::new(line.next().expect("the keeper at least"))
+            .args(line)
             .arg("run-keeper")
             .arg(match pace {
                 Pace::Production => "production",
@@ -164,6 +177,7 @@ impl Stage {
             news: RefCell::default(),
             outputs: RefCell::default(),
             node: RefCell::default(),
+            standby: RefCell::default(),
             inbox: RefCell::default(),
             role: Role::Primary,
         };
@@ -190,6 +204,7 @@ impl Stage {
             loop {
                 match self.receive(worker) {
                     (ToWorker::Node(news), _) => *worker.node.borrow_mut() = news,
+                    (ToWorker::Standby(news), _) => *worker.standby.borrow_mut() = news,
                     other => return other,
                 }
             }
@@ -223,6 +238,26 @@ impl Stage {
             }
             match self.receive(worker) {
                 (ToWorker::Node(news), _) => *worker.node.borrow_mut() = news,
+                (ToWorker::Standby(news), _) => *worker.standby.borrow_mut() = news,
+                other => worker.inbox.borrow_mut().push_back(other),
+            }
+        }
+    }
+
+    /// Waits until virtual addresses are as `is_right` says; everything else is put aside.
+    pub(crate) fn await_standby(
+        &self,
+        worker: &Worker,
+        is_right: impl Fn(&StandbyNews) -> bool,
+    ) -> StandbyNews {
+        loop {
+            let news = worker.standby.borrow().clone();
+            if is_right(&news) {
+                return news;
+            }
+            match self.receive(worker) {
+                (ToWorker::Node(news), _) => *worker.node.borrow_mut() = news,
+                (ToWorker::Standby(news), _) => *worker.standby.borrow_mut() = news,
                 other => worker.inbox.borrow_mut().push_back(other),
             }
         }
@@ -432,6 +467,8 @@ pub(crate) struct Worker {
     pub(crate) outputs: RefCell<BTreeMap<Run, OwnedFd>>,
     /// What was said last of keeper and workers.
     pub(crate) node: RefCell<NodeNews>,
+    /// What was said last of virtual addresses.
+    pub(crate) standby: RefCell<StandbyNews>,
     /// Messages that came while something else was waited for.
     inbox: RefCell<VecDeque<(ToWorker, Vec<OwnedFd>)>>,
     pub(crate) role: Role,

@@ -1,0 +1,112 @@
+//! The sockets that adverts are sent and heard through: one for each interface and family.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use evergate_core::vrrp::packet::{Ends, Envelope};
+use evergate_sys::family::Family;
+use evergate_sys::vrrp_socket::{MESSAGE_BYTES_MAX, VrrpSocket};
+use rustix::event::epoll::{self, EventFlags};
+
+use super::ADVERTS;
+
+/// Most adverts of one socket that are read in one turn: more than its buffer holds in any but the
+/// smallest of packets, so that what came before a timer ran out is known when it is looked at.
+const ADVERTS_PER_TURN: usize = 1024;
+
+/// The number of an interface, and a family of addresses.
+pub(super) type Where = (u32, Family);
+
+/// Every socket.
+#[derive(Debug, Default)]
+pub(super) struct Speakers {
+    sockets: BTreeMap<Where, Speaker>,
+}
+
+#[derive(Debug)]
+struct Speaker {
+    socket: VrrpSocket,
+    /// The VRIDs that it hears.
+    routers: Vec<u8>,
+}
+
+impl Speakers {
+    /// Has sockets for these, each to hear these VRIDs, and no others. Returns what could not be
+    /// had.
+    pub(super) fn set(
+        &mut self,
+        wanted: &BTreeMap<Where, Vec<u8>>,
+        events: BorrowedFd<'_>,
+    ) -> BTreeMap<Where, io::Error> {
+        // One that is closed leaves the events by itself.
+        self.sockets.retain(|place, _| wanted.contains_key(place));
+        let mut failed = BTreeMap::new();
+        for (&place, routers) in wanted {
+            if let Err(error) = self.set_one(place, routers, events) {
+                self.sockets.remove(&place);
+                failed.insert(place, error);
+            }
+        }
+        failed
+    }
+
+    fn set_one(
+        &mut self,
+        place: Where,
+        routers: &[u8],
+        events: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        if !self.sockets.contains_key(&place) {
+            let (interface, family) = place;
+            let socket = VrrpSocket::open(interface, family)?;
+            epoll::add(events, &socket, ADVERTS, EventFlags::IN)?;
+            self.sockets.insert(place, Speaker { socket, routers: Vec::new() });
+        }
+        let speaker = self.sockets.get_mut(&place).expect("it is there by now");
+        if speaker.routers != routers {
+            speaker.socket.listen_to(routers)?;
+            speaker.routers = routers.to_vec();
+        }
+        Ok(())
+    }
+
+    /// Sends a packet.
+    pub(super) fn send(
+        &self,
+        place: Where,
+        (from, to): (IpAddr, IpAddr),
+        packet: &[u8],
+    ) -> io::Result<()> {
+        match self.sockets.get(&place) {
+            Some(speaker) => speaker.socket.send(from, to, packet),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Takes in what was heard: where, from whom, and the packet.
+    pub(super) fn hear(&self, mut take: impl FnMut(Where, &Envelope, &[u8])) {
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        for (&place, speaker) in &self.sockets {
+            for _ in 0..ADVERTS_PER_TURN {
+                match speaker.socket.receive(&mut buffer) {
+                    Ok(Some(heard)) => {
+                        let (source, destination) = (heard.source, heard.destination);
+                        let ends = Ends { source, destination };
+                        let envelope = Envelope { ends, hops: heard.hop_limit };
+                        take(place, &envelope, heard.message);
+                    }
+                    Ok(None) => break,
+                    // The interface went down: that is told by others, and there may be more.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Each socket, and where it is.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Where, BorrowedFd<'_>)> {
+        self.sockets.iter().map(|(&place, speaker)| (place, speaker.socket.as_fd()))
+    }
+}

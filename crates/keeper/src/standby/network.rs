@@ -1,0 +1,102 @@
+//! The kernel's view of interfaces and addresses: what there is, what changes, and who did that.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use evergate_sys::netlink::{Author, Change, Event, Monitor, Netlink, Place};
+use rustix::event::epoll::{self, EventFlags};
+
+use super::interface::Interfaces;
+use super::NETWORK;
+
+/// Most changes that are read in one turn.
+const CHANGES_PER_TURN: usize = 1024;
+
+/// Interfaces and addresses.
+#[derive(Debug)]
+pub(super) struct Network {
+    monitor: Monitor,
+    netlink: Netlink,
+    interfaces: Interfaces,
+    /// Addresses that others have removed, by interface and address, and who.
+    removed: BTreeMap<(u32, IpAddr), Author>,
+    /// Addresses that others have added, and who.
+    added: BTreeMap<(u32, IpAddr), Author>,
+}
+
+impl Network {
+    /// All there is at the moment. Needs no rights.
+    pub(super) fn open(events: BorrowedFd<'_>) -> io::Result<Self> {
+        // In this order, or a change between the two is missed.
+        let (monitor, netlink) = (Monitor::open()?, Netlink::open()?);
+        epoll::add(events, &monitor, NETWORK, EventFlags::IN)?;
+        let interfaces = look(&netlink)?;
+        let (removed, added) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { monitor, netlink, interfaces, removed, added })
+    }
+
+    /// What there is.
+    pub(super) fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// Takes in what has changed; whether anything has. An error is lasting.
+    pub(super) fn hear(&mut self) -> io::Result<bool> {
+        let mut has_changed = false;
+        for _ in 0..CHANGES_PER_TURN {
+            let Some(event) = self.monitor.receive()? else { break };
+            has_changed = true;
+            match &event {
+                Event::AddressGone(address, author) if *author != self.netlink.author() => {
+                    self.removed.insert((address.interface, address.ip), *author);
+                }
+                Event::Address(address, author) if *author != self.netlink.author() => {
+                    if !self.interfaces.has(address.interface, address.ip) {
+                        self.added.insert((address.interface, address.ip), *author);
+                    }
+                }
+                Event::Missed => self.interfaces = look(&self.netlink)?,
+                Event::AddressGone(..)
+                | Event::Address(..)
+                | Event::Link(_)
+                | Event::LinkGone(_) => {}
+            }
+            self.interfaces.change(event);
+        }
+        Ok(has_changed)
+    }
+
+    /// Who has removed addresses since the last call, and who has added some.
+    pub(super) fn take_authors(&mut self) -> [BTreeMap<(u32, IpAddr), Author>; 2] {
+        [std::mem::take(&mut self.removed), std::mem::take(&mut self.added)]
+    }
+
+    /// Puts an address that is in a network with this prefix on an interface; how, and whether it
+    /// was not there before.
+    pub(super) fn add(&mut self, interface: u32, ip: IpAddr, prefix: u8) -> io::Result<(u8, bool)> {
+        let place = Place::among(self.interfaces.addresses(), interface, ip, prefix);
+        let change = self.netlink.put(&place)?;
+        // The kernel tells of an IPv6 address only a little later.
+        self.interfaces.expect(&place);
+        Ok((place.prefix, change == Change::Made))
+    }
+
+    /// Removes an address from an interface.
+    pub(super) fn remove(&mut self, interface: u32, ip: IpAddr, prefix: u8) -> io::Result<()> {
+        self.netlink.remove(&Place { interface, ip, prefix })?;
+        self.interfaces.remove(interface, ip, prefix);
+        Ok(())
+    }
+}
+
+impl AsFd for Network {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.monitor.as_fd()
+    }
+}
+
+fn look(netlink: &Netlink) -> io::Result<Interfaces> {
+    Ok(Interfaces::new(netlink.links()?, netlink.addresses()?))
+}

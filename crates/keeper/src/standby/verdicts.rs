@@ -1,0 +1,150 @@
+//! What is tracked, and who says how it is: the worker of pools, the keeper itself of listeners, apps
+//! and links. The machine is told of each once, and after each change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evergate_control::link::{Listener, Outcome};
+use evergate_core::standby::Plan;
+use evergate_core::time::Instant;
+use evergate_core::track::Subject;
+use minicbor::{Decode, Encode};
+
+use super::backing::Backing;
+use super::interface::Interfaces;
+use crate::apps::Apps;
+
+/// Most verdicts of a worker that are remembered.
+const SAID_MAX: usize = 512;
+
+/// Every verdict.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    tracked: BTreeSet<Subject>,
+    /// Of which the machine was told.
+    told: BTreeMap<Subject, Option<String>>,
+    apps: BTreeMap<String, Backing>,
+    /// At which change of the apps they were looked at.
+    apps_seen: Option<u64>,
+}
+
+/// What was said of things that only others know. It is remembered also while nobody tracks them.
+#[derive(Clone, Debug, Decode, Default, Encode, Eq, PartialEq)]
+pub(crate) struct Said {
+    /// Of pools, by the worker: why they fail, if they do.
+    #[n(0)]
+    pools: BTreeMap<String, Option<String>>,
+    /// Of listeners.
+    #[n(1)]
+    listeners: BTreeMap<String, Option<String>>,
+}
+
+impl Said {
+    /// The worker has judged something.
+    pub(crate) fn judge(&mut self, subject: Subject, failure: Option<String>) {
+        match subject {
+            Subject::Pool(name)
+                if self.pools.len() < SAID_MAX || self.pools.contains_key(&name) =>
+            {
+                self.pools.insert(name, failure);
+            }
+            // Of the others it knows nothing that the keeper does not know better.
+            Subject::Pool(_)
+            | Subject::Listener(_)
+            | Subject::App(_)
+            | Subject::Link(_)
+            | Subject::Gateway(_) => {}
+        }
+    }
+
+    /// What became of listeners: of each address of one, in any order.
+    pub(crate) fn listen<'a>(
+        &mut self,
+        outcomes: impl Iterator<Item = (&'a Listener, &'a Outcome)>,
+    ) {
+        self.listeners.clear();
+        for (listener, outcome) in outcomes {
+            let failure = self.listeners.entry(listener.name.clone()).or_default();
+            match outcome {
+                Outcome::Bound(_) => {}
+                Outcome::Failed(why) => *failure = Some(why.clone()),
+            }
+        }
+    }
+}
+
+impl Verdicts {
+    /// From now on this is tracked.
+    pub(super) fn apply(&mut self, plan: &Plan) {
+        let rules = plan.routers.iter().flat_map(|router| &router.track);
+        self.tracked = rules.map(|rule| rule.subject.clone()).collect();
+        let is_tracked = |name: &String| self.tracked.contains(&Subject::App(name.clone()));
+        self.apps.retain(|name, _| is_tracked(name));
+        self.told.clear();
+        self.apps_seen = None;
+    }
+
+    /// What the machine is to be told now.
+    pub(super) fn judge(
+        &mut self,
+        now: Instant,
+        apps: &Apps,
+        interfaces: &Interfaces,
+        said: &Said,
+    ) -> Vec<(Subject, Option<String>)> {
+        let looks_at_apps = self.apps_seen != Some(apps.changes())
+            || self.deadline().is_some_and(|at| at <= now);
+        self.apps_seen = Some(apps.changes());
+        let mut news = Vec::new();
+        for subject in &self.tracked {
+            let failure = match subject {
+                Subject::Listener(name) => found(&said.listeners, name, "there is no such listener"),
+                Subject::Pool(name) => found(&said.pools, name, "nothing is known of it yet"),
+                Subject::Link(name) => interfaces.failure(name),
+                Subject::App(name) if looks_at_apps => {
+                    let backing = self.apps.entry(name.clone()).or_default();
+                    backing.judge(now, &apps.standing(now, name))
+                }
+                // Nothing new, or somebody else's to say.
+                Subject::App(_) | Subject::Gateway(_) => continue,
+            };
+            if self.told.get(subject) != Some(&failure) {
+                self.told.insert(subject.clone(), failure.clone());
+                news.push((subject.clone(), failure));
+            }
+        }
+        news
+    }
+
+    /// When to judge again, if nothing happens before.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.apps.values().filter_map(Backing::deadline).min()
+    }
+
+    /// The gateways that are tracked.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = std::net::IpAddr> {
+        self.tracked.iter().filter_map(|subject| match subject {
+            Subject::Gateway(address) => Some(*address),
+            Subject::Listener(_) | Subject::Pool(_) | Subject::App(_) | Subject::Link(_) => None,
+        })
+    }
+
+    /// What is known of apps, for the next image.
+    pub(super) fn carry(&self) -> BTreeMap<String, Backing> {
+        self.apps.clone()
+    }
+
+    /// Goes on with what is known of apps.
+    pub(super) fn resume(apps: BTreeMap<String, Backing>, plan: &Plan) -> Self {
+        let mut verdicts = Self { apps, ..Self::default() };
+        verdicts.apply(plan);
+        verdicts
+    }
+}
+
+fn found(
+    said: &BTreeMap<String, Option<String>>,
+    name: &str,
+    unknown: &str,
+) -> Option<String> {
+    said.get(name).map_or_else(|| Some(unknown.to_owned()), Clone::clone)
+}
