@@ -1,6 +1,7 @@
 //! The sockets that adverts are sent and heard through: one for each interface and family.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -52,19 +53,16 @@ impl Speakers {
         failed
     }
 
-    fn set_one(
-        &mut self,
-        place: Where,
-        routers: &[u8],
-        events: BorrowedFd<'_>,
-    ) -> io::Result<()> {
-        if !self.sockets.contains_key(&place) {
-            let (interface, family) = place;
-            let socket = VrrpSocket::open(interface, family)?;
-            epoll::add(events, &socket, ADVERTS, EventFlags::IN)?;
-            self.sockets.insert(place, Speaker { socket, routers: Vec::new() });
-        }
-        let speaker = self.sockets.get_mut(&place).expect("it is there by now");
+    fn set_one(&mut self, place: Where, routers: &[u8], events: BorrowedFd<'_>) -> io::Result<()> {
+        let speaker = match self.sockets.entry(place) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(vacant) => {
+                let (interface, family) = place;
+                let socket = VrrpSocket::open(interface, family)?;
+                epoll::add(events, &socket, ADVERTS, EventFlags::IN)?;
+                vacant.insert(Speaker { socket, routers: Vec::new() })
+            }
+        };
         if speaker.routers != routers {
             speaker.socket.listen_to(routers)?;
             speaker.routers = routers.to_vec();

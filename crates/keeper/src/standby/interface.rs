@@ -68,9 +68,8 @@ impl Interfaces {
 
     /// Takes in that an address is gone.
     pub(super) fn remove(&mut self, interface: u32, ip: IpAddr, prefix: u8) {
-        self.addresses.retain(|known| {
-            (known.interface, known.ip, known.prefix) != (interface, ip, prefix)
-        });
+        self.addresses
+            .retain(|known| (known.interface, known.ip, known.prefix) != (interface, ip, prefix));
     }
 
     /// The interface with this name.

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use evergate_sys::netlink::{Author, Change, Event, Monitor, Netlink, Place};
 use rustix::event::epoll::{self, EventFlags};
 
-use super::interface::Interfaces;
 use super::NETWORK;
+use super::interface::Interfaces;
 
 /// Most changes that are read in one turn.
 const CHANGES_PER_TURN: usize = 1024;

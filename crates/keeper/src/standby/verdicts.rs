@@ -91,13 +91,15 @@ impl Verdicts {
         interfaces: &Interfaces,
         said: &Said,
     ) -> Vec<(Subject, Option<String>)> {
-        let looks_at_apps = self.apps_seen != Some(apps.changes())
-            || self.deadline().is_some_and(|at| at <= now);
+        let looks_at_apps =
+            self.apps_seen != Some(apps.changes()) || self.deadline().is_some_and(|at| at <= now);
         self.apps_seen = Some(apps.changes());
         let mut news = Vec::new();
         for subject in &self.tracked {
             let failure = match subject {
-                Subject::Listener(name) => found(&said.listeners, name, "there is no such listener"),
+                Subject::Listener(name) => {
+                    found(&said.listeners, name, "there is no such listener")
+                }
                 Subject::Pool(name) => found(&said.pools, name, "nothing is known of it yet"),
                 Subject::Link(name) => interfaces.failure(name),
                 Subject::App(name) if looks_at_apps => {
@@ -141,10 +143,6 @@ impl Verdicts {
     }
 }
 
-fn found(
-    said: &BTreeMap<String, Option<String>>,
-    name: &str,
-    unknown: &str,
-) -> Option<String> {
+fn found(said: &BTreeMap<String, Option<String>>, name: &str, unknown: &str) -> Option<String> {
     said.get(name).map_or_else(|| Some(unknown.to_owned()), Clone::clone)
 }

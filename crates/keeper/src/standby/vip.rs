@@ -206,8 +206,7 @@ impl Vip {
     ) -> (Option<Advert>, Option<String>) {
         let mac = |parts: &[&[u8]]| self.key.as_ref().map_or([0; MAC_BYTES], |key| mac(key, parts));
         let stamps = &mut self.lasting.stamps;
-        let unseal =
-            self.key.is_some().then(|| Unseal { stamps, unix: unix(), mac: &mac });
+        let unseal = self.key.is_some().then(|| Unseal { stamps, unix: unix(), mac: &mac });
         let heard = self.form.decode(packet, envelope, unseal);
         let from = envelope.ends.source;
         let (advert, odd) = match heard {

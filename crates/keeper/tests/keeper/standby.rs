@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("an_address_is_claimed_and_given_up_at_the_end", claimed_and_given_up),
     ("the_other_box_follows_a_keeper_that_was_killed", the_other_follows),
     ("an_address_that_somebody_removes_is_put_back", put_back),
+    ("a_box_whose_cable_is_pulled_gives_its_address_up", cable_pulled),
 ];
 
 /// The address of these tests, and its network's.
@@ -125,4 +126,21 @@ fn put_back() {
     assert_eq!(vip.view.role, Role::Master);
     let event = node.stage.await_event_of(&node.worker, "vip_put_back");
     assert_eq!(event.subject, "vip.web");
+}
+
+fn cable_pulled() {
+    let Some(lan) = Lan::new(&["a", "b"]) else { return };
+    let first = Node::start(&lan, "a", &wish(&[]));
+    first.await_role(Role::Master);
+    let second = Node::start(&lan, "b", &wish(&[]));
+    second.await_vip(|vip| vip.counts.heard > 3);
+    lan.plug("a", false);
+    let news = first.await_role(Role::Fault);
+    assert_eq!(news.problems, ["vip.web: interface eth0 has no carrier"]);
+    assert!(!lan.has("a", ADDRESS));
+    second.await_role(Role::Master);
+    lan.plug("a", true);
+    let news = first.await_role(Role::Backup);
+    assert_eq!(news.problems, Vec::<String>::new());
+    second.await_role(Role::Master);
 }
