@@ -1,14 +1,46 @@
 //! What a node must have to be worth an address: verdicts on listeners, pools, apps, links and
 //! gateways, and what they do to a priority.
+//!
+//! A [`Tracker`] holds the rules of one virtual router. Three things stand between what is heard of
+//! a subject and what it counts as:
+//!
+//! - *Doubt*: a failure counts after `fall`, a recovery after `rise`, if it lasts that long.
+//! - *Nothing heard yet*: whoever has not been judged is no reason to give an address up, but the
+//!   node is not ready to claim one either ([`Tracker::waits_for`]).
+//! - *Flapping*: a subject that has failed [`FLAPS_MAX`] times within [`FLAP_WINDOW`] is not trusted
+//!   until it has been well for [`QUIET_LEAST`], and twice as long each time, up to [`QUIET_MAX`].
+//!   Until then a fault makes the node the last resort ([`PRIORITY_LAST`]) instead of a good home:
+//!   were it a fault still, something that flaps below all nodes would leave nobody to serve.
 
 use alloc::string::String;
+use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+mod tracker;
+mod watched;
+
+pub use tracker::{Input, Tracker};
+
+#[cfg(test)]
+mod tests;
+
 /// Most rules of one virtual address.
 pub const RULES_MAX: usize = 32;
+/// How often a subject may fail within [`FLAP_WINDOW`] before it is not trusted any more.
+pub const FLAPS_MAX: usize = 3;
+/// What is near enough to be flapping.
+pub const FLAP_WINDOW: Duration = Duration::from_secs(60);
+/// How long a subject that flapped must be well to be trusted again, at first.
+pub const QUIET_LEAST: Duration = Duration::from_secs(10);
+/// And at most.
+pub const QUIET_MAX: Duration = Duration::from_secs(300);
+/// A subject that has been trusted this long is as one that never flapped.
+pub const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Priority of a node of which something that must not fail flaps.
+pub const PRIORITY_LAST: u8 = 1;
 
 /// What is watched.
 #[derive(Clone, Debug, Decode, Encode, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -28,6 +60,19 @@ pub enum Subject {
     /// An address that answers echo requests. The keeper asks.
     #[n(4)]
     Gateway(#[n(0)] IpAddr),
+}
+
+/// As in the configuration: `pool.api`; of a gateway `gateway 10.0.0.1`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listener(name) => write!(f, "listener.{name}"),
+            Self::Pool(name) => write!(f, "pool.{name}"),
+            Self::App(name) => write!(f, "app.{name}"),
+            Self::Link(name) => write!(f, "link.{name}"),
+            Self::Gateway(ip) => write!(f, "gateway {ip}"),
+        }
+    }
 }
 
 /// What a failure does.
