@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::member::Member;
 use super::{RouterKey, Standby};
 use crate::time::Instant;
 use crate::vrrp::Role;
@@ -60,6 +61,12 @@ impl Standby {
             // Faults are shared by way of the fitness.
             (Role::Init | Role::Fault | Role::Backup, _) => {}
         }
+    }
+
+    /// Whether it, or one that it moves with, has its addresses.
+    pub(super) fn holds_together(&self, member: &Member) -> bool {
+        let mates = self.mates(member.setup.key);
+        member.router.holds() || mates.iter().any(|mate| self.members[mate].router.holds())
     }
 
     pub(super) fn mates(&self, key: RouterKey) -> Vec<RouterKey> {

@@ -8,12 +8,12 @@ use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
-use super::member::{Member, Source, failure_of};
+use super::member::{Member, Source};
 use super::{Input, Note, Order, Output, Plan, RouterKey, Severity, Turn, View};
 use crate::peer;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::track::{Standing, Subject};
+use crate::track::{self, Standing, Subject};
 use crate::vrrp::Role;
 use crate::vrrp::router::{self, Fitness, Leave};
 
@@ -116,6 +116,7 @@ impl Standby {
                 Some(member) if member.setup == *setup => {}
                 Some(member) => {
                     member.router.set_policy(now, setup.policy);
+                    member.tracker.apply(now, setup.policy.priority, setup.track.clone());
                     member.setup = setup.clone();
                 }
                 None => {
@@ -126,6 +127,12 @@ impl Standby {
         let tracked: BTreeSet<&Subject> =
             plan.routers.iter().flat_map(|setup| &setup.track).map(|rule| &rule.subject).collect();
         self.verdicts.retain(|subject, _| tracked.contains(subject));
+        // What begins to be tracked may be known from others that track it already.
+        for (subject, failure) in &self.verdicts {
+            for member in self.members.values_mut() {
+                member.hear(now, subject, failure.as_deref());
+            }
+        }
         self.plan = plan;
         self.settle(now);
     }
@@ -138,6 +145,9 @@ impl Standby {
             }
             Input::Interface { router, source } => self.set_source(now, router, source),
             Input::Verdict { subject, failure } => {
+                for member in self.members.values_mut() {
+                    member.hear(now, &subject, failure.as_deref());
+                }
                 self.verdicts.insert(subject, failure);
             }
             Input::RivalOwner { router, who } => {
@@ -182,7 +192,7 @@ impl Standby {
     pub fn views(&self) -> Vec<View> {
         let members = self.plan.routers.iter().filter_map(|setup| self.members.get(&setup.key));
         let view = |member: &Member| {
-            let mut view = member.view(self.seen_at, self.unix_ms(member.since), &self.verdicts);
+            let mut view = member.view(self.seen_at, self.unix_ms(member.since));
             if let Some(why) = self.holding_back() {
                 view.holding_back = Some(why);
             }
@@ -198,10 +208,7 @@ impl Standby {
 
     /// What a virtual router tracks, and why it fails.
     pub fn tracked(&self, key: RouterKey) -> Vec<(Subject, Option<String>)> {
-        let rules = self.members.get(&key).into_iter().flat_map(|member| &member.setup.track);
-        rules
-            .map(|rule| (rule.subject.clone(), failure_of(&self.verdicts, &rule.subject)))
-            .collect()
+        self.members.get(&key).map(|member| member.tracker.tracked()).unwrap_or_default()
     }
 
     /// Whether an operator has taken the node out of service.
@@ -238,6 +245,9 @@ impl Standby {
     /// Brings everything in line after something changed.
     pub(super) fn settle(&mut self, now: Instant) {
         self.seen_at = self.seen_at.max(now);
+        for member in self.members.values_mut() {
+            member.tracker.handle(now, track::Input::Tick);
+        }
         self.judge(now);
         self.end_splits(now);
         if self.ending == Ending::Asked && !self.members.values().any(|m| m.router.holds()) {
@@ -275,7 +285,11 @@ impl Standby {
         if let Some(why) = &self.helpless {
             return Fitness::Faulty { leave: Leave::AtOnce, why: why.clone() };
         }
-        match member.standing(&self.verdicts) {
+        // Whoever holds an address keeps it while something new is not judged yet.
+        if let Some(why) = member.tracker.waits_for().filter(|_| !self.holds_together(member)) {
+            return Fitness::Out { leave: Leave::InOrder, why };
+        }
+        match member.tracker.standing() {
             Standing::Able { priority, .. } => Fitness::Able { priority },
             Standing::Faulty(why) => Fitness::Faulty { leave: Leave::InOrder, why },
         }

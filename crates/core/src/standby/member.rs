@@ -1,10 +1,8 @@
 //! One virtual router among those of its node: what the election of its own does not know.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -12,9 +10,9 @@ use minicbor::{Decode, Encode};
 
 use super::{Setup, View};
 use crate::time::Instant;
-use crate::track::{Effect, Standing, Subject};
+use crate::track::{self, Subject, Tracker};
+use crate::vrrp::Role;
 use crate::vrrp::router::Router;
-use crate::vrrp::{PRIORITY_OWNER, Role};
 
 /// How long no rival must have been heard for a split to be over, at least.
 const SPLIT_QUIET_MIN: Duration = Duration::from_secs(1);
@@ -39,6 +37,8 @@ pub(super) struct Member {
     pub(super) splits: u64,
     #[n(8)]
     pub(super) split: Option<Split>,
+    #[n(9)]
+    pub(super) tracker: Tracker,
 }
 
 /// What adverts are sent from.
@@ -65,6 +65,7 @@ impl Member {
     pub(super) fn new(now: Instant, setup: Setup) -> Self {
         Self {
             router: Router::new(now, setup.policy),
+            tracker: Tracker::new(setup.policy.priority, setup.track.clone()),
             setup,
             source: Source::Unknown,
             epoch: 0,
@@ -76,34 +77,8 @@ impl Member {
         }
     }
 
-    /// What the rules come to.
-    pub(super) fn standing(&self, verdicts: &BTreeMap<Subject, Option<String>>) -> Standing {
-        let own = self.setup.policy.priority;
-        let (mut priority, mut reason) = (i32::from(own), None);
-        for rule in &self.setup.track {
-            let failure = failure_of(verdicts, &rule.subject);
-            match (rule.effect, failure) {
-                (Effect::Fault, Some(why)) => return Standing::Faulty(why),
-                (Effect::Weight(weight), Some(why)) if weight < 0 => {
-                    priority += i32::from(weight);
-                    reason = Some(why);
-                }
-                (Effect::Weight(weight), None) if weight > 0 => priority += i32::from(weight),
-                (Effect::Fault | Effect::Weight(_), _) => {}
-            }
-        }
-        let priority = if own == PRIORITY_OWNER {
-            own
-        } else {
-            u8::try_from(priority.clamp(1, 254)).expect("it was clamped")
-        };
-        Standing::Able { priority, reason }
-    }
-
-    /// What fails, a line each.
-    pub(super) fn failures(&self, verdicts: &BTreeMap<Subject, Option<String>>) -> Vec<String> {
-        let rules = self.setup.track.iter();
-        rules.filter_map(|rule| failure_of(verdicts, &rule.subject)).collect()
+    pub(super) fn hear(&mut self, now: Instant, subject: &Subject, failure: Option<&str>) {
+        self.tracker.handle(now, track::Input::Verdict { subject, failure });
     }
 
     pub(super) fn see_rival(&mut self, now: Instant, who: String) -> bool {
@@ -116,19 +91,14 @@ impl Member {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let split = self.split.as_ref().map(|split| split.over_at);
-        self.router.deadline().into_iter().chain(split).min()
+        self.router.deadline().into_iter().chain(split).chain(self.tracker.deadline()).min()
     }
 
     pub(super) fn subject(&self) -> String {
         format!("vip.{}", self.setup.name)
     }
 
-    pub(super) fn view(
-        &self,
-        now: Instant,
-        since_ms: u64,
-        verdicts: &BTreeMap<Subject, Option<String>>,
-    ) -> View {
+    pub(super) fn view(&self, now: Instant, since_ms: u64) -> View {
         View {
             key: self.setup.key,
             name: self.setup.name.clone(),
@@ -138,7 +108,7 @@ impl Member {
             since_ms,
             reason: self.router.why_out().map_or_else(|| self.reason.clone(), ToOwned::to_owned),
             master: self.router.master(now),
-            failures: self.failures(verdicts),
+            failures: self.tracker.failures(),
             rival: self.split.as_ref().map(|split| split.who.clone()),
             holding_back: self.router.holding_back(now),
             turns: self.turns,
@@ -148,16 +118,5 @@ impl Member {
 
     pub(super) fn is_master(&self) -> bool {
         self.router.role() == Role::Master
-    }
-}
-
-/// Why `subject` fails. What nobody has judged yet cannot be counted on.
-pub(super) fn failure_of(
-    verdicts: &BTreeMap<Subject, Option<String>>,
-    subject: &Subject,
-) -> Option<String> {
-    match verdicts.get(subject) {
-        Some(failure) => failure.clone(),
-        None => Some("not known yet".to_owned()),
     }
 }

@@ -10,6 +10,7 @@ use crate::vrrp::Version;
 
 mod duel;
 mod simulation;
+mod tracking;
 mod world;
 
 const KEY: RouterKey = RouterKey(51);
