@@ -15,6 +15,7 @@ pub mod directory;
 pub mod exec;
 pub mod exit;
 pub mod family;
+pub mod flow;
 pub mod folder;
 pub mod guard;
 pub mod image;

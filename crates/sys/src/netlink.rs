@@ -5,9 +5,12 @@
 //! network's configuration at the same moment.
 
 mod address;
+mod connections;
+mod hidden;
 mod link;
 mod message;
 mod monitor;
+mod neighbours;
 
 use std::cell::Cell;
 use std::io;
@@ -16,6 +19,8 @@ use std::os::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
 pub use self::address::{Address, PROTOCOL, Place, Scope};
+pub use self::connections::{Connections, Meant};
+pub use self::hidden::hidden;
 pub use self::link::Link;
 use self::message::{Draft, Message};
 pub use self::monitor::{Author, Event, Monitor};

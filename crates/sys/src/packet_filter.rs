@@ -81,6 +81,11 @@ impl Program {
             .push(libc::BPF_RET | libc::BPF_K, 0)
     }
 
+    /// A program of instructions that were put together elsewhere.
+    pub(crate) fn from_instructions(instructions: Vec<libc::sock_filter>) -> Self {
+        Self { instructions }
+    }
+
     /// Has the kernel run it on all that arrives at `socket` from now on, in place of any other.
     #[expect(unsafe_code, reason = "rustix has no filters")]
     pub(crate) fn attach(&self, socket: impl AsFd) -> io::Result<()> {
@@ -117,7 +122,7 @@ impl Program {
     }
 }
 
-fn instruction(code: u32, yes: u8, no: u8, k: u32) -> libc::sock_filter {
+pub(crate) fn instruction(code: u32, yes: u8, no: u8, k: u32) -> libc::sock_filter {
     // Every code is below 256 (linux/bpf_common.h).
     libc::sock_filter { code: code as u16, jt: yes, jf: no, k }
 }

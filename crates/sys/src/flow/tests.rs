@@ -1,0 +1,385 @@
+//! Filters on real sockets, and a whole move between two nodes on a bridge.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use evergate_core::handover::{FLOWS_MAX, Flow};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use super::capture::Capture;
+use super::filter::{Which, refuse, refuse_none};
+use super::shade::Shade;
+use crate::mac::Mac;
+use crate::namespace::lab::{alone, index, ip};
+use crate::netlink::{Connections, Meant, Netlink};
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 100));
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x100));
+/// Short for what is refused, long for what is not.
+const REFUSED_AFTER: Duration = Duration::from_millis(150);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+
+fn own_addresses() {
+    ip("addr add 10.9.0.100/32 dev lo");
+    ip("addr add fd09::100/128 dev lo nodad");
+}
+
+/// Connects from this port.
+fn connect(from: u16, to: SocketAddr, within: Duration) -> std::io::Result<TcpStream> {
+    let (family, any): (_, IpAddr) = match to {
+        SocketAddr::V4(_) => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
+        SocketAddr::V6(_) => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &SocketAddr::new(any, from))?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let _ = rustix::net::connect(&socket, &to);
+    let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+    if poll(&mut fds, Some(&within.try_into().unwrap()))? == 0 {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    sockopt::socket_error(&socket)??;
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(TcpStream::from(socket))
+}
+
+fn flow(client_port: u16, to: SocketAddr) -> Flow {
+    // On the loopback interface both ends have the same address.
+    Flow { client: to.ip(), client_port, local: to.ip(), local_port: to.port() }
+}
+
+#[test]
+fn a_listener_refuses_without_a_word_what_it_is_told_to() {
+    alone(|| {
+        own_addresses();
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut next_port = 40_000;
+        let mut reaches = |address: IpAddr| {
+            next_port += 1;
+            match connect(next_port, (address, port).into(), REFUSED_AFTER) {
+                Ok(stream) => Some(stream),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::TimedOut, "no reset may be sent");
+                    None
+                }
+            }
+        };
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        for which in [Which::All, Which::Beginning, Which::NotOf(Vec::new())] {
+            refuse(&listener, &[V4, V6], &which).unwrap();
+            assert!(reaches(V4).is_none(), "{which:?}");
+            assert!(reaches(V6).is_none(), "{which:?}");
+            assert!(reaches(localhost).is_some(), "{which:?}");
+            refuse(&listener, &[V6], &which).unwrap();
+            assert!(reaches(V4).is_some(), "{which:?}");
+            refuse_none(&listener).unwrap();
+            assert!(reaches(V6).is_some());
+        }
+        refuse(&listener, &[V4, V6], &Which::Of(Vec::new())).unwrap();
+        assert!(reaches(V4).is_some() && reaches(V6).is_some());
+        refuse_none(&listener).unwrap();
+        refuse_none(&listener).unwrap();
+    });
+}
+
+#[test]
+fn the_kernel_computes_the_mark_of_a_connection_as_we_do() {
+    alone(|| {
+        own_addresses();
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for address in [V4, V6] {
+            let to = SocketAddr::new(address, port);
+            // As many as there may be; all of one part of them, and of another.
+            let flows: Vec<Flow> = (0..FLOWS_MAX as u16).map(|at| flow(20_000 + at, to)).collect();
+            refuse(&listener, &[V4, V6], &Which::not_of(&flows)).unwrap();
+            for client_port in [20_000, 20_001, 21_000, 22_500, 20_000 + FLOWS_MAX as u16 - 1] {
+                connect(client_port, to, ANSWERED_WITHIN).unwrap();
+            }
+            assert!(connect(19_999, to, REFUSED_AFTER).is_err());
+            assert!(connect(20_000 + FLOWS_MAX as u16, to, REFUSED_AFTER).is_err());
+            refuse(&listener, &[V4, V6], &Which::of(&flows)).unwrap();
+            assert!(connect(20_002, to, REFUSED_AFTER).is_err());
+            connect(19_998, to, ANSWERED_WITHIN).unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_was_connected_before_goes_on_behind_any_filter() {
+    alone(|| {
+        own_addresses();
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut before = TcpStream::connect((V4, port)).unwrap();
+        // One that is made while a filter is there keeps it.
+        let own = flow(33_333, (V4, port).into());
+        refuse(&listener, &[V4, V6], &Which::not_of(&[own])).unwrap();
+        let mut during = connect(33_333, (V4, port).into(), ANSWERED_WITHIN).unwrap();
+        for client in [&mut before, &mut during] {
+            let (mut server, _) = listener.accept().unwrap();
+            refuse(&listener, &[V4, V6], &Which::All).unwrap();
+            client.write_all(b"there").unwrap();
+            let mut buffer = [0; 5];
+            server.read_exact(&mut buffer).unwrap();
+            server.write_all(b"again").unwrap();
+            client.read_exact(&mut buffer).unwrap();
+            assert_eq!(&buffer, b"again");
+        }
+    });
+}
+
+/// A thread with a network of its own on the bridge of the test's network, that does what it is
+/// told.
+struct Node {
+    tasks: Option<Sender<Box<dyn FnOnce() + Send>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    fn start(name: &'static str, number: u8) -> Self {
+        let (tasks, todo) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let thread = thread::spawn(move || {
+            crate::namespace::enter_new_network().unwrap();
+            todo.into_iter().for_each(|task| task());
+        });
+        let node = Self { tasks: Some(tasks), thread: Some(thread) };
+        let id = node.run(|| rustix::thread::gettid().as_raw_nonzero());
+        ip(&format!("link add {name} type veth peer name eth0 address 02:00:00:00:00:0{number}"));
+        ip(&format!("link set eth0 netns /proc/{}/task/{id}/ns/net", std::process::id()));
+        ip(&format!("link set {name} master bridge up"));
+        node.run(move || {
+            ip("link set lo up");
+            ip("link set eth0 up");
+            ip(&format!("addr add 10.9.0.{number}/24 dev eth0"));
+            ip(&format!("addr add fd09::{number}/64 dev eth0 nodad"));
+        });
+        node
+    }
+
+    fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = mpsc::channel();
+        let task = Box::new(move || drop(tell.send(task())));
+        self.tasks.as_ref().unwrap().send(task).unwrap();
+        told.recv().expect("the task ends")
+    }
+
+    /// Listens on every address, and answers each byte with `letter`.
+    fn serve(&self, letter: u8) -> Arc<TcpListener> {
+        let listener = self.run(|| Arc::new(TcpListener::bind("[::]:80").unwrap()));
+        let served = Arc::clone(&listener);
+        thread::spawn(move || {
+            while let Ok((mut stream, _)) = served.accept() {
+                thread::spawn(move || {
+                    let mut buffer = vec![0; 65_536];
+                    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                        buffer[..length].fill(letter);
+                        if stream.write_all(&buffer[..length]).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        listener
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tasks = None;
+        let _ = self.thread.take().expect("it is joined once").join();
+    }
+}
+
+/// Passes on all that is caught until it is stopped.
+fn pass(mut capture: Capture, to: Mac, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
+    thread::spawn(move || {
+        let mut packets = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let passed = capture.pass_on(to, 64, |_| true).unwrap();
+            assert_eq!(passed.lost, 0);
+            packets += passed.packets;
+            if !passed.has_more {
+                let fd = capture.as_fd();
+                let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+                poll(&mut fds, Some(&Duration::from_millis(20).try_into().unwrap())).unwrap();
+            }
+        }
+        packets
+    })
+}
+
+fn ask(stream: &mut TcpStream, bytes: usize) -> u8 {
+    stream.set_read_timeout(Some(ANSWERED_WITHIN)).unwrap();
+    let mut sender = stream.try_clone().unwrap();
+    let sending = thread::spawn(move || sender.write_all(&vec![b'?'; bytes]).unwrap());
+    let mut answer = vec![0; bytes];
+    stream.read_exact(&mut answer).unwrap();
+    sending.join().unwrap();
+    assert!(answer.iter().all(|letter| *letter == answer[0]));
+    answer[0]
+}
+
+/// The client's packets to the addresses go to this node.
+fn turn(client: &Node, number: u8) {
+    client.run(move || {
+        for address in [V4, V6] {
+            ip(&format!(
+                "neigh replace {address} lladdr 02:00:00:00:00:0{number} dev eth0 nud reachable"
+            ));
+        }
+    });
+}
+
+#[test]
+fn a_move_loses_neither_old_connections_nor_new_ones() {
+    alone(|| {
+        ip("link add bridge type bridge");
+        ip("link set bridge up");
+        let (client, old, new) =
+            (Node::start("client", 1), Node::start("old", 2), Node::start("new", 3));
+        let (old_mac, new_mac) = (Mac([2, 0, 0, 0, 0, 2]), Mac([2, 0, 0, 0, 0, 3]));
+        let (old_listener, new_listener) = (old.serve(b'A'), new.serve(b'B'));
+        old.run(|| {
+            ip("addr add 10.9.0.100/32 dev eth0");
+            ip("addr add fd09::100/128 dev eth0 nodad");
+        });
+        turn(&client, 2);
+        let mut kept: Vec<TcpStream> = client
+            .run(|| [V4, V6, V4].map(|address| TcpStream::connect((address, 80)).unwrap()).into());
+        assert!(kept.iter_mut().all(|stream| ask(stream, 1) == b'A'));
+
+        // A new connection every few milliseconds, all the time.
+        let (stop, stopped) = mpsc::channel::<()>();
+        let failed = Arc::new(AtomicUsize::new(0));
+        let probe = probe(&client, stopped, Arc::clone(&failed));
+
+        // Freeze.
+        let listener = Arc::clone(&old_listener);
+        let (old_capture, flows) = old.run(move || {
+            let addresses = [V4, V6];
+            let capture = Capture::open(index("eth0"), old_mac, &addresses, &Which::All).unwrap();
+            refuse(&*listener, &addresses, &Which::Beginning).unwrap();
+            let mut connections = Connections::open().unwrap();
+            let flows = connections.to(&addresses, Meant::Open, FLOWS_MAX).unwrap();
+            refuse(&*listener, &addresses, &Which::not_of(&flows)).unwrap();
+            capture.narrow(&addresses, &Which::not_of(&flows)).unwrap();
+            (capture, flows)
+        });
+        assert!(flows.len() >= 3, "{flows:?}");
+        assert!(kept.iter_mut().all(|stream| ask(stream, 1) == b'A'), "frozen is not deaf");
+
+        // Claim.
+        let (listener, theirs) = (Arc::clone(&new_listener), flows.clone());
+        let new_capture = new.run(move || {
+            let (addresses, which) = ([V4, V6], Which::of(&theirs));
+            refuse(&*listener, &addresses, &which).unwrap();
+            let capture = Capture::open(index("eth0"), new_mac, &addresses, &which).unwrap();
+            ip("addr add 10.9.0.100/32 dev eth0");
+            ip("addr add fd09::100/128 dev eth0 nodad");
+            capture
+        });
+        let passing = Arc::new(AtomicBool::new(false));
+        let back = pass(new_capture, old_mac, Arc::clone(&passing));
+
+        // Pass on, the old node being out of sight.
+        let shade = old.run(|| {
+            let netlink = Netlink::open().unwrap();
+            let shade = Shade::cast("eth0").unwrap();
+            for address in [V4, V6] {
+                netlink.hide(address).unwrap();
+            }
+            ip("addr del 10.9.0.100/32 dev eth0");
+            ip("addr del fd09::100/128 dev eth0");
+            shade
+        });
+        let judged = flows.clone();
+        let on = pass(old_capture, new_mac, Arc::clone(&passing));
+
+        // The network has not turned yet: all goes to the old node first.
+        let mut early: Vec<TcpStream> = client
+            .run(|| [V4, V6].map(|address| TcpStream::connect((address, 80)).unwrap()).into());
+        assert!(early.iter_mut().all(|stream| ask(stream, 300_000) == b'B'));
+        assert!(kept.iter_mut().all(|stream| ask(stream, 300_000) == b'A'));
+        turn(&client, 3);
+        assert!(early.iter_mut().all(|stream| ask(stream, 300_000) == b'B'));
+        assert!(kept.iter_mut().all(|stream| ask(stream, 300_000) == b'A'));
+        client.run(|| ip("neigh flush all"));
+        // Neither the client's question nor the old node's own one tells of the old node.
+        old.run(|| ip("neigh flush all"));
+        assert!(kept.iter_mut().all(|stream| ask(stream, 10) == b'A'));
+        let mut late = client.run(|| TcpStream::connect((V4, 80)).unwrap());
+        assert_eq!(ask(&mut late, 1), b'B');
+        drop(stop);
+        let asked = probe.join().unwrap();
+        assert_eq!(failed.load(Ordering::Relaxed), 0, "of {asked} new connections");
+        assert!(asked > 0);
+
+        // Finish.
+        drop(kept);
+        old.run(move || {
+            let mut connections = Connections::open().unwrap();
+            let mut left = || {
+                let mut left = connections.to(&[V4, V6], Meant::Missed, FLOWS_MAX).unwrap();
+                left.retain(|flow| judged.contains(flow));
+                left
+            };
+            while !left().is_empty() {
+                thread::yield_now();
+            }
+            let netlink = Netlink::open().unwrap();
+            for address in [V4, V6] {
+                netlink.unhide(address).unwrap();
+            }
+            drop(shade);
+        });
+        passing.store(true, Ordering::Relaxed);
+        let (on, back) = (on.join().unwrap(), back.join().unwrap());
+        assert!(on > 0 && back > 0, "passed on {on}, back {back}");
+        refuse_none(&*old_listener).unwrap();
+        refuse_none(&*new_listener).unwrap();
+        assert_eq!(ask(&mut late, 1), b'B');
+    });
+}
+
+fn probe(client: &Node, stopped: Receiver<()>, failed: Arc<AtomicUsize>) -> JoinHandle<usize> {
+    let (tell, told) = mpsc::channel();
+    client.run(move || {
+        // Threads that are started here are in the client's network.
+        tell.send(thread::spawn(move || {
+            let mut asked = 0;
+            let pace = Duration::from_millis(5);
+            while stopped.recv_timeout(pace) == Err(RecvTimeoutError::Timeout) {
+                let failed = Arc::clone(&failed);
+                let address = if asked % 4 == 0 { V6 } else { V4 };
+                asked += 1;
+                let asking = move || -> std::io::Result<()> {
+                    let within = Duration::from_millis(900);
+                    let mut stream = TcpStream::connect_timeout(&(address, 80).into(), within)?;
+                    stream.set_read_timeout(Some(within))?;
+                    stream.write_all(b"?")?;
+                    stream.read_exact(&mut [0])
+                };
+                thread::spawn(move || {
+                    if let Err(error) = asking() {
+                        eprintln!("a new connection failed: {error}");
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            asked
+        }))
+        .unwrap();
+    });
+    told.recv().unwrap()
+}
