@@ -12,6 +12,7 @@ pub mod cpus;
 mod datagram;
 pub mod delivery;
 pub mod directory;
+pub mod echo;
 pub mod exec;
 pub mod exit;
 pub mod family;

@@ -50,7 +50,6 @@ impl Program {
     }
 
     /// Loads two bytes at the index and `offset`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "echoes need it"))]
     pub(crate) fn load_half_past(&mut self, offset: u32) -> &mut Self {
         self.push(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, offset)
     }

@@ -32,6 +32,19 @@ pub(crate) fn set_plain(
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Binds a socket to the interface with this index: it neither sends nor receives over any other.
+pub(crate) fn bind_to_interface(fd: impl AsFd, interface: u32) -> io::Result<()> {
+    /// In Linux since 5.1 (asm-generic/socket.h).
+    const SO_BINDTOIFINDEX: c_int = 62;
+    let index = c_int::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // The option takes any number.
+    let name = rustix::net::netdevice::index_to_name(&fd, interface)
+        .map_err(|_| io::Error::new(io::ErrorKind::NotFound, "no such interface"))
+        .map_err(at(format_args!("cannot bind to interface {interface}")))?;
+    set_int(fd, libc::SOL_SOCKET, SO_BINDTOIFINDEX, index)
+        .map_err(at(format_args!("cannot bind to {name}")))
+}
+
 /// Asks for a receive buffer of this size, beyond the system's limit where we may.
 pub(crate) fn set_receive_buffer(fd: impl AsFd, bytes: usize) -> io::Result<()> {
     let forced = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, bytes);

@@ -35,8 +35,6 @@ const QUEUE_PRIORITY: i32 = 7;
 const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
 /// Not in the libc crate for every C library (linux/in6.h).
 const IPV6_MULTICAST_ALL: i32 = 29;
-/// In linux since 5.1 (asm-generic/socket.h).
-const SO_BINDTOIFINDEX: i32 = 62;
 
 /// One socket for all virtual routers of one family on one interface. Neither sends nor hears
 /// anything that goes through another interface, nor what it says itself.
@@ -75,9 +73,7 @@ impl VrrpSocket {
             .map_err(at("cannot open a socket of protocol 112"))?;
         // Until it is bound it hears every interface.
         Program::new().attach(&fd).map_err(at("cannot set a filter"))?;
-        let number = i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
-        sockopt::set_int(&fd, libc::SOL_SOCKET, SO_BINDTOIFINDEX, number)
-            .map_err(at("cannot bind to the interface"))?;
+        sockopt::bind_to_interface(&fd, interface)?;
         sockopt::set_receive_buffer(&fd, RECEIVE_BUFFER_BYTES)
             .map_err(at("cannot size the receive buffer"))?;
         match family {
