@@ -26,6 +26,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData};
 
 mod addresses;
 mod adverts;
+mod announce;
 mod backing;
 mod fight;
 pub(crate) mod hooks;
@@ -42,6 +43,7 @@ pub(crate) mod watcher;
 
 use self::addresses::Addresses;
 use self::adverts::Speakers;
+use self::announce::Neighbours;
 use self::hooks::Hooks;
 use self::lateness::Lateness;
 use self::network::Network;
@@ -54,6 +56,7 @@ use crate::report;
 /// Names of what is waited for.
 const ADVERTS: EventData = EventData::new_u64(0);
 const NETWORK: EventData = EventData::new_u64(1);
+const CLAIMS: EventData = EventData::new_u64(2);
 /// What an operator is told who wants something of addresses that are not there.
 const NO_VIP: &str = "this node has no virtual address";
 
@@ -78,6 +81,7 @@ struct Running {
     network: Network,
     speakers: Speakers,
     addresses: Addresses,
+    neighbours: Neighbours,
     verdicts: Verdicts,
     hooks: Hooks,
     lateness: Lateness,
@@ -227,6 +231,7 @@ impl Running {
             network,
             speakers: Speakers::default(),
             addresses: Addresses::default(),
+            neighbours: Neighbours::default(),
             verdicts: Verdicts::default(),
             hooks: Hooks::default(),
             lateness: Lateness::default(),

@@ -79,6 +79,7 @@ impl Running {
         }
         self.sweep();
         self.tell_foreign(&wanted, &added);
+        self.watch_claims();
     }
 
     /// Puts one there for the first time.

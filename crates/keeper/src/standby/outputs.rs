@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, EventData};
 
 use super::addresses::Addresses;
 use super::vip::Vip;
-use super::{ADVERTS, NETWORK, Running};
+use super::{ADVERTS, CLAIMS, NETWORK, Running};
 
 /// Sources that are told apart.
 const FIRED_MAX: usize = 64;
@@ -31,7 +31,7 @@ impl Running {
         let has = |source: EventData| {
             looked.is_err() || fired.iter().any(|event| ({ event.data }) == source)
         };
-        let (has_adverts, has_changes) = (has(ADVERTS), has(NETWORK));
+        let (has_adverts, has_changes, has_claims) = (has(ADVERTS), has(NETWORK), has(CLAIMS));
         if has_adverts {
             self.hear_adverts(now);
         }
@@ -40,6 +40,9 @@ impl Running {
             self.refresh(now);
         } else if Addresses::deadline(&self.vips).is_some_and(|at| at <= now) {
             self.settle(now);
+        }
+        if has_claims {
+            self.hear_claims(now);
         }
     }
 
@@ -136,8 +139,6 @@ impl Running {
             }
         }
     }
-
-    fn announce(&mut self, _router: RouterKey) {}
 
     fn hold(&mut self, now: Instant, router: RouterKey, is_held: bool) {
         if let Some(vip) = self.vips.get_mut(&router) {

@@ -111,9 +111,14 @@ fn the_other_follows() {
     second.await_vip(|vip| vip.counts.heard > 3);
     second.await_role(Role::Backup);
     assert!(lan.has("a", ADDRESS) && !lan.has("b", ADDRESS));
+    // Another box has been told whom to ask.
+    assert!(lan.ping("c", ADDRESS));
+    assert_eq!(lan.neighbour("c", ADDRESS), Some(lan.mac("a")));
     first.stage.signal(Signal::Kill);
     second.await_role(Role::Master);
     assert!(lan.has("b", ADDRESS));
+    let mut stage = second.stage;
+    stage.await_true(|_| (lan.neighbour("c", ADDRESS) == Some(lan.mac("b"))).then_some(()));
 }
 
 fn put_back() {
