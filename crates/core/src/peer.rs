@@ -1,4 +1,12 @@
 //! What is known of the other nodes beside VRRP: heartbeats over every path, and what they prove.
+//!
+//! VRRP tells that a master is silent, not why. [`Peers`] sends a [`Beat`] over every path in every
+//! interval and hears those of the others, so it can: a path is dead when several beats in a row are
+//! missing, or when the peer says that it does not hear ours; a host is dead when every path is.
+//! Beats also carry how each node stands with each virtual router, which is how a successor for a
+//! planned move is found.
+//!
+//! Whether a message is true and new is found out before it comes here.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,10 +18,21 @@ use minicbor::{Decode, Encode};
 use crate::handover;
 use crate::vrrp::Role;
 
+mod machine;
+mod path;
+#[cfg(test)]
+mod tests;
+
+pub use machine::{Input, Note, Output, Peers};
+
 /// Most peers of a node.
 pub const PEERS_MAX: usize = 8;
 /// Most paths to one peer.
 pub const PATHS_MAX: usize = 4;
+/// Most claims of a peer that are listened to: one for each virtual router of a node.
+pub const CLAIMS_MAX: usize = 32;
+/// Longest interval of a peer that is believed.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Another node.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
@@ -64,6 +83,18 @@ pub struct Beat {
     /// hears the receiver: so that each side knows of one-way cuts.
     #[n(2)]
     pub hears: Vec<u8>,
+    /// Number of the path that this goes over, in the same list.
+    #[n(3)]
+    pub path: u8,
+    /// Counts the sender's beats over this path, from 1, so that lost ones are noticed.
+    #[n(4)]
+    pub number: u64,
+    /// Drawn by chance when the sender started.
+    #[n(5)]
+    pub boot: u64,
+    /// How long until its next one.
+    #[n(6)]
+    pub interval: Duration,
 }
 
 /// How a node stands with a virtual router.
@@ -93,15 +124,28 @@ pub enum Health {
     #[default]
     #[n(0)]
     Unknown,
-    /// Heard on every path.
+    /// Heard on every path, or on some and the others have had no time yet.
     #[n(1)]
     Alive,
-    /// Heard on some path, but not on all: a link is dead, the host is not.
+    /// Heard on some path, but not on all, or not hearing us on all: a link is dead, the host is
+    /// not.
     #[n(2)]
     LinkDead,
     /// Heard on none, after it was heard.
     #[n(3)]
     HostDead,
+}
+
+impl Health {
+    /// As in status and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Alive => "alive",
+            Self::LinkDead => "link_dead",
+            Self::HostDead => "host_dead",
+        }
+    }
 }
 
 /// What is known of a peer, for status.

@@ -64,6 +64,9 @@ pub struct Plan {
     /// How heartbeats are exchanged; none without peers.
     #[n(2)]
     pub heartbeat: Option<peer::Policy>,
+    /// Name of this node, said in heartbeats.
+    #[n(3)]
+    pub node: String,
 }
 
 /// What an operator wants.

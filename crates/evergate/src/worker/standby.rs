@@ -24,7 +24,7 @@ pub(super) fn desired(config: &Config) -> Standby {
     let heartbeat = (!peers.is_empty()).then_some(config.heartbeat.policy);
     Standby {
         node: config.node.name.clone(),
-        plan: Plan { routers: routers.collect(), peers, heartbeat },
+        plan: Plan { routers: routers.collect(), peers, heartbeat, node: config.node.name.clone() },
         vips: config.vips.values().map(desired_vip).collect(),
         secret: config.heartbeat.secret.as_ref().map(hidden),
     }
@@ -130,6 +130,7 @@ mod tests {
     #[test]
     fn without_peers_there_are_no_heartbeats() {
         let standby = desired(&config(""));
-        assert_eq!((standby.plan, standby.vips.len()), (Plan::default(), 0));
+        let plan = Plan { node: standby.node, ..Plan::default() };
+        assert_eq!((standby.plan, standby.vips.len()), (plan, 0));
     }
 }
