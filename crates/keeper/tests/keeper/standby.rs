@@ -53,7 +53,7 @@ fn wish(rules: &[Rule]) -> Desired {
         hooks: vec![],
         hook_within: Duration::from_secs(5),
     };
-    let plan = Plan { routers: vec![setup], peers: vec![], heartbeat: None };
+    let plan = Plan { routers: vec![setup], ..Plan::default() };
     let standby = Standby { node: "a".into(), plan, vips: vec![vip], secret: None };
     Desired { standby, ..Desired::default() }
 }
