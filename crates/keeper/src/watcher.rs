@@ -10,8 +10,8 @@
 //! long as the others wait for an advert loses its addresses, no more: they have a new owner by then,
 //! or will have one in a moment. It looks for itself what it still has when it goes on.
 //!
-//! It runs before the keeper does, from memory that stays, with no rights but those over the network,
-//! and hears no signal but SIGKILL.
+//! It runs before the keeper does, from memory that stays, with no rights but those over the network
+//! and over that memory, and hears no signal but SIGKILL.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -120,7 +120,8 @@ fn settle() -> Result<(), Error> {
     let _ = real_time::set_priority(PRIORITY);
     let _ = real_time::lock_memory();
     privilege::no_new_privileges().map_err(Error::Rights)?;
-    privilege::keep_only(&[Right::NetAdmin, Right::NetRaw]).map_err(Error::Rights)
+    // The last one, because memory that is asked for later has to be locked too.
+    privilege::keep_only(&[Right::NetAdmin, Right::NetRaw, Right::IpcLock]).map_err(Error::Rights)
 }
 
 struct Watcher {
