@@ -102,7 +102,7 @@ impl Evergate {
             None => text += &self.usual_vip(),
         }
         if self.has_peers {
-            text += "\n[heartbeat]\nsecret = \"a secret of the lab, long enough\"\n";
+            text += "\n[heartbeat]\nsecret = \"only-for-the-lab-0123456789\"\n";
             for other in (0..self.wish.nodes.max(2)).filter(|&other| other != self.index) {
                 let name = ['a', 'b', 'c'][other];
                 let address = format!("{SUBNET}.{}", 11 + other);
