@@ -9,7 +9,7 @@ pub(crate) struct Watcher {}
 impl Watcher {
     #[expect(clippy::unused_self, reason = "every subcommand is run this way")]
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        evergate_keeper::watcher::watch()?;
+        evergate_keeper::watch()?;
         Ok(ExitCode::SUCCESS)
     }
 }

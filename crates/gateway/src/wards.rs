@@ -26,7 +26,6 @@ use crate::plan::{Plan, Pool};
 use crate::probe;
 
 mod carried;
-mod judgement;
 
 use carried::Key;
 

@@ -24,7 +24,7 @@ use minicbor::{Decode, Encode};
 
 pub(crate) use self::descriptors::{Descriptors, Fd, Listing, Taken, Uses, close};
 use crate::keeper::Reload;
-use crate::{Options, apps, sockets, upgrades, workers};
+use crate::{Options, apps, sockets, standby, upgrades, workers};
 
 /// What a section is called.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,8 @@ const APPS: Kind = Kind { number: 6, version: 1, name: "the apps" };
 const KEPT: Kind = Kind { number: 7, version: 1, name: "what workers had kept" };
 const UPGRADES: Kind = Kind { number: 8, version: 1, name: "upgrades" };
 const NEWS: Kind = Kind { number: 9, version: 1, name: "news of apps" };
+/// Required while there is a virtual address.
+const STANDBY: Kind = Kind { number: 10, version: 1, name: "the virtual addresses" };
 
 /// Everything that is to go to the next image.
 #[derive(Debug)]
@@ -57,6 +59,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) kept: Kept,
     pub(crate) upgrades: upgrades::Carried,
     pub(crate) news: apps::CarriedNews,
+    pub(crate) standby: standby::Carried,
 }
 
 /// Everything that came from the image before.
@@ -71,6 +74,7 @@ pub(crate) struct Carried {
     pub(crate) kept: Kept,
     pub(crate) upgrades: upgrades::Carried,
     pub(crate) news: apps::CarriedNews,
+    pub(crate) standby: standby::Carried,
     /// What could not be read and can be done without, a line each for the operator.
     pub(crate) given_up: Vec<String>,
 }
@@ -210,6 +214,8 @@ impl Parts<'_> {
         write(&mut writer, KEPT, Need::Optional, &self.kept);
         write(&mut writer, UPGRADES, Need::Optional, &self.upgrades);
         write(&mut writer, NEWS, Need::Optional, &self.news);
+        let need = if self.standby.is_needed() { Need::Required } else { Need::Optional };
+        write(&mut writer, STANDBY, need, &self.standby);
         writer.finish()
     }
 }
@@ -229,6 +235,7 @@ impl Carried {
             kept: reader.optional(KEPT),
             upgrades: reader.optional(UPGRADES),
             news: reader.optional(NEWS),
+            standby: reader.if_required(STANDBY)?,
             given_up: reader.finish()?,
         };
         carried.check()?;
@@ -242,16 +249,19 @@ impl Carried {
         self.workers.uses(&mut uses);
         self.apps.uses(&mut uses);
         self.news.uses(&mut uses);
+        self.standby.uses(&mut uses);
         self.kept.files.iter().for_each(|&(_, file)| uses.share(file));
         uses.check(&self.descriptors)?;
         self.sockets.check()?;
         self.workers.check()?;
+        self.standby.check()?;
         self.apps.check()
     }
 
     /// Every process that must be there, with the time of its start in ticks after boot.
     pub(crate) fn children(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.workers.children().chain(self.apps.children())
+        let standby = self.standby.children();
+        self.workers.children().chain(self.apps.children()).chain(standby)
     }
 }
 
@@ -295,6 +305,16 @@ impl<'a> Reader<'a> {
             self.given_up.push(format!("{} cannot be read, and is given up: {why}", kind.name));
             T::default()
         })
+    }
+
+    /// Of whoever wrote it depends whether it can be done without. One from before there was any of it
+    /// has none.
+    fn if_required<T: Decode<'a, ()> + Default>(&mut self, kind: Kind) -> Result<T, String> {
+        match self.sections.get(&kind.number) {
+            Some(section) if section.is_required => self.required(kind),
+            Some(_) => Ok(self.optional(kind)),
+            None => Ok(T::default()),
+        }
     }
 
     fn read<T: Decode<'a, ()>>(&mut self, kind: Kind) -> Result<T, String> {

@@ -32,6 +32,7 @@ use crate::{Error, Options, Outcome, report};
 mod execute;
 mod exits;
 mod messages;
+mod moment;
 mod order;
 mod primary;
 mod reload;
@@ -40,6 +41,7 @@ mod stop;
 mod upgrade;
 mod watchdog;
 
+use self::moment::Waiting;
 pub(crate) use self::reload::Reload;
 use self::upgrade::Due;
 use self::watchdog::Watchdog;
@@ -90,6 +92,10 @@ pub(crate) struct Keeper {
     failed: Option<Failed>,
     /// What of an upgrade is to be done once all else is.
     due: Option<Due>,
+    /// Whether virtual addresses were told that no worker can be brought back.
+    is_helpless: bool,
+    /// For the moment to become another binary.
+    waiting: Option<Waiting>,
     standby: Standby,
 }
 
@@ -139,6 +145,8 @@ impl Keeper {
             execs: 0,
             failed: None,
             due: None,
+            is_helpless: false,
+            waiting: None,
             standby: Standby::default(),
             options,
         })
@@ -156,6 +164,7 @@ impl Keeper {
             if let Some(end) = self.end
                 && self.apps.is_empty()
                 && self.workers.is_empty()
+                && self.standby.has_told()
             {
                 self.standby.close();
                 self.sockets.close_all();
@@ -182,6 +191,7 @@ impl Keeper {
             self.attend();
             self.tell(now);
             self.tell_standby();
+            self.look_for_moment();
             while let Some(due) = self.due.take() {
                 self.do_due(now, due);
             }
@@ -199,6 +209,7 @@ impl Keeper {
         }
         let deadlines = [
             self.workers.deadline(),
+            self.workers.machine.helpless_at(clock::now()),
             self.apps.deadline(),
             self.upgrades.deadline(),
             self.reload_deadline(),
@@ -206,6 +217,7 @@ impl Keeper {
             self.extend_at,
             self.giving_up_until,
             self.standby.deadline(),
+            self.waiting.map(Waiting::deadline),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at - clock::now();
@@ -256,6 +268,7 @@ impl Keeper {
         self.tick_reload(now);
         self.tick_watchdog(now);
         self.tick_stop(now);
+        self.judge_worker(now);
         self.apps.tick(now);
     }
 

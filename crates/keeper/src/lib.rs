@@ -17,6 +17,7 @@ use evergate_sys::privilege::User;
 use evergate_sys::stderr;
 
 pub use self::resume::Resuming;
+pub use self::watcher::{WatchError, watch};
 
 mod apps;
 mod binary;
@@ -31,7 +32,7 @@ mod resume;
 mod sockets;
 mod standby;
 mod upgrades;
-pub mod watcher;
+mod watcher;
 mod will;
 mod workers;
 

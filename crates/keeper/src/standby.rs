@@ -28,14 +28,18 @@ mod addresses;
 mod adverts;
 mod announce;
 mod backing;
+mod carried;
 mod fight;
+mod haste;
 pub(crate) mod hooks;
 mod interface;
+mod last_words;
 mod lateness;
 mod maintenance;
 mod network;
 mod news;
 mod outputs;
+mod pause;
 mod plan;
 mod verdicts;
 mod vip;
@@ -44,12 +48,14 @@ pub(crate) mod watcher;
 use self::addresses::Addresses;
 use self::adverts::Speakers;
 use self::announce::Neighbours;
+pub(crate) use self::carried::Carried;
 use self::hooks::Hooks;
 use self::lateness::Lateness;
 use self::network::Network;
 use self::news::Telling;
 use self::verdicts::{Said, Verdicts};
 use self::vip::Vips;
+use self::watcher::Watch;
 use crate::apps::Apps;
 use crate::report;
 
@@ -84,6 +90,7 @@ struct Running {
     neighbours: Neighbours,
     verdicts: Verdicts,
     hooks: Hooks,
+    watch: Watch,
     lateness: Lateness,
     telling: Telling,
     notes: Vec<Note>,
@@ -144,6 +151,7 @@ impl Standby {
         if let Some(running) = &mut self.running {
             running.attend(now, apps, &self.said);
             if running.is_over() {
+                haste::unmake();
                 self.running = None;
             }
         }
@@ -159,9 +167,11 @@ impl Standby {
         }
     }
 
-    /// Takes in the exit of a child that is not reaped yet; whether it was a hook.
-    pub(crate) fn exited(&mut self, pid: u32, exit: Exit) -> bool {
-        self.running.as_mut().is_some_and(|running| running.hooks.exited(pid, exit))
+    /// Takes in the exit of a child that is not reaped yet; whether it was a hook or a watcher.
+    pub(crate) fn exited(&mut self, now: Instant, pid: u32, exit: Exit) -> bool {
+        self.running.as_mut().is_some_and(|running| {
+            running.watch.exited(now, pid, exit) || running.hooks.exited(pid, exit)
+        })
     }
 
     /// When to attend next, if nothing arrives before.
@@ -198,6 +208,11 @@ impl Standby {
         self.running.as_ref().is_none_or(|running| running.is_idle)
     }
 
+    /// Whether every program that is to be called when a role changes was called, and has ended.
+    pub(crate) fn has_told(&self) -> bool {
+        self.running.as_ref().is_none_or(|running| running.hooks.is_idle())
+    }
+
     /// Removes every address that is still on an interface because of us, and says nothing any more.
     pub(crate) fn close(&mut self) {
         if let Some(running) = &mut self.running {
@@ -223,7 +238,7 @@ impl Running {
         let birth = Birth { now, unix_ms: clock::unix_millis(), seed: random::seed() };
         let events = epoll::create(CreateFlags::CLOEXEC)?;
         let network = Network::open(events.as_fd())?;
-        Ok(Self {
+        let mut running = Self {
             machine: Machine::new(Plan::default(), birth),
             wish: link::Standby::default(),
             vips: Vips::new(),
@@ -234,6 +249,7 @@ impl Running {
             neighbours: Neighbours::default(),
             verdicts: Verdicts::default(),
             hooks: Hooks::default(),
+            watch: Watch::default(),
             lateness: Lateness::default(),
             telling: Telling::default(),
             notes: Vec::new(),
@@ -246,7 +262,9 @@ impl Running {
             is_stopping: false,
             is_idle: false,
             is_closed: false,
-        })
+        };
+        running.make_haste();
+        Ok(running)
     }
 
     /// One turn.
@@ -261,6 +279,8 @@ impl Running {
             self.feed(now, Input::Tick);
         }
         self.perform(now);
+        self.bequeath();
+        self.look_after_watcher(now);
     }
 
     fn judge(&mut self, now: Instant, apps: &Apps, said: &Said) {
@@ -302,6 +322,7 @@ impl Running {
             self.verdicts.deadline(),
             self.telling.deadline(),
             self.hooks.deadline(),
+            self.watch.deadline(),
             Addresses::deadline(&self.vips),
             self.retry_at,
         ];
@@ -313,6 +334,8 @@ impl Running {
         self.speakers = Speakers::default();
         self.vips.values_mut().for_each(|vip| vip.set_held(false));
         self.take_all_away();
+        // Only now, for until here there was something to lose.
+        self.watch.end();
     }
 
     /// Whether nothing is left of it.
@@ -321,6 +344,7 @@ impl Running {
             && !self.is_stopping
             && self.vips.is_empty()
             && self.hooks.is_idle()
+            && self.watch.is_idle()
             && self.notes.is_empty()
     }
 }

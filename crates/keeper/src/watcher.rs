@@ -10,8 +10,8 @@
 //! long as the others wait for an advert loses its addresses, no more: they have a new owner by then,
 //! or will have one in a moment. It looks for itself what it still has when it goes on.
 //!
-//! It runs before the keeper does, from memory that stays, with no rights but those over the network
-//! and over that memory, and hears no signal but SIGKILL.
+//! It runs before the keeper does, from memory that stays, with no rights but those over the network,
+//! and hears no signal but SIGKILL.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -32,7 +32,7 @@ use crate::report;
 use crate::will::{Held, Will, Words};
 
 /// The subcommand that runs it.
-pub const SUBCOMMAND: &str = "watcher";
+pub(crate) const SUBCOMMAND: &str = "watcher";
 
 /// The descriptors that it is started with: the page, and the keeper's pidfd.
 pub(crate) const PAGE_FD: i32 = 3;
@@ -52,7 +52,7 @@ const LOOK_EVERY_MIN: Duration = Duration::from_millis(2);
 
 /// Why there is no watcher.
 #[derive(Debug)]
-pub enum Error {
+pub enum WatchError {
     /// It was not started by a keeper.
     NotOurs,
     /// What it is to read cannot be read.
@@ -65,7 +65,7 @@ pub enum Error {
     Netlink(io::Error),
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for WatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOurs => write!(f, "a watcher is started by a keeper, and by nobody else"),
@@ -77,34 +77,32 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for WatchError {}
 
 /// Watches the keeper that started this process until that is gone, and does then what is to be done.
 ///
 /// Call it from `main` before anything is opened.
-pub fn watch() -> Result<(), Error> {
-    let mut inherited = Inherited::all().map_err(Error::Page)?;
+pub fn watch() -> Result<(), WatchError> {
+    let mut inherited = Inherited::all().map_err(WatchError::Page)?;
     let (Some(page), Some(keeper)) = (inherited.take(PAGE_FD), inherited.take(KEEPER_FD)) else {
-        return Err(Error::NotOurs);
+        return Err(WatchError::NotOurs);
     };
-    let reader = Reader::from_fd(&page).map_err(Error::Page)?;
-    let hands = Hands::new().map_err(Error::Netlink)?;
-    settle()?;
-    Watcher {
+    let watcher = Watcher {
         keeper,
-        reader,
-        hands,
+        reader: Reader::from_fd(&page).map_err(WatchError::Page)?,
+        hands: Hands::new().map_err(WatchError::Netlink)?,
         vigil: Vigil::default(),
         number: None,
         record: Vec::with_capacity(RECORD_BYTES_MAX + size_of::<u64>()),
         will: Will::default(),
-    }
-    .run()
+    };
+    settle()?;
+    watcher.run()
 }
 
 /// Makes the process fit for its task. That it may not run before others or have its memory locked
 /// is told by the keeper, which may not either.
-fn settle() -> Result<(), Error> {
+fn settle() -> Result<(), WatchError> {
     let deaf = [
         Signal::Hangup,
         Signal::Interrupt,
@@ -114,14 +112,14 @@ fn settle() -> Result<(), Error> {
         Signal::User2,
     ];
     // What stops a service reaches every process of it; the keeper ends this one when it may.
-    Signals::block(&deaf).map_err(Error::Wait)?;
+    Signals::block(&deaf).map_err(WatchError::Wait)?;
     let _ = process::set_name(NAME);
-    let _ = oom::set_score(OOM_SCORE);
+    let _ = oom::spare(OOM_SCORE);
     let _ = real_time::set_priority(PRIORITY);
-    let _ = real_time::lock_memory();
-    privilege::no_new_privileges().map_err(Error::Rights)?;
-    // The last one, because memory that is asked for later has to be locked too.
-    privilege::keep_only(&[Right::NetAdmin, Right::NetRaw, Right::IpcLock]).map_err(Error::Rights)
+    // Only what there is: without the right to it, what is allocated later would run into a limit.
+    let _ = real_time::lock_present_memory();
+    privilege::no_new_privileges().map_err(WatchError::Rights)?;
+    privilege::keep_only(&[Right::NetAdmin, Right::NetRaw]).map_err(WatchError::Rights)
 }
 
 struct Watcher {
@@ -138,7 +136,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn run(mut self) -> Result<(), Error> {
+    fn run(mut self) -> Result<(), WatchError> {
         loop {
             let is_gone = self.wait()?;
             let begun = clock::now();
@@ -157,13 +155,13 @@ impl Watcher {
     }
 
     /// Waits for the next look; whether the keeper is gone.
-    fn wait(&self) -> Result<bool, Error> {
+    fn wait(&self) -> Result<bool, WatchError> {
         let every = look_every(self.will.patience);
         let millis = every.as_millis().try_into().unwrap_or(i32::MAX);
         match wait::readable(&self.keeper, millis) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
-            Err(error) => Err(Error::Wait(error)),
+            Err(error) => Err(WatchError::Wait(error)),
         }
     }
 

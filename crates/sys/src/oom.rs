@@ -55,10 +55,16 @@ impl Kills {
     }
 }
 
-/// Has the kernel look for others first when memory runs out: -1000 (never this one) to 1000. Children
-/// inherit it, but for those of [`crate::child`]. To go below what it is needs `CAP_SYS_RESOURCE`.
-pub fn set_score(score: i16) -> std::io::Result<()> {
-    std::fs::write("/proc/self/oom_score_adj", score.to_string())
+/// Has the kernel look for others first when memory runs out: this process's score becomes `score`
+/// (-1000: never this one, to 1000) unless it is lower already. Children inherit it, but for those of
+/// [`crate::child`]. Needs `CAP_SYS_RESOURCE`.
+pub fn spare(score: i16) -> std::io::Result<()> {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let now: Option<i16> = std::fs::read_to_string(SCORE)?.trim().parse().ok();
+    if now.is_some_and(|now| now <= score) {
+        return Ok(());
+    }
+    std::fs::write(SCORE, score.to_string())
 }
 
 #[cfg(test)]

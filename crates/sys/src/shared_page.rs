@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Longest record.
-pub const RECORD_BYTES_MAX: usize = 96 * 1024;
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
 
 /// What the page begins with, so that nothing else is taken for one; the last digit is the version.
 const MAGIC: u64 = u64::from_be_bytes(*b"EGPAGE-1");

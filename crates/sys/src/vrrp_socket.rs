@@ -4,9 +4,6 @@
 //! left to the codec too, though the kernel could do it (`IPV6_CHECKSUM`): it would drop forged and
 //! damaged adverts before anybody could count them.
 
-#[cfg(test)]
-mod keepalived;
-
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -93,6 +90,12 @@ impl VrrpSocket {
         Ok(socket)
     }
 
+    /// The one that this process, or the program that it was before, opened on the interface with this
+    /// index: it hears what it heard, and what has arrived meanwhile waits.
+    pub fn from_fd(fd: OwnedFd, interface: u32, family: Family) -> Self {
+        Self { fd, family, interface }
+    }
+
     /// Which family it speaks.
     pub fn family(&self) -> Family {
         self.family
@@ -146,8 +149,10 @@ impl VrrpSocket {
     }
 
     /// The next message that waits, put into `buffer`; nothing if there is none. Skips what is too
-    /// long to be a message, and what is no packet at all. While the interface is down there are
-    /// none; when it is up again, so is the socket.
+    /// long to be a message, and what is no packet at all.
+    ///
+    /// # Errors
+    /// `ENETDOWN` once when the interface goes down or is removed.
     pub fn receive<'a>(
         &self,
         buffer: &'a mut [u8; MESSAGE_BYTES_MAX],

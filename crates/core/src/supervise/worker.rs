@@ -12,6 +12,11 @@ use minicbor::{Decode, Encode};
 use super::doubled;
 use crate::time::Instant;
 
+/// After so many failures in a row nobody believes any more that a worker can be brought back.
+pub const FAILURES_HELPLESS: u32 = 5;
+/// Nor after so long without a ready one, once there was one.
+pub const HELPLESS_AFTER: Duration = Duration::from_secs(5);
+
 /// When to replace a worker, and how long to wait for one.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 pub struct Policy {
@@ -179,16 +184,74 @@ pub struct Worker {
     failures: u32,
     #[n(3)]
     was_ready: bool,
+    /// When the last ready one was lost, while none is ready.
+    #[n(4)]
+    lost_at: Option<Instant>,
+    /// Whether the last one said that it cannot start.
+    #[n(5)]
+    #[cbor(default)]
+    is_hopeless: bool,
+}
+
+/// Why no worker can be brought back, as far as anybody can tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Helpless {
+    /// It says that it cannot start.
+    Hopeless,
+    /// It has failed as often as [`FAILURES_HELPLESS`] in a row, and none is ready.
+    Failing,
+    /// None was ready for [`HELPLESS_AFTER`].
+    Gone,
 }
 
 impl Worker {
     /// No worker yet.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, state: State::Down, failures: 0, was_ready: false }
+        Self {
+            policy,
+            state: State::Down,
+            failures: 0,
+            was_ready: false,
+            lost_at: None,
+            is_hopeless: false,
+        }
+    }
+
+    /// Why no worker can be brought back, if one was ready before and none is now. It is tried on; one
+    /// that is ready ends it.
+    pub fn helpless(&self, now: Instant) -> Option<Helpless> {
+        let lost_at = self.lost_at?;
+        if self.is_hopeless {
+            Some(Helpless::Hopeless)
+        } else if self.failures >= FAILURES_HELPLESS {
+            Some(Helpless::Failing)
+        } else {
+            (now - lost_at >= HELPLESS_AFTER).then_some(Helpless::Gone)
+        }
+    }
+
+    /// When to ask [`Self::helpless`] again, if nothing happens before.
+    pub fn helpless_at(&self, now: Instant) -> Option<Instant> {
+        self.lost_at.map(|at| at + HELPLESS_AFTER).filter(|&at| at > now)
     }
 
     /// Takes in what happened; returns what to do about it.
     pub fn handle(&mut self, now: Instant, input: Input) -> Option<Output> {
+        let was_ready = matches!(self.state, State::Ready { .. });
+        let output = self.advance(now, input);
+        let is_ready = matches!(self.state, State::Ready { .. });
+        // Whoever is told to stop is not lost.
+        let is_over = matches!(self.state, State::Stopping { .. } | State::Ended);
+        if is_ready || is_over {
+            self.lost_at = None;
+            self.is_hopeless = false;
+        } else if was_ready {
+            self.lost_at = Some(now);
+        }
+        output
+    }
+
+    fn advance(&mut self, now: Instant, input: Input) -> Option<Output> {
         match self.state {
             State::Down | State::Backoff { .. } => self.handle_without_process(now, input),
             State::Starting { .. } | State::Ready { .. } => self.handle_alive(now, input),
@@ -343,6 +406,7 @@ impl Worker {
             (Fate::Crashed, _, n) => doubled(self.policy.base, n - 1, self.policy.cap),
         };
         self.failures = self.failures.saturating_add(1);
+        self.is_hopeless = fate == Fate::Hopeless;
         if wait.is_zero() {
             return self.spawn(now);
         }

@@ -4,8 +4,10 @@
 use super::*;
 use crate::apps::sample_fleet as fleet;
 
-/// As written by the releases that wrote versions 1 of all sections.
-const GOLDEN: &[u8] = include_bytes!("../../tests/golden/state-1.bin");
+/// As written by the releases that knew no virtual addresses.
+const GOLDEN_1: &[u8] = include_bytes!("../../tests/golden/state-1.bin");
+/// As written by this release.
+const GOLDEN_2: &[u8] = include_bytes!("../../tests/golden/state-2.bin");
 
 /// Something of everything.
 fn parts(fleet: &Fleet) -> Parts<'_> {
@@ -34,12 +36,14 @@ fn parts(fleet: &Fleet) -> Parts<'_> {
         kept: Kept { files: vec![("config".to_owned(), Fd::of(80))] },
         upgrades: upgrades::Carried::sample(),
         news: apps::CarriedNews::sample(),
+        standby: standby::Carried::sample(),
     };
     let mut uses = Uses::default();
     parts.sockets.uses(&mut uses);
     parts.workers.uses(&mut uses);
     parts.apps.uses(&mut uses);
     parts.news.uses(&mut uses);
+    parts.standby.uses(&mut uses);
     parts.kept.files.iter().for_each(|&(_, file)| uses.share(file));
     parts.descriptors = Descriptors::sample(&uses);
     parts
@@ -81,11 +85,13 @@ fn everything_that_is_written_is_read() {
     let bytes = |upgrades: &upgrades::Carried| minicbor::to_vec(upgrades).unwrap();
     assert_eq!(bytes(&after.upgrades), bytes(&before.upgrades));
     assert_eq!(minicbor::to_vec(&after.fleet).unwrap(), minicbor::to_vec(before.fleet).unwrap());
+    let bytes = |standby: &standby::Carried| minicbor::to_vec(standby).unwrap();
+    assert_eq!(bytes(&after.standby), bytes(&before.standby));
     assert_eq!(after.given_up, [""; 0]);
     let children: Vec<_> = after.children().collect();
     assert_eq!(
         children,
-        [(3001, 555), (3002, 555), (4000, 777)],
+        [(3001, 555), (3002, 555), (4000, 777), (5001, 888), (5000, 999)],
         "but for the one that was reaped"
     );
 }
@@ -93,8 +99,8 @@ fn everything_that_is_written_is_read() {
 /// The way back reads the very blob that this release wrote; the next release must read it too.
 #[test]
 fn what_this_release_writes_stays_as_it_is() {
-    let (now, path) = (written(), std::env::temp_dir().join("evergate-state-1.bin"));
-    if now != GOLDEN {
+    let (now, path) = (written(), std::env::temp_dir().join("evergate-state-2.bin"));
+    if now != GOLDEN_2 {
         std::fs::write(&path, now).unwrap();
         panic!(
             "what is written has changed. If readers of the last release can still tell what is \
@@ -102,8 +108,26 @@ fn what_this_release_writes_stays_as_it_is() {
             path.display()
         );
     }
-    let carried = Carried::decode(GOLDEN).expect("every release reads what this one wrote");
+    let carried = Carried::decode(GOLDEN_2).expect("every release reads what this one wrote");
     assert_eq!(carried.given_up, [""; 0]);
+}
+
+#[test]
+fn what_earlier_releases_wrote_is_read() {
+    let carried = Carried::decode(GOLDEN_1).unwrap();
+    assert_eq!(carried.given_up, [""; 0]);
+    assert!(!carried.standby.is_needed(), "there was none");
+}
+
+#[test]
+fn virtual_addresses_can_be_done_without_where_there_are_none() {
+    let fleet = fleet();
+    let mut parts = parts(&fleet);
+    parts.standby = standby::Carried::default();
+    let blob = parts.encode().unwrap();
+    let sections = state::read(&blob).unwrap();
+    let standby = sections.iter().find(|section| section.kind == STANDBY.number).unwrap();
+    assert!(!standby.is_required, "an older binary may pass over it");
 }
 
 #[test]
@@ -137,7 +161,7 @@ fn what_a_keeper_can_do_without_is_given_up_and_that_is_told() {
 
 #[test]
 fn what_a_keeper_needs_is_refused_if_it_cannot_be_read() {
-    for kind in [NODE, DESCRIPTORS, SOCKETS, WORKERS, FLEET, APPS] {
+    for kind in [NODE, DESCRIPTORS, SOCKETS, WORKERS, FLEET, APPS, STANDBY] {
         let is_it = |section: &Section<'_>| section.kind == kind.number;
         let older = changed(|section| match is_it(&section) {
             true => Some((section.kind, kind.version - 1, true, section.body.to_vec())),
@@ -153,7 +177,9 @@ fn what_a_keeper_needs_is_refused_if_it_cannot_be_read() {
             false => same(section),
         });
         let missing = changed(|section| if is_it(&section) { None } else { same(section) });
-        for blob in [newer, damaged, missing] {
+        // Without virtual addresses there is nothing to carry of them.
+        let missing = (kind.number != STANDBY.number).then_some(missing);
+        for blob in [newer, damaged].into_iter().chain(missing) {
             let refused = Carried::decode(&blob).unwrap_err();
             assert!(refused.starts_with(kind.name), "{refused}");
         }

@@ -11,7 +11,7 @@ use evergate_sys::{clock, code, exec, memfd, process, random};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::watchdog::Watchdog;
-use super::{APPS, Bare, Keeper, LINK, Stopping};
+use super::{APPS, Bare, Keeper, LINK, STANDBY, Stopping};
 use crate::apps::Apps;
 use crate::carried::{Carried, Descriptors, Failed, Kept, Listing, Node, Parts, Taken, close};
 use crate::notify::{Notify, Word};
@@ -51,7 +51,7 @@ impl Keeper {
         let said = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         let own = Image::own().map_err(said("cannot open the running binary"))?;
         let (state, fds) = self.blob().map_err(said("cannot write down what is known"))?;
-        let argv = argv(state.as_fd(), &own, None);
+        let argv = argv(state.as_fd(), &own, self.standby.guard());
         let kept: Vec<_> = fds.into_iter().chain([state.as_fd(), own.as_fd()]).collect();
         Ok(exec::replace(image.as_fd(), &argv, &kept))
     }
@@ -73,6 +73,7 @@ impl Keeper {
             news: self.apps.carry_news(&mut listing),
             kept: Kept::carry(&self.kept, &mut listing),
             upgrades: self.upgrades.carry(),
+            standby: self.standby.carry(&mut listing),
             descriptors: Default::default(),
         };
         let (descriptors, fds) = listing.finish()?;
@@ -105,10 +106,12 @@ impl Keeper {
         let apps = Apps::resume(carried.apps, carried.news, (carried.fleet, rng), now, &mut taken)
             .map_err(|error| format!("apps cannot be heard: {error}"))?;
         let workers = Workers::resume(carried.workers, &options, &mut taken);
+        let standby = Standby::resume(carried.standby, &mut taken, now)?;
         let links = workers.iter().filter_map(|(_, worker)| worker.link.as_ref());
         links
             .map(|link| epoll::add(&events, link, LINK, EventFlags::IN))
             .chain([epoll::add(&events, &apps, APPS, EventFlags::IN)])
+            .chain(standby.events().map(|all| epoll::add(&events, all, STANDBY, EventFlags::IN)))
             .for_each(|added| added.expect("what was waited for can be waited for"));
         let upgrades = Upgrades::resume(carried.upgrades, &workers.binary);
         let notify = Notify::from_env();
@@ -130,12 +133,14 @@ impl Keeper {
             execs: carried.node.execs,
             failed: carried.node.failed,
             due: None,
+            is_helpless: false,
+            waiting: None,
             reload: carried.node.reload,
             watchdog,
             giving_up_until: None,
             extend_at: None,
             upgrades,
-            standby: Standby::default(),
+            standby,
             options,
         };
         Ok((keeper, Rest { descriptors: carried.descriptors, given_up: carried.given_up }))
@@ -153,6 +158,7 @@ impl Keeper {
                 self.drive(clock::now(), Input::Stayed(why));
             }
             None => {
+                self.standby.go_on(clock::now());
                 self.execs = self.execs.saturating_add(1);
                 self.failed = None;
                 self.drive(clock::now(), Input::Executed);

@@ -30,7 +30,9 @@ impl Keeper {
                 let _ = signal::send_group(pid, Signal::Kill);
                 exit::reap(pid).map_err(Error::Children)?;
                 self.handle_worker_exit(now, generation, exit);
-            } else if self.handle_preflight_exit(now, pid, exit) || self.standby.exited(pid, exit) {
+            } else if self.handle_preflight_exit(now, pid, exit)
+                || self.standby.exited(now, pid, exit)
+            {
                 exit::reap(pid).map_err(Error::Children)?;
             } else {
                 // One of the apps, or an orphan that was adopted only to be reaped.

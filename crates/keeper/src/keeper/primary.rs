@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use evergate_control::link::{Role, ToWorker};
-use evergate_core::supervise::worker::{Fate, Input, Output};
+use evergate_core::supervise::worker::{
+    FAILURES_HELPLESS, Fate, HELPLESS_AFTER, Helpless, Input, Output,
+};
 use evergate_core::time::Instant;
 use evergate_core::upgrade::Input::Lost;
 use evergate_core::upgrade::Side;
@@ -54,6 +56,22 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Tells virtual addresses whether there is somebody to serve them: without, another node had better
+    /// have them.
+    pub(super) fn judge_worker(&mut self, now: Instant) {
+        let why = self.workers.machine.helpless(now);
+        if why.is_some() == self.is_helpless {
+            return;
+        }
+        self.is_helpless = why.is_some();
+        let why = why.map(|why| match why {
+            Helpless::Hopeless => "the worker says that it cannot start".to_owned(),
+            Helpless::Failing => format!("the worker failed {FAILURES_HELPLESS} times in a row"),
+            Helpless::Gone => format!("no worker was ready for {HELPLESS_AFTER:?}"),
+        });
+        self.standby.set_helpless(clock::now(), why);
     }
 
     /// Starts a worker.

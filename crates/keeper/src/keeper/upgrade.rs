@@ -145,7 +145,11 @@ impl Keeper {
             (Due::Rehearse, Some(_)) => self.rehearse().err().map(|why| Input::Checked(Err(why))),
             (Due::Execute, Some(upgrade)) => {
                 let binary = Rc::clone(&upgrade.binary);
-                Some(Input::Stayed(self.execute(binary.image())))
+                match self.is_moment() {
+                    Ok(true) => Some(Input::Stayed(self.execute(binary.image()))),
+                    Ok(false) => None,
+                    Err(why) => Some(Input::Stayed(why)),
+                }
             }
             (Due::Check | Due::Rehearse | Due::Execute, None) => None,
         };

@@ -9,9 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use evergate_core::vrrp::packet::{Ends, Envelope};
 use evergate_sys::family::Family;
 use evergate_sys::vrrp_socket::{MESSAGE_BYTES_MAX, VrrpSocket};
+use minicbor::{Decode, Encode};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::ADVERTS;
+
+use crate::carried::{Fd, Listing, Taken, Uses};
 
 /// Most adverts of one socket that are read in one turn: more than its buffer holds in any but the
 /// smallest of packets, so that what came before a timer ran out is known when it is looked at.
@@ -26,6 +29,27 @@ pub(super) struct Speakers {
     sockets: BTreeMap<Where, Speaker>,
 }
 
+/// A socket on its way into the keeper's next image, where it has all that arrives meanwhile.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub(super) struct Carried {
+    #[n(0)]
+    interface: u32,
+    #[n(1)]
+    is_ipv6: bool,
+    #[n(2)]
+    socket: Fd,
+    /// The VRIDs that it hears.
+    #[n(3)]
+    routers: Vec<u8>,
+}
+
+impl Carried {
+    /// What it refers to.
+    pub(super) fn uses(&self, uses: &mut Uses) {
+        uses.own(self.socket);
+    }
+}
+
 #[derive(Debug)]
 struct Speaker {
     socket: VrrpSocket,
@@ -34,6 +58,33 @@ struct Speaker {
 }
 
 impl Speakers {
+    /// Every socket.
+    pub(super) fn carry<'a>(&'a self, listing: &mut Listing<'a>) -> Vec<Carried> {
+        let carry = |(&(interface, family), speaker): (&Where, &'a Speaker)| Carried {
+            interface,
+            is_ipv6: family == Family::V6,
+            socket: listing.add(&speaker.socket),
+            routers: speaker.routers.clone(),
+        };
+        self.sockets.iter().map(carry).collect()
+    }
+
+    /// Those that were carried.
+    pub(super) fn resume(
+        carried: Vec<Carried>,
+        taken: &mut Taken,
+        events: BorrowedFd<'_>,
+    ) -> io::Result<Self> {
+        let mut sockets = BTreeMap::new();
+        for Carried { interface, is_ipv6, socket, routers } in carried {
+            let family = if is_ipv6 { Family::V6 } else { Family::V4 };
+            let socket = VrrpSocket::from_fd(taken.owned(socket), interface, family);
+            epoll::add(events, &socket, ADVERTS, EventFlags::IN)?;
+            sockets.insert((interface, family), Speaker { socket, routers });
+        }
+        Ok(Self { sockets })
+    }
+
     /// Has sockets for these, each to hear these VRIDs, and no others. Returns what could not be
     /// had.
     pub(super) fn set(
@@ -106,5 +157,13 @@ impl Speakers {
     /// Each socket, and where it is.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Where, BorrowedFd<'_>)> {
         self.sockets.iter().map(|(&place, speaker)| (place, speaker.socket.as_fd()))
+    }
+}
+
+#[cfg(test)]
+impl Carried {
+    /// That of IPv4 on interface 3.
+    pub(super) fn sample() -> Self {
+        Self { interface: 3, is_ipv6: false, socket: Fd::of(91), routers: vec![51] }
     }
 }

@@ -255,6 +255,47 @@ impl Vip {
     }
 }
 
+/// One on its way into the keeper's next image.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub(super) struct Carried {
+    #[n(0)]
+    name: String,
+    #[n(1)]
+    wish: link::Vip,
+    #[n(2)]
+    policy: Policy,
+    #[n(3)]
+    lasting: Lasting,
+    #[n(4)]
+    source: Option<Result<IpAddr, String>>,
+    #[n(5)]
+    is_leaving: bool,
+    #[n(6)]
+    is_swept: bool,
+}
+
+impl Vip {
+    /// All that is known.
+    pub(super) fn carry(&self) -> Carried {
+        Carried {
+            name: self.name.clone(),
+            wish: self.wish.clone(),
+            policy: self.policy,
+            lasting: self.lasting.clone(),
+            source: self.source.clone(),
+            is_leaving: self.is_leaving,
+            is_swept: self.is_swept,
+        }
+    }
+
+    /// What was carried; an error if this release cannot speak so.
+    pub(super) fn resume(carried: Carried) -> Result<Self, Unfit> {
+        let Carried { name, wish, policy, lasting, source, is_leaving, is_swept } = carried;
+        let vip = Self::new(name, wish, policy, Some(lasting))?;
+        Ok(Self { source, is_leaving, is_swept, ..vip })
+    }
+}
+
 impl Lasting {
     fn new(interval: Duration) -> Self {
         Self {

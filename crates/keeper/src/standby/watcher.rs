@@ -31,6 +31,8 @@ const RESTART_BASE: Duration = Duration::from_millis(100);
 const RESTART_CAP: Duration = Duration::from_secs(5);
 /// Alive for this long wipes out the failures before it.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How long after an exec the next one is started: until then there is better to do.
+const RENEW_AFTER: Duration = Duration::from_millis(200);
 /// How long an old watcher stays beside the new one.
 const OVERLAP: Duration = Duration::from_secs(1);
 
@@ -79,6 +81,11 @@ impl Watch {
         }
     }
 
+    /// Whether there is one, or should be.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.page.is_some()
+    }
+
     /// What is to be done from now on when the keeper is gone. Call it before a packet of priority
     /// above 0 is sent or an address is added, and after it was the last time for either.
     pub(crate) fn write(&mut self, will: &Will) {
@@ -112,7 +119,12 @@ impl Watch {
     pub(crate) fn tick(&mut self, now: Instant) {
         if self.start_at.take_if(|at| *at <= now).is_some() {
             match self.start(now) {
-                Ok(process) => self.serving = Some(process),
+                Ok(process) => {
+                    if let Some(old) = self.serving.replace(process) {
+                        let before = self.old.replace((old, now + OVERLAP));
+                        before.iter().for_each(|(old, _)| old.end());
+                    }
+                }
                 Err(why) => self.fail(now, why),
             }
         }
@@ -271,17 +283,12 @@ impl Watch {
         watch
     }
 
-    /// Starts one of this image in place of that of the image before, which stays a moment longer.
+    /// Starts one of this image soon, in place of that of the image before, which stays a moment
+    /// longer.
     pub(crate) fn renew(&mut self, now: Instant) {
-        if self.page.is_none() {
-            return;
+        if self.page.is_some() {
+            self.start_at = Some(now + RENEW_AFTER);
         }
-        if let Some(process) = self.serving.take() {
-            let before = self.old.replace((process, now + OVERLAP));
-            before.iter().for_each(|(old, _)| old.end());
-        }
-        self.start_at = Some(now);
-        self.tick(now);
     }
 }
 

@@ -39,6 +39,13 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("run-keeper") => stage::run_keeper(&arguments[1..], resuming),
         Some("run-puppet") => puppet::run(&arguments[1]),
+        Some("watcher") => match evergate_keeper::watch() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
         Some("preflight") => aside::run(&arguments[1]),
         Some("run-app") => stand_in::run(&arguments[1..]),
         _ => run_tests(&arguments),

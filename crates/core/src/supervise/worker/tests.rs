@@ -225,3 +225,67 @@ fn the_next_keeper_goes_on_where_the_last_one_was() {
         }
     }
 }
+
+/// A worker that was ready at 1 s.
+fn ready_once() -> Worker {
+    let mut worker = Worker::new(POLICY);
+    worker.handle(at(0), Input::Start);
+    worker.handle(at(1_000), Input::Ready);
+    worker
+}
+
+#[test]
+fn a_worker_that_is_back_soon_was_never_past_hope() {
+    let mut worker = Worker::new(POLICY);
+    worker.handle(at(0), Input::Start);
+    assert_eq!((worker.helpless(at(60_000)), worker.helpless_at(at(0))), (None, None));
+    worker.handle(at(1_000), Input::Ready);
+    assert_eq!((worker.helpless(at(60_000)), worker.helpless_at(at(60_000))), (None, None));
+    worker.handle(at(60_000), CRASH);
+    assert_eq!(worker.helpless(at(64_999)), None);
+    assert_eq!(worker.helpless_at(at(64_999)), Some(at(65_000)));
+    worker.handle(at(60_100), Input::Ready);
+    assert_eq!((worker.helpless(at(90_000)), worker.helpless_at(at(90_000))), (None, None));
+}
+
+#[test]
+fn a_worker_that_does_not_come_back_is_past_hope_until_it_does() {
+    let mut worker = ready_once();
+    worker.handle(at(2_000), Input::Hung);
+    assert_eq!(worker.helpless(at(6_999)), None);
+    assert_eq!(worker.helpless(at(7_000)), Some(Helpless::Gone));
+    assert_eq!(worker.helpless_at(at(7_000)), None, "it was asked");
+    worker.handle(at(7_001), CRASH);
+    assert_eq!(worker.helpless(at(7_001)), Some(Helpless::Gone), "since it was ready last");
+    worker.handle(at(8_000), Input::Ready);
+    assert_eq!(worker.helpless(at(20_000)), None);
+
+    let mut worker = ready_once();
+    worker.handle(at(2_000), CRASH);
+    worker.handle(at(2_001), NO_HOPE);
+    assert_eq!(worker.helpless(at(2_001)), Some(Helpless::Hopeless));
+}
+
+#[test]
+fn a_worker_that_fails_again_and_again_is_past_hope_also_if_it_is_ready_in_between() {
+    let mut worker = ready_once();
+    let mut now = 2_000;
+    for failures in 1..=FAILURES_HELPLESS + 1 {
+        worker.handle(at(now), CRASH);
+        let is_helpless = failures >= FAILURES_HELPLESS;
+        let expected = is_helpless.then_some(Helpless::Failing);
+        assert_eq!(worker.helpless(at(now)), expected, "{failures} failures");
+        while let Some(next) = worker.deadline().filter(|_| worker.failures > 1) {
+            worker.handle(next, Input::Tick);
+            if matches!(worker.state, State::Starting { .. }) {
+                break;
+            }
+        }
+        now += 5_000;
+        worker.handle(at(now), Input::Ready);
+        assert_eq!(worker.helpless(at(now)), None, "ready");
+    }
+    worker.handle(at(now + 1), Input::Stop);
+    worker.handle(at(now + 2), CRASH);
+    assert_eq!(worker.helpless(at(now + 60_000)), None, "all is over");
+}
