@@ -10,6 +10,7 @@ pub mod binaries;
 pub mod binary;
 pub mod certificates;
 pub mod client;
+pub mod lab;
 pub mod message;
 pub mod node;
 pub mod origin;

@@ -14,9 +14,10 @@ use evergate_sys::signal::{self, Signal};
 use serde_json::Value;
 
 use crate::certificates::Issued;
+use crate::lab::Place;
 use crate::{Admin, LOOK_EVERY, PATIENCE, binary};
 
-/// The name of every node, as `Via` shows it.
+/// The name of every node that was given no other, as `Via` shows it.
 pub const NAME: &str = "edge-e2e";
 /// How long a node may take to end before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// How to start a node.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    name: String,
+    place: Option<Place>,
     threads: u16,
     env: Vec<(String, String)>,
     files: Vec<(String, String)>,
@@ -70,6 +73,8 @@ pub struct Lines {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            name: NAME.to_owned(),
+            place: None,
             threads: 1,
             env: Vec::new(),
             files: Vec::new(),
@@ -85,6 +90,18 @@ impl Setup {
     /// One data-plane thread, so that what follows what is certain.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// With another name.
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// In a namespace of the lab.
+    pub fn inside(mut self, place: &Place) -> Self {
+        self.place = Some(place.clone());
+        self
     }
 
     /// With this many data-plane threads.
@@ -148,9 +165,9 @@ impl Setup {
     /// What every node needs in its configuration.
     fn head(&self, directory: &Path) -> String {
         let (run, state) = (directory.join("run"), directory.join("state"));
-        let (include, threads) = (&self.include, self.threads);
+        let (include, threads, name) = (&self.include, self.threads, &self.name);
         format!(
-            "include = {include:?}\n\n[node]\nname = \"{NAME}\"\nrun_dir = {run:?}\n\
+            "include = {include:?}\n\n[node]\nname = \"{name}\"\nrun_dir = {run:?}\n\
              state_dir = {state:?}\nthreads = {threads}\n\n"
         )
     }
@@ -183,7 +200,10 @@ impl Setup {
     fn spawn(&self, directory: &Path) -> (Child, Lines, Lines) {
         let file = |name: &str| directory.join(name);
         let program = self.program.as_ref().unwrap_or_else(|| binary::path());
-        let mut command = Command::new(program);
+        let mut command = match &self.place {
+            Some(place) => place.real_time(program.to_str().expect("a path in UTF-8")),
+            None => Command::new(program),
+        };
         command.args(["run", "--config"]).arg(file("evergate.toml"));
         command.env("NOTIFY_SOCKET", file("notify.sock"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));

@@ -304,6 +304,12 @@ impl Gateway {
         status.collect()
     }
 
+    /// Whether some server of a pool is up; else why not. Nothing while that is not known. May have
+    /// changed after whatever changes the gateway, and after every [`Gateway::turn`].
+    pub fn judge(&self, pool: &str) -> Option<Result<(), String>> {
+        self.wards.judge(&self.plan, pool)
+    }
+
     /// The state of every listener, in order of name.
     pub fn listeners(&self) -> Vec<ListenerStatus> {
         let listeners = self.plan.listeners.values().map(|listener| {

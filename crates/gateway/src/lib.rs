@@ -60,7 +60,7 @@ pub use events::Events;
 pub use files::{EmbeddedFile, embed};
 pub use gateway::{Gateway, Prepared};
 pub use issuance::{Issuance, SharedIssuance};
-pub use probe::{ProbeFailure, probe_run};
+pub use probe::{ProbeFailure, ask_machine, probe_run};
 pub use resolve::Addresses;
 pub use tls::expiry::ending_soon;
 pub use wards::Checks;

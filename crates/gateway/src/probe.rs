@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use evergate_config::{Probe, Protocol};
@@ -69,6 +70,26 @@ pub async fn probe_run(
         ask_run(stream, path, address.host()).await
     };
     tokio::time::timeout(timeout, probing).await.unwrap_or(Err(ProbeFailure::Late(timeout)))
+}
+
+/// Asks another machine once whether it is there: by a GET of `path`, and then with which status it
+/// answers; without one, by connecting.
+///
+/// # Errors
+/// If it does not answer.
+pub async fn ask_machine(
+    address: SocketAddr,
+    path: Option<&str>,
+    timeout: Duration,
+) -> Result<Option<u16>, ProbeFailure> {
+    let asking = async {
+        let connected = TcpStream::connect(address).await;
+        let stream = connected.map_err(|error| not_connected(&error))?;
+        let Some(path) = path else { return Ok(None) };
+        let status = get(stream, path, &address.to_string(), PROBE_AGENT).await;
+        status.map(Some).map_err(ProbeFailure::Broken)
+    };
+    tokio::time::timeout(timeout, asking).await.unwrap_or(Err(ProbeFailure::Late(timeout)))
 }
 
 async fn ask_run(stream: TcpStream, path: Option<&str>, host: String) -> Result<(), ProbeFailure> {

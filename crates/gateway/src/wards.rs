@@ -26,6 +26,7 @@ use crate::plan::{Plan, Pool};
 use crate::probe;
 
 mod carried;
+mod judgement;
 
 use carried::Key;
 

@@ -10,8 +10,8 @@
 //! long as the others wait for an advert loses its addresses, no more: they have a new owner by then,
 //! or will have one in a moment. It looks for itself what it still has when it goes on.
 //!
-//! It runs before the keeper does, from memory that stays, with no rights but those over the network,
-//! and hears no signal but SIGKILL.
+//! It runs before the keeper does, from memory that stays, with no rights but those over the network
+//! and over that memory, and hears no signal but SIGKILL.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -116,10 +116,11 @@ fn settle() -> Result<(), WatchError> {
     let _ = process::set_name(NAME);
     let _ = oom::spare(OOM_SCORE);
     let _ = real_time::set_priority(PRIORITY);
-    // Only what there is: without the right to it, what is allocated later would run into a limit.
-    let _ = real_time::lock_present_memory();
+    let _ = real_time::lock_memory();
     privilege::no_new_privileges().map_err(WatchError::Rights)?;
-    privilege::keep_only(&[Right::NetAdmin, Right::NetRaw]).map_err(WatchError::Rights)
+    // The last one, because memory that is asked for later has to be locked too.
+    privilege::keep_only(&[Right::NetAdmin, Right::NetRaw, Right::IpcLock])
+        .map_err(WatchError::Rights)
 }
 
 struct Watcher {

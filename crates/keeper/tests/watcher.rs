@@ -316,7 +316,8 @@ fn few_rights(lab: &Lab) {
     }
     for name in ["CapEff:", "CapPrm:"] {
         let rights = u64::from_str_radix(&play.status(name), 16).unwrap();
-        assert_eq!(rights & !(1 << 12 | 1 << 13), 0, "CAP_NET_ADMIN and CAP_NET_RAW at most");
+        let few = 1 << 12 | 1 << 13 | 1 << 14;
+        assert_eq!(rights & !few, 0, "CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK at most");
     }
     assert_eq!(play.status("NoNewPrivs:"), "1");
     if privilege::is_root() {

@@ -128,12 +128,14 @@ mod tests {
         ip(&format!("addr add {near}/{prefix} dev near nodad"));
         ip("link set near up");
         let announcer = Announcer::open().unwrap();
-        let frame = Frame::announcement(vip.parse().unwrap(), own_mac("near"), Forwarding::No);
+        // The cable is gone with its other end.
+        let (near, mac) = (index("near"), own_mac("near"));
+        let frame = Frame::announcement(vip.parse().unwrap(), mac, Forwarding::No);
         while !there.is_over() {
-            let _ = announcer.send(index("near"), &frame);
+            let _ = announcer.send(near, &frame);
             is_readable_soon(&announcer);
         }
-        assert_eq!(there.join(), own_mac("near").to_string());
+        assert_eq!(there.join(), mac.to_string());
     }
 
     #[test]
@@ -168,10 +170,11 @@ mod tests {
         });
         ip("link set near up");
         let announcer = Announcer::open().unwrap();
+        let near = index("near");
         while !there.is_over() {
             for address in [other, ours[0], ours[1]] {
                 let frame = Frame::announcement(parse(address), RIVAL, Forwarding::Yes);
-                let _ = announcer.send(index("near"), &frame);
+                let _ = announcer.send(near, &frame);
             }
             is_readable_soon(&announcer);
         }
@@ -209,10 +212,43 @@ mod tests {
             });
             ip("link set near up");
             let announcer = Announcer::open().unwrap();
-            let vip = "10.77.0.100".parse().unwrap();
+            let (near, vip) = (index("near"), "10.77.0.100".parse().unwrap());
             let frame = Frame::announcement(vip, RIVAL, Forwarding::No);
             while !there.is_over() {
-                let _ = announcer.send(index("near"), &frame);
+                let _ = announcer.send(near, &frame);
+                is_readable_soon(&announcer);
+            }
+            there.join();
+        });
+    }
+
+    #[test]
+    fn a_watch_outlives_an_interface_that_goes_down() {
+        alone(|| {
+            let (down, is_down) = std::sync::mpsc::channel();
+            let there = Far::start(move || {
+                // It is down already.
+                let watch = ClaimWatch::open(index("far"), crate::family::Family::V4).unwrap();
+                let vip = "10.77.0.100".parse().unwrap();
+                watch.look_for(own_mac("far"), &[vip]).unwrap();
+                for _ in 0..2 {
+                    assert_eq!(watch.receive().unwrap(), None);
+                    ip("link set far up");
+                    await_readable(&watch);
+                    assert_eq!(watch.receive().unwrap().unwrap().mac, RIVAL);
+                    ip("link set far down");
+                    while watch.receive().unwrap().is_some() {}
+                }
+                ip("link del far");
+                assert_eq!(watch.receive().unwrap(), None);
+                down.send(()).unwrap();
+            });
+            ip("link set near up");
+            let announcer = Announcer::open().unwrap();
+            let (near, vip) = (index("near"), "10.77.0.100".parse().unwrap());
+            let frame = Frame::announcement(vip, RIVAL, Forwarding::No);
+            while is_down.try_recv().is_err() && !there.is_over() {
+                let _ = announcer.send(near, &frame);
                 is_readable_soon(&announcer);
             }
             there.join();

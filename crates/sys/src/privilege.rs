@@ -125,6 +125,28 @@ pub enum Right {
     NetAdmin,
     /// To send and hear packets of any kind.
     NetRaw,
+    /// To keep any amount of memory from being paged out.
+    IpcLock,
+    /// To run before others.
+    SysNice,
+}
+
+/// Whether the calling thread has this right now.
+pub fn has(right: Right) -> bool {
+    let sets = rustix::thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(right.raw()))
+}
+
+impl Right {
+    fn raw(self) -> rustix::thread::CapabilitySet {
+        use rustix::thread::CapabilitySet;
+        match self {
+            Self::NetAdmin => CapabilitySet::NET_ADMIN,
+            Self::NetRaw => CapabilitySet::NET_RAW,
+            Self::IpcLock => CapabilitySet::IPC_LOCK,
+            Self::SysNice => CapabilitySet::SYS_NICE,
+        }
+    }
 }
 
 /// Gives every right up but those of `kept` that it has, for good: also if it becomes another program.
@@ -136,10 +158,7 @@ pub fn keep_only(kept: &[Right]) -> io::Result<()> {
         remove_capability_from_bounding_set, set_capabilities,
     };
 
-    let set = kept.iter().map(|right| match right {
-        Right::NetAdmin => CapabilitySet::NET_ADMIN,
-        Right::NetRaw => CapabilitySet::NET_RAW,
-    });
+    let set = kept.iter().map(|right| right.raw());
     let permitted = capabilities(None)?.permitted & set.collect::<CapabilitySet>();
     // Those that this kernel does not know, or that we may not drop, are none of ours.
     for one in CapabilitySet::all().iter() {
@@ -191,6 +210,8 @@ mod tests {
         // In a thread of its own, because there is no way back.
         let status = std::thread::spawn(|| {
             keep_only(&[Right::NetAdmin, Right::NetRaw]).unwrap();
+            assert!(!has(Right::IpcLock) && !has(Right::SysNice));
+            assert!(!is_root() || has(Right::NetAdmin) && has(Right::NetRaw));
             fs::read_to_string("/proc/thread-self/status").unwrap()
         });
         let status = status.join().unwrap();

@@ -3,7 +3,8 @@
 use std::io;
 
 use rustix::process::{Resource, getrlimit};
-use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::privilege::{Right, has};
 
 /// Runs the calling thread before all that is not real-time, first come first served, until it waits.
 /// Its children do not: they begin with the normal policy. 1 to 99, of which the highest runs first.
@@ -38,26 +39,22 @@ pub fn has_priority() -> bool {
 }
 
 /// Keeps every page that this process uses, or will use, in memory once it was used. Lost with an
-/// exec, and not the children's. Needs `CAP_IPC_LOCK`, or no limit (`RLIMIT_MEMLOCK`): under one, what
-/// is allocated later might fail, so then it is refused (`PermissionDenied`).
-pub fn lock_memory() -> io::Result<()> {
-    let is_allowed = capabilities(None)?.effective.contains(CapabilitySet::IPC_LOCK);
-    if !is_allowed && getrlimit(Resource::Memlock).current.is_some() {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    lock(libc::MCL_CURRENT | libc::MCL_FUTURE)
-}
-
-/// The same of what the process has now, and not of what it will have: for those that are about to
-/// give up the right to it.
-pub fn lock_present_memory() -> io::Result<()> {
-    lock(libc::MCL_CURRENT)
-}
-
+/// exec, and not the children's. Needs `CAP_IPC_LOCK`, for as long as the memory is locked, or no limit
+/// (`RLIMIT_MEMLOCK`, `LimitMEMLOCK=infinity`).
+///
+/// # Errors
+/// With a limit it is refused even where all fits now: whatever asks for memory later, once it does
+/// not fit any more, would be refused that memory, and that ends the process.
 #[expect(unsafe_code, reason = "rustix leaves all of memory to the C library")]
-fn lock(what: libc::c_int) -> io::Result<()> {
+pub fn lock_memory() -> io::Result<()> {
+    if let (Some(bytes), false) = (getrlimit(Resource::Memlock).current, has(Right::IpcLock)) {
+        let why = format!(
+            "no more than {bytes} bytes of memory may be locked (CAP_IPC_LOCK, LimitMEMLOCK=)"
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     // What was never used costs nothing this way: a program uses little of its own file.
-    let flags = what | libc::MCL_ONFAULT;
+    let flags = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
     // SAFETY: changes where pages are kept, and nothing that a program sees.
     if unsafe { libc::mlockall(flags) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -91,6 +88,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_allowed_is_refused_before_it_does_harm() {
+        // In a thread of its own, because there is no way back.
+        let tested = std::thread::spawn(|| {
+            crate::privilege::keep_only(&[]).unwrap();
+            if getrlimit(Resource::Memlock).current.is_some() {
+                let error = lock_memory().unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+                assert!(error.to_string().contains("LimitMEMLOCK"), "{error}");
+            }
+            if getrlimit(Resource::Rtprio).current == Some(0) {
+                assert_eq!(set_priority(1).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            }
+        });
+        tested.join().unwrap();
+    }
+
+    #[test]
     fn memory_is_locked_where_that_is_allowed() {
         let locked = || {
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -103,10 +117,15 @@ mod tests {
             return;
         }
         assert!(locked() > 0);
+        let resident = || crate::process::own_usage().unwrap().resident_bytes;
+        let before = resident();
+        let room: Vec<u8> = Vec::with_capacity(512 << 20);
+        assert!(resident() < before + (256 << 20), "nobody has used it");
+        drop(room);
+        let status = std::process::Command::new("cat").arg("/proc/self/status").output().unwrap();
+        let status = String::from_utf8(status.stdout).unwrap();
+        assert!(status.contains("VmLck:\t       0 kB"), "a child has locked something");
         unlock_memory().unwrap();
         assert_eq!(locked(), 0);
-        lock_present_memory().unwrap();
-        assert!(locked() > 0);
-        unlock_memory().unwrap();
     }
 }

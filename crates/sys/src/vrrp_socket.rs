@@ -4,6 +4,9 @@
 //! left to the codec too, though the kernel could do it (`IPV6_CHECKSUM`): it would drop forged and
 //! damaged adverts before anybody could count them.
 
+#[cfg(test)]
+mod keepalived;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -149,10 +152,8 @@ impl VrrpSocket {
     }
 
     /// The next message that waits, put into `buffer`; nothing if there is none. Skips what is too
-    /// long to be a message, and what is no packet at all.
-    ///
-    /// # Errors
-    /// `ENETDOWN` once when the interface goes down or is removed.
+    /// long to be a message, and what is no packet at all. While the interface is down there are
+    /// none; when it is up again, so is the socket.
     pub fn receive<'a>(
         &self,
         buffer: &'a mut [u8; MESSAGE_BYTES_MAX],

@@ -1,13 +1,14 @@
-//! Chores of whoever works on Evergate: check, tidy, bench.
+//! Chores of whoever works on Evergate: check, tidy, bench, lab.
 //!
 //! `check` is what continuous integration runs, step for step, so that a green `check` here is a
 //! green build there. `tidy` holds the rules that no compiler knows. `bench` builds what it
-//! measures and hands over to `evergate-bench`.
+//! measures and hands over to `evergate-bench`; `lab` does the same with the failover lab.
 
 #![expect(clippy::print_stdout, reason = "what a chore prints is its result")]
 
 mod bench;
 mod check;
+mod lab;
 mod tidy;
 
 use std::env;
@@ -21,7 +22,8 @@ usage: cargo xtask CHORE
 
   check               what continuous integration runs: fmt, clippy, tidy, test, doc, deny
   tidy                the rules that no compiler knows
-  bench proxy [...]   Evergate against nginx and HAProxy; `bench proxy --help` says more";
+  bench proxy [...]   Evergate against nginx and HAProxy; `bench proxy --help` says more
+  lab SCENARIO [...]  two nodes and what may befall them; `lab --help` says more";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -41,6 +43,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         ["check"] => check::run(&root),
         ["tidy"] => tidy::run(&root),
         ["bench", rest @ ..] => bench::run(&root, rest),
+        ["lab", rest @ ..] => lab::run(&root, rest),
         ["help" | "-h" | "--help"] => {
             println!("{USAGE}");
             Ok(ExitCode::SUCCESS)

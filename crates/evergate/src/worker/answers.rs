@@ -9,7 +9,7 @@ use evergate_gateway::ending_soon;
 use evergate_sys::{clock, process};
 
 use super::control_plane::ControlPlane;
-use super::{instances, output, upgrades};
+use super::{instances, output, standby, upgrades};
 
 /// Said to whoever asked this worker for a change when another one had taken its place.
 pub(super) const REPLACED: &str = "another worker has just taken over; ask again";
@@ -106,9 +106,8 @@ impl ControlPlane {
             upgrade: self.node.upgrade.as_ref().map(upgrades::upgrade),
             keeper_version: self.node.keeper_version.clone(),
             keeper_execs: self.node.keeper_execs,
-            // Until it is built: a configuration cannot have virtual addresses yet.
-            vips: Vec::new(),
-            peers: Vec::new(),
+            vips: standby::vips(self.gateway.config(), &self.standby),
+            peers: standby::peers(self.gateway.config(), &self.standby, &self.evidence),
             is_in_maintenance: self.standby.is_in_maintenance,
             timer_lateness_us: self.standby.lateness_us,
         };
@@ -133,6 +132,10 @@ impl ControlPlane {
         stats.workers = upgrades::workers_by_state(&self.node);
         stats.upgrades = upgrades::by_outcome(&self.node);
         stats.keeper_execs = self.node.keeper_execs;
+        stats.vips = standby::vips(self.gateway.config(), &self.standby);
+        stats.peers = standby::peers(self.gateway.config(), &self.standby, &self.evidence);
+        stats.is_in_maintenance = self.standby.is_in_maintenance;
+        stats.timer_lateness_us = self.standby.lateness_us;
         let roles = [("keeper", self.birth.keeper_pid), ("worker", std::process::id())];
         for (role, pid) in roles {
             if let Ok(usage) = process::usage(pid) {
@@ -189,6 +192,9 @@ impl ControlPlane {
             health = health.max(Health::Degraded);
             reasons.push("the changes beside the file are not in force".to_owned());
         }
+        let (standing, troubles) = standby::troubles(self.gateway.config(), &self.standby);
+        health = health.max(standing);
+        reasons.extend(troubles);
         if self.keeper_is_gone() {
             health = health.max(Health::Degraded);
             reasons.push("the keeper is gone: nothing is restarted".to_owned());

@@ -25,6 +25,7 @@ use super::output::Output;
 use super::probes::Probes;
 use super::role::Role;
 use super::sockets::{Bound, Key};
+use super::standby::{Evidence, Verdicts};
 use super::users::Users;
 use super::watch::{LOOK_EVERY, Watch};
 use super::wishes::Wishes;
@@ -57,6 +58,10 @@ pub(super) struct ControlPlane {
     pub(super) node: NodeNews,
     /// How virtual addresses and peers are, as the keeper said last.
     pub(super) standby: StandbyNews,
+    /// What the keeper was told of pools that it tracks.
+    pub(super) verdicts: Verdicts,
+    /// What other machines answer.
+    pub(super) evidence: Evidence,
     /// What of that people have been told; nothing is known before the keeper has spoken.
     told: Option<NodeNews>,
     pub(super) wishes: Wishes,
@@ -134,6 +139,8 @@ impl ControlPlane {
         let mut resolve = interval(RESOLVE_EVERY);
         resolve.reset();
         loop {
+            // Whatever has just happened may have been the end of a pool, or its return.
+            self.tell_verdicts();
             let waiting = self.has_waiting();
             tokio::select! {
                 () = self.gateway.turn() => self.tell_idle(),

@@ -5,6 +5,14 @@ use evergate_control::link::{Key, Standby, Vip, VipAuth, VipChecksum};
 use evergate_core::peer;
 use evergate_core::standby::{Plan, RouterKey, Setup};
 
+mod evidence;
+mod shown;
+mod verdicts;
+
+pub(super) use evidence::Evidence;
+pub(super) use shown::{peers, troubles, vips};
+pub(super) use verdicts::Verdicts;
+
 /// What tells virtual routers of IPv6 from those of IPv4 with the same VRID.
 const V6: u16 = 256;
 

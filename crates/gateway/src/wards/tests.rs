@@ -193,6 +193,42 @@ fn the_operators_wishes_and_the_latency_are_carried() {
     assert_eq!(new.wards.status(&new.plan, "api", now)[0].weight, 7);
 }
 
+#[test]
+fn a_pool_is_judged_once_its_checks_have_ended_and_fails_with_its_last_server() {
+    let now = Instant::EPOCH + Duration::from_secs(100);
+    let mut side = Side::new(now);
+    let judge = |side: &Side| side.wards.judge(&side.plan, "api");
+    assert_eq!(judge(&side), None, "nothing is known of it yet");
+    side.check_ends(Ok(()));
+    assert_eq!(judge(&side), Some(Ok(())));
+    (0..3).for_each(|_| side.check_ends(Err("connection refused")));
+    let why = "no server is up: a: check failed: connection refused".to_owned();
+    assert_eq!(judge(&side), Some(Err(why.clone())));
+    assert_eq!(judge(&side.heir(now)), Some(Err(why)), "the next worker says the same");
+    side.check_ends(Ok(()));
+    assert_eq!(judge(&side), Some(Ok(())), "in slow start, too");
+    side.wards.adjust(&side.plan, "api", "a", Adjustment::Drain, now, &mut side.events).unwrap();
+    let why = "no server is up: a: drained by the operator".to_owned();
+    assert_eq!(judge(&side), Some(Err(why)));
+    assert_eq!(side.wards.judge(&side.plan, "unknown"), None);
+}
+
+#[test]
+fn a_pool_without_checks_can_serve_and_one_without_instances_cannot() {
+    let now = Instant::EPOCH + Duration::from_secs(100);
+    let (mut wards, _checked) = Wards::new();
+    let (mut rng, unchecked) = (Rng::seeded(7), plan("", None));
+    let mut events = Events::new(broadcast::Sender::new(8), quiet());
+    wards.sync(&unchecked, now, &mut rng, &mut events);
+    assert_eq!(wards.judge(&unchecked, "api"), Some(Ok(())));
+    let text =
+        "[pool.shop]\nservers = { shop = { app = \"shop\" } }\n[app.shop]\nrun = [\"/bin/a\"]";
+    let apps = plan(text, Some(&unchecked));
+    wards.sync(&apps, now, &mut rng, &mut events);
+    let why = "no instance of shop is ready".to_owned();
+    assert_eq!(wards.judge(&apps, "shop"), Some(Err(why)));
+}
+
 fn quiet() -> evergate_config::Log {
     evergate_config::Log {
         level: Level::Error,

@@ -58,7 +58,7 @@ pub struct ClaimWatch {
 }
 
 impl ClaimWatch {
-    /// Hears nothing until [`Self::look_for`] says what. Needs `CAP_NET_RAW`.
+    /// Hears nothing until [`Self::look_for`] says what. The interface may be down. Needs `CAP_NET_RAW`.
     pub fn open(interface: u32, family: Family) -> io::Result<Self> {
         let fd = packet_socket()?;
         Program::new().attach(&fd).map_err(at("cannot set a filter"))?;
@@ -116,11 +116,17 @@ impl ClaimWatch {
     /// The next claim that waits; nothing if there is none. It may be of an address with the same
     /// last four bytes as one that is looked for, or be one of before the last [`Self::look_for`].
     ///
-    /// # Errors
-    /// `ENETDOWN` once when the interface goes down or is removed.
+    /// While the interface is down there are none; when it is up again, so is the watch.
     pub fn receive(&self) -> io::Result<Option<Claim>> {
         let mut buffer = [0; FRAME_BYTES_MAX];
-        while let Some(received) = datagram::receive(&self.fd, &mut buffer)? {
+        loop {
+            let received = match datagram::receive(&self.fd, &mut buffer) {
+                Ok(Some(received)) => received,
+                Ok(None) => return Ok(None),
+                // Said once when it goes down, or was when this was opened.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => continue,
+                Err(error) => return Err(error),
+            };
             let frame = &buffer[..received.length];
             let claim = match self.family {
                 Family::V4 => read_arp(frame),
@@ -130,7 +136,6 @@ impl ClaimWatch {
                 return Ok(claim);
             }
         }
-        Ok(None)
     }
 }
 

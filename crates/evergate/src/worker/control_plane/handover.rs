@@ -60,6 +60,8 @@ impl ControlPlane {
         self.gateway.events().limit(Level::Warn);
         self.gateway.set_checks(Checks::Off);
         self.probes.follow(&[], self.gateway.config());
+        self.evidence.rest();
+        self.verdicts.forget();
         self.agents.rest().await;
         self.output.let_go().await;
     }
@@ -85,6 +87,7 @@ impl ControlPlane {
         self.gateway.events().limit(Level::Trace);
         self.gateway.set_checks(Checks::On);
         self.probes.follow(&self.observed.instances, self.gateway.config());
+        self.evidence.follow(self.gateway.config());
         self.agents.wake().await;
         if before == Before::New {
             fault::after_commit();

@@ -121,6 +121,7 @@ impl ControlPlane {
         self.gateway.set_instances(&observed).await;
         self.tell_idle();
         self.observed = observed;
+        self.verdicts.instances_are_known();
         self.observed_at = clock::now();
         if self.role.is_primary() {
             self.probes.follow(&self.observed.instances, self.gateway.config());

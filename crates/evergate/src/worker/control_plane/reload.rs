@@ -182,6 +182,7 @@ impl ControlPlane {
     pub(super) fn applied(&mut self, loaded: &Loaded) {
         self.in_force(loaded);
         self.probes.follow(&self.observed.instances, &loaded.config);
+        self.evidence.follow(&loaded.config);
         for warning in &loaded.warnings {
             let text = render(std::slice::from_ref(warning), false);
             self.event(Level::Warn, "config_warning", &warning.path, &text);

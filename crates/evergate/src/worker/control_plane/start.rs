@@ -22,6 +22,7 @@ use crate::worker::output::Output;
 use crate::worker::probes::Probes;
 use crate::worker::role::Role;
 use crate::worker::sockets::{self, Bound, Key};
+use crate::worker::standby::{Evidence, Verdicts};
 use crate::worker::users::Users;
 use crate::worker::watch::Watch;
 use crate::worker::wishes::Wishes;
@@ -110,6 +111,8 @@ impl ControlPlane {
             observed_at: clock::now(),
             node: NodeNews::default(),
             standby: StandbyNews::default(),
+            verdicts: Verdicts::default(),
+            evidence: Evidence::default(),
             told: None,
             wishes: Wishes::default(),
             probes: Probes::new(),

@@ -1,0 +1,208 @@
+//! Evergate, as one of the nodes of the lab.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use evergate_sys::signal::{self, Signal};
+use serde_json::Value;
+
+use super::network::{Place, SUBNET};
+use super::product::{Product, Wish};
+use super::{VIP, VRID, wait_within};
+use crate::{Node, Setup};
+
+/// What the virtual address is called in the configuration.
+pub const VIP_NAME: &str = "web";
+/// The word with which the lab's program is the app behind a node.
+pub const APP_WORD: &str = "app";
+/// How long a call to a node that is busy with something else is repeated.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// A node that runs Evergate.
+#[derive(Debug)]
+pub struct Evergate {
+    place: Place,
+    letter: char,
+    /// Its position among the nodes, from 0.
+    index: usize,
+    wish: Wish,
+    /// Lines of `[vip.web]` in place of the usual ones.
+    vip: Option<String>,
+    /// Whether it speaks to the others beside VRRP.
+    has_peers: bool,
+    /// The program that the app is a link to.
+    app: PathBuf,
+    folder: tempfile::TempDir,
+    node: Option<Node>,
+}
+
+impl Evergate {
+    /// A node that is not started yet; `app` is the program that [`APP_WORD`] makes the app.
+    pub fn new(place: &Place, index: usize, wish: Wish, app: &Path) -> Self {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let mut builder = tempfile::Builder::new();
+        let folder = builder.prefix("evergate-").permissions(permissions).tempdir();
+        Self {
+            place: place.clone(),
+            letter: ['A', 'B', 'C'][index],
+            index,
+            wish,
+            vip: None,
+            has_peers: true,
+            app: app.to_owned(),
+            folder: folder.expect("there is room for a directory"),
+            node: None,
+        }
+    }
+
+    /// With these lines in `[vip.web]`, and no heartbeats: for peers that are not Evergate.
+    pub fn beside_others(mut self, vip: &str) -> Self {
+        self.vip = Some(vip.to_owned());
+        self.has_peers = false;
+        self
+    }
+
+    /// The node.
+    ///
+    /// # Panics
+    /// If it was not started.
+    pub fn node(&self) -> &Node {
+        self.node.as_ref().expect("it was started")
+    }
+
+    /// Where the keeper's binary is replaced from, upgrades are watched and so on.
+    pub fn name(&self) -> String {
+        format!("edge-{}", self.letter.to_ascii_lowercase())
+    }
+
+    /// The configuration, all but `[node]`.
+    pub fn config(&self) -> String {
+        let mut text = "[listener.web]\nbind = [\"0.0.0.0:80\"]\n\n[route.all]\nmatch = \"/*\"\n\
+                        drain_timeout = \"3s\"\n"
+            .to_owned();
+        let letter = self.letter;
+        if self.wish.has_app {
+            text += "pool = \"web\"\n\n[pool.web]\nservers = { app = { app = \"web\" } }\n\n";
+            let app = self.folder.path().join("app");
+            let _ = write!(
+                text,
+                "[app.web]\nrun = [{app:?}, \"{APP_WORD}\", \"{letter}\"]\n\
+                 ready = {{ tcp = true, within = \"10s\" }}\n\n"
+            );
+        } else {
+            let _ = write!(text, "respond = {{ body = \"{letter}\" }}\n\n");
+        }
+        let _ = write!(
+            text,
+            "[vip.{VIP_NAME}]\naddress = [\"{VIP}/24\"]\ninterface = \"eth0\"\nrouter_id = {VRID}\n"
+        );
+        match &self.vip {
+            Some(lines) => text += lines,
+            None => text += &self.usual_vip(),
+        }
+        if self.has_peers {
+            text += "\n[heartbeat]\nsecret = \"only-for-the-lab-0123456789\"\n";
+            for other in (0..self.wish.nodes.max(2)).filter(|&other| other != self.index) {
+                let name = ['a', 'b', 'c'][other];
+                let address = format!("{SUBNET}.{}", 11 + other);
+                let _ = write!(text, "\n[peer.edge-{name}]\naddresses = [\"{address}\"]\n");
+            }
+        }
+        text
+    }
+
+    fn usual_vip(&self) -> String {
+        let priority = 254 - self.index;
+        let mut lines = format!("priority = {priority}\ninterval = \"30ms\"\n");
+        let app = if self.wish.has_app { ", app.web = \"fault\"" } else { "" };
+        let _ = writeln!(lines, "track = {{ listener.web = \"fault\"{app} }}");
+        if self.wish.preempts {
+            lines += "preempt = true\npreempt_delay = \"1s\"\n";
+        }
+        lines
+    }
+
+    /// How the node stands with the virtual address, as its status says.
+    pub fn vip(&self) -> Value {
+        let status = self.node().status();
+        let vips = status["vips"].as_array().cloned().unwrap_or_default();
+        vips.into_iter().find(|vip| vip["name"] == VIP_NAME).unwrap_or_default()
+    }
+
+    /// Its role there, such as `master`.
+    pub fn role(&self) -> String {
+        self.vip()["role"].as_str().unwrap_or("unknown").to_owned()
+    }
+
+    /// Changes of role so far.
+    pub fn turns(&self) -> u64 {
+        self.vip()["turns"].as_u64().unwrap_or_default()
+    }
+
+    /// Events of this kind so far.
+    pub fn events(&self, kind: &str) -> usize {
+        let (_, body) = self.node().api("GET", "/api/v1/events", None);
+        let events = body["events"].as_array().or_else(|| body.as_array());
+        events.map_or(0, |events| events.iter().filter(|event| event["kind"] == kind).count())
+    }
+
+    /// Posts an order; one that is not taken just now is repeated.
+    pub fn order(&self, path: &str, body: Value) -> Result<Value, String> {
+        let mut answer = (0, Value::Null);
+        wait_within(ANSWERS_WITHIN, || {
+            answer = self.node().api("POST", path, Some(body.clone()));
+            answer.0 == 200
+        });
+        let (status, said) = answer;
+        if status == 200 { Ok(said) } else { Err(format!("{path} answered {status}: {said}")) }
+    }
+}
+
+impl Product for Evergate {
+    fn start(&mut self) {
+        if let Some(node) = &mut self.node {
+            node.start_again();
+            return;
+        }
+        let link = self.folder.path().join("app");
+        if !link.exists() {
+            std::os::unix::fs::symlink(&self.app, link).expect("a new directory has room");
+        }
+        let setup = Setup::new().named(&self.name()).inside(&self.place);
+        self.node = Some(setup.start(&self.config()));
+    }
+
+    fn stop(&mut self) {
+        if let Some(node) = &mut self.node {
+            node.stop();
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        // One that is gone has been stopped.
+        let _ = signal::send(self.node().pid(), Signal::Terminate);
+    }
+
+    fn give_up(&mut self) {
+        let body = serde_json::json!({ "vip": VIP_NAME });
+        if let Err(why) = self.order("/api/v1/failover", body) {
+            panic!("the node does not give the address up: {why}");
+        }
+    }
+
+    fn lose_backend(&mut self) {
+        std::fs::remove_file(self.folder.path().join("app")).expect("it is ours");
+        let is_app = format!(" {APP_WORD} {}", self.letter);
+        let apps = self.place.processes().into_iter().filter(|it| it.command.ends_with(&is_app));
+        super::process::signal_all(&apps.collect::<Vec<_>>(), Signal::Kill);
+    }
+
+    fn log(&self) -> String {
+        self.node.as_ref().map(|node| node.stderr.all().join("\n")).unwrap_or_default()
+    }
+
+    fn evergate(&mut self) -> Option<&mut Self> {
+        Some(self)
+    }
+}

@@ -1,0 +1,112 @@
+//! The probe: a process in the client's namespace that asks, and asks, and notes what it gets.
+//!
+//! It is a process of its own, a real-time one where that is allowed, so that what the lab or the
+//! machine does beside it is not mistaken for an outage.
+
+mod answer;
+mod exchange;
+pub mod open_loop;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::network::Place;
+use super::{Trace, VIP, wait_within};
+
+/// What a line begins with that says who answers from now on.
+const TURN: &str = "turn ";
+/// How long the first answer may take.
+const SERVED_WITHIN: Duration = Duration::from_secs(20);
+
+/// The program that contains the probe: the lab's own, called with this word.
+pub const WORD: &str = "probe";
+
+/// A probe at work; it ends with this value.
+#[derive(Debug)]
+pub struct Probe {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    seen: Arc<Mutex<Seen>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    lines: Vec<String>,
+    /// Everybody who has answered, in turn.
+    turns: Vec<char>,
+}
+
+impl Probe {
+    /// Starts `program` as a probe at `client`, and waits for the first answer.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn start(program: &Path, client: &Place) -> Self {
+        let program: PathBuf = program.canonicalize().expect("the lab is its own probe");
+        let mut command = client.real_time(program.to_str().expect("a path in UTF-8"));
+        command.args([WORD, &format!("{VIP}:80")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("`ip` is there");
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("it is piped");
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let shared = Arc::clone(&seen);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                match line.strip_prefix(TURN).and_then(|rest| rest.chars().next()) {
+                    Some(node) => seen.turns.push(node),
+                    None => seen.lines.push(line),
+                }
+            }
+        });
+        let probe = Self { child, stdin, seen, reader: Some(reader) };
+        assert!(
+            wait_within(SERVED_WITHIN, || probe.node().is_some()),
+            "nobody answers at {VIP} after {SERVED_WITHIN:?}"
+        );
+        probe
+    }
+
+    /// Who answered last.
+    pub fn node(&self) -> Option<char> {
+        self.turns().last().copied()
+    }
+
+    /// Everybody who has answered so far, in turn.
+    pub fn turns(&self) -> Vec<char> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).turns.clone()
+    }
+
+    /// Waits until somebody else than `old` answers; says whether that came to pass.
+    pub fn wait_for_other(&self, old: char, patience: Duration) -> bool {
+        wait_within(patience, || self.node().is_some_and(|node| node != old))
+    }
+
+    /// Ends it; what it saw.
+    pub fn stop(mut self) -> Trace {
+        self.end();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Trace::read(seen.lines.iter().map(String::as_str))
+    }
+
+    fn end(&mut self) {
+        // It ends when nobody holds the other end, once its last request has.
+        self.stdin = None;
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,154 @@
+//! Planned moves, and changes of a node that must not become one.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::pause;
+use super::super::product::{Contender, Wish};
+use super::{Bound, Play, Scenario};
+use crate::Binaries;
+use crate::upgrade::Order;
+
+const TWO: Wish = Wish { nodes: 2, preempts: false, has_app: false };
+const MOVED: Scenario = Scenario {
+    name: "failover",
+    about: "the operator moves the address",
+    bound: Bound::Lossless,
+    wish: TWO,
+    is_for_all: true,
+    runs: 10,
+    play: failover,
+};
+
+pub(super) const ALL: &[Scenario] = &[
+    MOVED,
+    Scenario {
+        name: "failback",
+        about: "the better node starts again and takes the address back",
+        wish: Wish { preempts: true, ..TWO },
+        play: failback,
+        ..MOVED
+    },
+    Scenario { name: "stop", about: "the master is stopped in order", play: stop, ..MOVED },
+    Scenario {
+        name: "maintenance",
+        about: "the master is put into maintenance, and out of it",
+        is_for_all: false,
+        play: maintenance,
+        ..MOVED
+    },
+    Scenario {
+        name: "reload",
+        about: "the master's configuration is changed and loaded",
+        is_for_all: false,
+        play: reload,
+        ..MOVED
+    },
+    Scenario {
+        name: "upgrade-worker",
+        about: "the worker is replaced, on the master and then on the backup",
+        is_for_all: false,
+        runs: 5,
+        play: upgrade_workers,
+        ..MOVED
+    },
+    Scenario {
+        name: "upgrade-keeper",
+        about: "the keeper is replaced, on the master and then on the backup",
+        is_for_all: false,
+        runs: 5,
+        play: upgrade_keepers,
+        ..MOVED
+    },
+];
+
+fn failover(play: &mut Play) {
+    play.begin();
+    play.stage.nodes[0].product.give_up();
+    play.wait_for_move();
+    play.wait_for_owner(1);
+}
+
+fn failback(play: &mut Play) {
+    play.stage.nodes[0].product.begin_stop();
+    play.wait_for_owner(1);
+    play.stage.nodes[0].product.stop();
+    play.begin();
+    play.stage.nodes[0].product.start();
+    play.wait_for_move();
+    play.wait_for_owner(0);
+}
+
+fn stop(play: &mut Play) {
+    play.begin();
+    play.stage.nodes[0].product.begin_stop();
+    play.wait_for_move();
+    play.wait_for_owner(1);
+    // Whatever it still had to pass on.
+    play.stage.nodes[0].product.stop();
+    pause(Duration::from_millis(200));
+}
+
+fn maintenance(play: &mut Play) {
+    play.begin();
+    for (is_on, owner) in [(true, 1), (false, 1)] {
+        let taken = play.stage.evergate(0).order("/api/v1/maintenance", json!({ "on": is_on }));
+        if let Err(why) = taken {
+            play.problems.push(why);
+        }
+        play.wait_for_owner(owner);
+    }
+    // The other one leaves as well: somebody who is back from maintenance takes over.
+    pause(Duration::from_millis(500));
+    play.stage.nodes[1].product.give_up();
+    play.wait_for_owner(0);
+    pause(Duration::from_millis(500));
+}
+
+fn reload(play: &mut Play) {
+    let before = turns(play);
+    play.begin();
+    let node = play.stage.evergate(0);
+    let changed = format!("{}\n[route.more]\nmatch = \"/more\"\nrespond = {{}}\n", node.config());
+    let (status, answer) = node.node().reload(&changed);
+    play.expect(status == 200, || format!("the reload answered {status}: {answer}"));
+    pause(Duration::from_millis(800));
+    stays(play, before);
+}
+
+fn upgrade_workers(play: &mut Play) {
+    upgrade(play, Order::worker);
+}
+
+fn upgrade_keepers(play: &mut Play) {
+    upgrade(play, Order::keeper);
+}
+
+fn upgrade(play: &mut Play, part: fn(Order) -> Order) {
+    let binaries = Binaries::new();
+    let before = turns(play);
+    play.begin();
+    for node in [0, 1] {
+        let order = part(Order::to(&binaries.good()));
+        let upgrade = play.stage.evergate(node).node().upgrade(&order);
+        play.expect(upgrade["outcome"] == "done", || format!("the upgrade ended so: {upgrade}"));
+    }
+    pause(Duration::from_millis(500));
+    stays(play, before);
+}
+
+/// Changes of role of both nodes.
+pub(super) fn turns(play: &mut Play) -> Vec<u64> {
+    let nodes = 0..play.stage.nodes.len();
+    nodes.map(|node| play.stage.evergate(node).turns()).collect()
+}
+
+/// Expects that no role has changed since, and the first node has the address.
+pub(super) fn stays(play: &mut Play, before: Vec<u64>) {
+    let now = turns(play);
+    play.expect(now == before, || format!("roles have changed: {before:?}, then {now:?}"));
+    let owners = play.stage.network.holders();
+    play.expect(owners == [0], || format!("nodes {owners:?} have the address"));
+    debug_assert_eq!(play.contender, Contender::Evergate);
+}
