@@ -98,9 +98,14 @@ impl Verdicts {
         for subject in &self.tracked {
             let failure = match subject {
                 Subject::Listener(name) => {
-                    found(&said.listeners, name, "there is no such listener")
+                    let known = said.listeners.get(name);
+                    known.map_or_else(|| Some("there is no such listener".to_owned()), Clone::clone)
                 }
-                Subject::Pool(name) => found(&said.pools, name, "nothing is known of it yet"),
+                // The machine knows what to make of a pool that nobody has judged yet.
+                Subject::Pool(name) => match said.pools.get(name) {
+                    Some(failure) => failure.clone(),
+                    None => continue,
+                },
                 Subject::Link(name) => interfaces.failure(name),
                 Subject::App(name) if looks_at_apps => {
                     let backing = self.apps.entry(name.clone()).or_default();
@@ -141,8 +146,4 @@ impl Verdicts {
         verdicts.apply(plan);
         verdicts
     }
-}
-
-fn found(said: &BTreeMap<String, Option<String>>, name: &str, unknown: &str) -> Option<String> {
-    said.get(name).map_or_else(|| Some(unknown.to_owned()), Clone::clone)
 }
