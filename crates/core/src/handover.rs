@@ -33,7 +33,7 @@ mod taking;
 mod tests;
 
 pub use self::flow::{FLOW_MARK_FACTORS, Flow};
-pub use self::mover::{Act, Event, Mover, Offer};
+pub use self::mover::{Act, Event, Mover, Offer, Stage};
 
 /// Most connections that are passed on in one move; what is beyond them is cut.
 pub const FLOWS_MAX: usize = 3500;

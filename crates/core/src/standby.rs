@@ -13,11 +13,14 @@ use crate::track::{Rule, Subject};
 use crate::vrrp::{Advert, Policy, Role};
 use crate::{handover, peer};
 
+mod acts;
 mod group;
 mod machine;
 mod member;
+mod moves;
 mod order;
 mod pause;
+mod talk;
 
 pub use machine::{Birth, Standby};
 
@@ -187,17 +190,14 @@ pub enum Output {
     /// At the old node: pass on to this peer what was caught and is caught from now on; keep the
     /// addresses out of sight of ARP; say [`Input::Drained`] when what was open has ended.
     PassOn {
-        /// Of which virtual routers.
-        routers: Vec<RouterKey>,
-        /// The successor: the sender of its adverts and its address among [`Plan::peers`].
-        to: IpAddr,
+        /// Of which virtual routers, each with an address of the successor on its link: the sender of
+        /// its adverts.
+        routers: Vec<(RouterKey, IpAddr)>,
     },
     /// At the successor: pass packets of these connections back to the old node.
     PassBack {
-        /// Of which virtual routers.
-        routers: Vec<RouterKey>,
-        /// The old node.
-        to: IpAddr,
+        /// Of which virtual routers, each with an address of the old node on its link.
+        routers: Vec<(RouterKey, IpAddr)>,
         /// What is not ours.
         flows: Vec<handover::Flow>,
     },

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
-use super::mover::{Act, Offer};
+use super::mover::{Act, Offer, Stage};
 use super::{
     ANSWER_WITHIN, CLAIM_WITHIN, FINISHED_REPEATS, FLOWS_MAX, FLOWS_PART_MAX, FREEZE_WITHIN, Flow,
     Message, PARTS_BURST, PARTS_PACE, RESEND,
@@ -96,13 +96,14 @@ impl Giving {
         matches!(self.step, Step::Over)
     }
 
-    /// The successor, while this node is still master.
-    pub(super) fn is_moving(&self, router: u16) -> Option<usize> {
-        let is_master = match self.step {
-            Step::Offered { .. } | Step::Freezing { .. } | Step::Frozen { .. } => true,
-            Step::Passing { .. } | Step::Telling { .. } | Step::Over => false,
+    pub(super) fn stage(&self, router: u16) -> Option<(Stage, usize)> {
+        let stage = match self.step {
+            Step::Offered { .. } | Step::Freezing { .. } => Stage::Offered,
+            Step::Frozen { .. } => Stage::Frozen,
+            Step::Passing { .. } => Stage::Given,
+            Step::Telling { .. } | Step::Over => return None,
         };
-        (is_master && self.has(router)).then_some(self.offer.peer)
+        self.has(router).then_some((stage, self.offer.peer))
     }
 
     pub(super) fn deadline(&self) -> Instant {

@@ -13,8 +13,7 @@ use super::{ENDED_MAX, Flow, Message};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// One node's part in planned moves: of those that it gives away one at a time, and one of those
-/// that it takes.
+/// One node's part in planned moves, one at a time.
 ///
 /// Feed it with [`Self::handle`] and drain [`Self::next_act`] to `None` after every call.
 #[derive(Clone, Debug, Decode, Encode)]
@@ -95,6 +94,21 @@ pub enum Event {
     Hasten(Duration),
     /// Time has passed.
     Tick,
+}
+
+/// How far the move of a virtual router is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// This node is master, and a peer is asked or preparing.
+    Offered,
+    /// This node is master and serves nobody new: the peer claims at any moment.
+    Frozen,
+    /// The peer is master; connections end here.
+    Given,
+    /// The peer is master and is asked or preparing.
+    Awaited,
+    /// This node is master; connections end at the peer.
+    Taken,
 }
 
 /// What is to be done. In this order.
@@ -211,21 +225,16 @@ impl Mover {
         self.giving.is_none() && self.taking.is_none()
     }
 
-    /// Whether another move can be begun as a giver.
-    pub const fn can_give(&self) -> bool {
-        self.giving.is_none()
+    /// Whether a move can be begun or taken part in. While packets of one are still passed on, no
+    /// other one is begun: whose a connection is must stay clear.
+    pub const fn is_free(&self) -> bool {
+        self.is_idle()
     }
 
-    /// Whether another move can be accepted or asked for.
-    pub const fn can_take(&self) -> bool {
-        self.taking.is_none()
-    }
-
-    /// The peer that a virtual router is moving to or from, from the first word until its role has
-    /// changed.
-    pub fn is_moving(&self, router: u16) -> Option<usize> {
-        let giving = self.giving.as_ref().and_then(|giving| giving.is_moving(router));
-        giving.or_else(|| self.taking.as_ref().and_then(|taking| taking.is_moving(router)))
+    /// How far the move of a virtual router is, if it is moving, and with which peer.
+    pub fn stage(&self, router: u16) -> Option<(Stage, usize)> {
+        let giving = self.giving.as_ref().and_then(|giving| giving.stage(router));
+        giving.or_else(|| self.taking.as_ref().and_then(|taking| taking.stage(router)))
     }
 
     /// What has happened.
@@ -259,7 +268,7 @@ impl Mover {
     }
 
     fn give(&mut self, now: Instant, number: u64, offer: Offer) {
-        if self.giving.is_some() {
+        if !self.is_free() {
             let routers = offer.routers.iter().map(|(router, _)| *router).collect();
             let why = BUSY.to_string();
             self.acts.push_back(Act::Kept { routers, peer: offer.peer, why });
@@ -269,7 +278,7 @@ impl Mover {
     }
 
     fn want(&mut self, now: Instant, peer: usize, routers: Vec<u16>) {
-        if self.taking.is_some() {
+        if !self.is_free() {
             let why = BUSY.to_string();
             self.acts.push_back(Act::Missed { routers, peer, had_asked: true, why });
             return;
@@ -334,7 +343,7 @@ impl Mover {
         if self.gives(peer, number) || self.ended.contains(&number) {
             return;
         }
-        let would = if self.giving.is_some() { Err(BUSY.to_string()) } else { would };
+        let would = if self.is_free() { would } else { Err(BUSY.to_string()) };
         match would {
             Ok(epochs) => {
                 let routers = routers.into_iter().zip(epochs).collect();
@@ -362,7 +371,7 @@ impl Mover {
             return;
         }
         let is_known = self.takes(peer, number);
-        let would = if self.taking.is_some() && !is_known { Err(BUSY.to_string()) } else { would };
+        let would = if self.is_free() || is_known { would } else { Err(BUSY.to_string()) };
         match would {
             Ok(()) if is_known => {
                 self.with_taking(|taking, acts| taking.accept(now, routers, reason, acts));
@@ -371,10 +380,9 @@ impl Mover {
                 let taking = Taking::offered(now, number, peer, routers, reason, &mut self.acts);
                 self.taking = Some(taking);
             }
+            // Of an offer that was accepted, unless all is done: then it is an old copy.
+            Err(why) if is_known => self.with_taking(|taking, acts| taking.refuse(&why, acts)),
             Err(why) => {
-                if is_known {
-                    self.with_taking(|taking, acts| taking.refuse(&why, acts));
-                }
                 self.acts.push_back(Act::Say { peer, message: Message::Decline { number, why } });
             }
         }

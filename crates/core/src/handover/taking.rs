@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
 
-use super::mover::Act;
+use super::mover::{Act, Stage};
 use super::{
     ANSWER_WITHIN, FLOWS_MAX, FLOWS_PART_MAX, FLOWS_WITHIN, Flow, Message, PASS_BACK_MAX, RESEND,
 };
@@ -108,13 +108,13 @@ impl Taking {
         matches!(self.step, Step::Over)
     }
 
-    /// The old node, while it is master.
-    pub(super) fn is_moving(&self, router: u16) -> Option<usize> {
-        let is_backup = match self.step {
-            Step::Wanted { .. } | Step::Accepted { .. } => true,
-            Step::Passing { .. } | Step::Over => false,
+    pub(super) fn stage(&self, router: u16) -> Option<(Stage, usize)> {
+        let stage = match self.step {
+            Step::Wanted { .. } | Step::Accepted { .. } => Stage::Awaited,
+            Step::Passing { .. } => Stage::Taken,
+            Step::Over => return None,
         };
-        (is_backup && self.has(router)).then_some(self.peer)
+        self.has(router).then_some((stage, self.peer))
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -173,7 +173,7 @@ impl Taking {
     /// What was asked for or accepted is not wanted any more.
     pub(super) fn refuse(&mut self, why: &str, acts: &mut VecDeque<Act>) {
         match self.step {
-            Step::Wanted { .. } | Step::Accepted { .. } => self.miss(why, acts),
+            Step::Wanted { .. } | Step::Accepted { .. } => self.decline(why, acts),
             Step::Passing { .. } | Step::Over => {}
         }
     }

@@ -380,7 +380,7 @@ fn a_second_move_waits_for_the_first_one() {
     let mut world = World::new(4, Weather { drains: false, ..CALM });
     world.give();
     world.run(Duration::from_millis(50));
-    assert!(!world.nodes[0].mover.can_give() && !world.nodes[1].mover.can_take());
+    assert!(!world.nodes[0].mover.is_free() && !world.nodes[1].mover.is_free());
     world.give();
     let kept = |act: &Act| matches!(act, Act::Kept { why, .. } if why.contains("another move"));
     assert_eq!(world.acts(0, kept), 1);
@@ -501,6 +501,19 @@ fn said(act: &Act) -> Option<Message> {
         Act::Say { message, .. } => Some(message.clone()),
         _ => None,
     }
+}
+
+#[test]
+fn an_old_copy_of_an_offer_does_not_undo_what_was_done() {
+    let mut world = World::new(10, CALM);
+    world.give();
+    let offer = world.nodes[0].acts.iter().find_map(said).unwrap();
+    world.run(Duration::from_millis(20));
+    assert!(world.nodes[1].is_master);
+    let before = world.nodes[1].acts.len();
+    let would = Err("it is master already".to_string());
+    world.feed(1, Event::Said { peer: 0, message: offer, would });
+    assert_eq!(world.nodes[1].acts.len(), before);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use core::time::Duration;
 use minicbor::{Decode, Encode};
 
 use super::member::{Member, Source};
+use super::moves::Moves;
 use super::{Input, Note, Order, Output, Plan, RouterKey, Severity, Turn, View};
-use crate::peer;
+use crate::handover::Event;
+use crate::peer::{self, Peers};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::track::{self, Standing, Subject};
@@ -50,8 +52,12 @@ pub struct Standby {
     /// The latest time it was told.
     #[n(10)]
     pub(super) seen_at: Instant,
+    #[n(11)]
+    pub(super) peers: Peers,
+    #[n(12)]
+    pub(super) moves: Moves,
     #[cbor(skip)]
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
 }
 
 /// What a node starts from.
@@ -81,12 +87,15 @@ enum Ending {
 impl Standby {
     /// A node that holds nothing and takes part once its interfaces are known.
     pub fn new(plan: Plan, birth: Birth) -> Self {
+        let mut rng = Rng::seeded(birth.seed);
         let mut standby = Self {
+            peers: Peers::new(birth.now, birth.unix_ms, rng.next_u64()),
+            moves: Moves::new(rng.next_u64()),
             plan: Plan::default(),
             members: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             birth,
-            rng: Rng::seeded(birth.seed),
+            rng,
             sequence: 0,
             is_in_maintenance: false,
             helpless: None,
@@ -104,6 +113,7 @@ impl Standby {
     /// what it was.
     pub fn apply(&mut self, now: Instant, plan: Plan) {
         let wanted: BTreeSet<RouterKey> = plan.routers.iter().map(|setup| setup.key).collect();
+        self.apply_peers(now, &plan);
         let gone: Vec<RouterKey> =
             self.members.keys().copied().filter(|key| !wanted.contains(key)).collect();
         for key in gone {
@@ -140,9 +150,7 @@ impl Standby {
     /// Advances everything by one event.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Heard { router, from, advert } => {
-                self.feed(now, router, router::Input::Heard { from, advert });
-            }
+            Input::Heard { router, from, advert } => self.hear_advert(now, router, from, advert),
             Input::Interface { router, source } => self.set_source(now, router, source),
             Input::Verdict { subject, failure } => {
                 for member in self.members.values_mut() {
@@ -150,19 +158,25 @@ impl Standby {
                 }
                 self.verdicts.insert(subject, failure);
             }
+            // It is who was offered the addresses.
+            Input::RivalOwner { router, .. } if self.is_frozen(router) => {}
             Input::RivalOwner { router, who } => {
                 self.feed(now, router, router::Input::RivalOwner { who });
             }
-            // Nothing is asked of a peer yet.
-            Input::Said { .. } | Input::Frozen { .. } | Input::Drained => {}
+            Input::Said { peer, path, message } => self.hear_peer(now, peer, path, message),
+            Input::Frozen { flows } => self.move_on(now, Event::Frozen(flows)),
+            Input::Drained => self.move_on(now, Event::Drained),
             Input::Helpless { why } => self.helpless = Some(why),
             Input::Helped => self.helpless = None,
             Input::Stop => {
                 if self.ending == Ending::No {
                     self.ending = Ending::Asked;
+                    self.stop_in_order(now);
                 }
             }
             Input::Tick => {
+                self.peers.handle(now, peer::Input::Tick);
+                self.move_on(now, Event::Tick);
                 for key in self.keys() {
                     self.feed(now, key, router::Input::Tick);
                 }
@@ -185,7 +199,8 @@ impl Standby {
 
     /// When to hand in [`Input::Tick`], if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        self.members.values().filter_map(Member::deadline).min()
+        let members = self.members.values().filter_map(Member::deadline);
+        members.chain(self.peers.deadline()).chain(self.moves.deadline()).min()
     }
 
     /// How every virtual router is, in the order of the plan.
@@ -193,8 +208,9 @@ impl Standby {
         let members = self.plan.routers.iter().filter_map(|setup| self.members.get(&setup.key));
         let view = |member: &Member| {
             let mut view = member.view(self.seen_at, self.unix_ms(member.since));
-            if let Some(why) = self.holding_back() {
-                view.holding_back = Some(why);
+            let why = self.holding_back().or_else(|| self.move_under_way(member.setup.key));
+            if why.is_some() {
+                view.holding_back = why;
             }
             view
         };
@@ -203,7 +219,7 @@ impl Standby {
 
     /// How every peer is, in the order of the plan.
     pub fn peer_views(&self) -> Vec<peer::View> {
-        Vec::new()
+        self.peers.views()
     }
 
     /// What a virtual router tracks, and why it fails.
@@ -249,6 +265,8 @@ impl Standby {
             member.tracker.handle(now, track::Input::Tick);
         }
         self.judge(now);
+        self.settle_moves(now);
+        self.talk(now);
         self.end_splits(now);
         if self.ending == Ending::Asked && !self.members.values().any(|m| m.router.holds()) {
             self.ending = Ending::Over;
@@ -257,7 +275,7 @@ impl Standby {
     }
 
     /// Tells every virtual router how fit it is.
-    fn judge(&mut self, now: Instant) {
+    pub(super) fn judge(&mut self, now: Instant) {
         for key in self.keys() {
             let fitness = self.fitness_in_group(key);
             self.feed(now, key, router::Input::Fitness(fitness));
@@ -266,7 +284,8 @@ impl Standby {
 
     /// How fit a virtual router is, by itself.
     pub(super) fn fitness(&self, member: &Member) -> Fitness {
-        if self.ending != Ending::No {
+        let is_moving = self.moves.is_leaving(member.setup.key);
+        if self.ending != Ending::No && !is_moving {
             return Fitness::Out { leave: Leave::InOrder, why: String::from("stopping") };
         }
         match &member.source {
@@ -279,7 +298,7 @@ impl Standby {
                 return Fitness::Faulty { leave: Leave::AtOnce, why: why.clone() };
             }
         }
-        if self.is_in_maintenance {
+        if self.is_in_maintenance && !is_moving {
             return Fitness::Out { leave: Leave::InOrder, why: String::from("in maintenance") };
         }
         if let Some(why) = &self.helpless {
@@ -305,6 +324,10 @@ impl Standby {
             if let Some(turn) = self.carry(now, key, output) {
                 turns.push(turn);
             }
+        }
+        // What moves as agreed moves as a whole already.
+        if self.moves.is_moving_all {
+            return;
         }
         for (role, before) in turns {
             self.move_group(now, key, role, before);
@@ -350,7 +373,8 @@ impl Standby {
         let clock = self.unix_ms(now) / 1000;
         let Some(member) = self.members.get_mut(&key) else { return };
         if role == Role::Master {
-            member.epoch = clock.max(member.epoch + 1);
+            let known = member.epoch.max(self.peers.epoch(key.0));
+            member.epoch = clock.max(known + 1);
         }
         member.since = now;
         member.turns += 1;

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::moves::Purpose;
 use super::{Order, RouterKey, Severity, Standby};
 use crate::time::Instant;
 use crate::vrrp::Role;
@@ -25,15 +26,20 @@ impl Standby {
                 self.fail_over(now, keys)
             }
             Order::Failover { vip: None } => {
-                let masters = self.members.iter().filter(|(_, member)| member.is_master());
-                let keys: BTreeSet<RouterKey> = masters.map(|(key, _)| *key).collect();
+                let keys = self.masters();
                 if keys.is_empty() {
                     return Err(String::from("no virtual address is on this node"));
                 }
                 self.fail_over(now, keys)
             }
-            Order::Maintenance { is_on } => Ok(self.set_maintenance(is_on)),
+            Order::Maintenance { is_on } => Ok(self.set_maintenance(now, is_on)),
         }
+    }
+
+    /// Every virtual router that this node is master of.
+    pub(super) fn masters(&self) -> BTreeSet<RouterKey> {
+        let masters = self.members.iter().filter(|(_, member)| member.is_master());
+        masters.map(|(key, _)| *key).collect()
     }
 
     fn named(&self, name: &str) -> Result<RouterKey, String> {
@@ -53,27 +59,20 @@ impl Standby {
         now: Instant,
         keys: BTreeSet<RouterKey>,
     ) -> Result<Vec<String>, String> {
-        let mut steps = Vec::new();
-        for &key in &keys {
-            let member = &self.members[&key];
-            if !member.is_master() {
-                continue;
-            }
-            let within = member.router.down_time().as_millis();
-            steps.push(format!(
-                "{}: given up to whoever follows; kept if nobody does within {within} ms",
-                member.subject()
-            ));
-        }
-        for key in keys {
-            let why = String::from("an operator gave it to another node");
-            let input = router::Input::Resign { why, hold_off: Duration::ZERO, is_lasting: true };
-            self.feed(now, key, input);
-        }
-        Ok(steps)
+        let masters: BTreeSet<RouterKey> =
+            keys.into_iter().filter(|key| self.members[key].is_master()).collect();
+        let why = "an operator gave it to another node";
+        Ok(self.give_away(now, &masters, Purpose::Failover, why))
     }
 
-    fn set_maintenance(&mut self, is_on: bool) -> Vec<String> {
+    /// Lets whoever follows have a virtual router.
+    pub(super) fn resign(&mut self, now: Instant, key: RouterKey, why: &str) {
+        let why = String::from(why);
+        let input = router::Input::Resign { why, hold_off: Duration::ZERO, is_lasting: true };
+        self.feed(now, key, input);
+    }
+
+    fn set_maintenance(&mut self, now: Instant, is_on: bool) -> Vec<String> {
         let mut steps = Vec::new();
         if self.is_in_maintenance == is_on {
             let word = if is_on { "on" } else { "off" };
@@ -82,9 +81,8 @@ impl Standby {
         }
         self.is_in_maintenance = is_on;
         let (kind, reason) = if is_on {
-            for member in self.members.values().filter(|member| member.is_master()) {
-                steps.push(format!("{}: given up to whoever follows", member.subject()));
-            }
+            let why = "an operator took this node out of service";
+            steps = self.give_away(now, &self.masters(), Purpose::Maintenance, why);
             steps.push(String::from("this node takes no part until maintenance is off"));
             ("maintenance_on", "an operator took this node out of service")
         } else {

@@ -13,7 +13,8 @@ impl Standby {
     pub fn is_settled(&self, now: Instant) -> bool {
         let routers = self.members.values().map(|member| &member.router);
         let longest = routers.clone().map(|router| router.down_time()).max().unwrap_or_default();
-        !routers.clone().any(|router| router.is_busy())
+        self.moves.is_idle()
+            && !routers.clone().any(|router| router.is_busy())
             && now.since(self.turned_at) >= longest
             && self.members.values().all(|member| member.split.is_none())
     }

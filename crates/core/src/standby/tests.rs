@@ -9,6 +9,7 @@ use crate::time::Instant;
 use crate::vrrp::Version;
 
 mod duel;
+mod moves;
 mod simulation;
 mod tracking;
 mod world;

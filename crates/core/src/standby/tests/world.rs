@@ -43,6 +43,12 @@ pub(super) struct Node {
     pub(super) sent: u64,
     pub(super) announced: u64,
     pub(super) is_idle: bool,
+    /// What serves nobody new, for a planned move.
+    pub(super) frozen: BTreeSet<RouterKey>,
+    /// What packets are passed on of, and to whom.
+    pub(super) passes_on: BTreeMap<RouterKey, IpAddr>,
+    /// What packets are passed back of, and to whom.
+    pub(super) passes_back: BTreeMap<RouterKey, IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,12 +77,32 @@ pub(super) struct Net {
     pub(super) drops: BTreeMap<(usize, usize), u32>,
     /// Whether nodes see each other's announcements.
     pub(super) sees_rivals: bool,
+    /// Percent of messages between peers that are lost.
+    pub(super) loss_of_words: u32,
+    /// Whether nodes can list their connections.
+    pub(super) freezes: bool,
+    /// How long it takes until connections have ended, in milliseconds.
+    pub(super) drains_ms: u64,
 }
 
 #[derive(Clone, Debug)]
 enum Packet {
-    Advert { router: RouterKey, from: IpAddr, advert: Advert },
-    Announcement { router: RouterKey, from: usize },
+    Advert {
+        router: RouterKey,
+        from: IpAddr,
+        advert: Advert,
+    },
+    Announcement {
+        router: RouterKey,
+        from: usize,
+    },
+    Word {
+        from: usize,
+        path: usize,
+        message: peer::Message,
+    },
+    /// To the node itself.
+    Drained,
 }
 
 struct Flight {
@@ -105,6 +131,9 @@ impl Default for Net {
             cuts: BTreeSet::new(),
             drops: BTreeMap::new(),
             sees_rivals: true,
+            loss_of_words: 0,
+            freezes: true,
+            drains_ms: 150,
         }
     }
 }
@@ -180,7 +209,7 @@ impl World {
                 self.clients.get_mut(&router).expect("every router has a client").believes =
                     Some(from);
             }
-            (None, Packet::Advert { .. }) => {}
+            (None, Packet::Advert { .. } | Packet::Word { .. } | Packet::Drained) => {}
             (Some(to), packet) => match self.nodes[to].life {
                 Life::Up => self.deliver(to, packet),
                 Life::Paused => self.nodes[to].inbox.push(packet),
@@ -198,6 +227,17 @@ impl World {
                 if self.net.sees_rivals && self.nodes[to].held.contains(&router) {
                     let who = std::format!("02:00:00:00:00:{:02x}", self.nodes[from].address);
                     self.feed(to, Input::RivalOwner { router, who });
+                }
+            }
+            Packet::Word { from, path, message } => {
+                let peers = &self.nodes[to].standby.plan.peers;
+                let name = name(from);
+                let Some(peer) = peers.iter().position(|peer| peer.name == name) else { return };
+                self.feed(to, Input::Said { peer, path, message });
+            }
+            Packet::Drained => {
+                if !self.nodes[to].passes_on.is_empty() {
+                    self.feed(to, Input::Drained);
                 }
             }
         }
@@ -233,8 +273,11 @@ impl World {
         let seed = self.seed;
         while let Some(output) = self.nodes[index].standby.next_output() {
             let node = &mut self.nodes[index];
+            let may_be_last = |output: &Output| {
+                matches!(output, Output::Note(_) | Output::Say { .. } | Output::PassNone { .. })
+            };
             assert!(
-                !node.is_idle || matches!(output, Output::Note(_)),
+                !node.is_idle || may_be_last(&output),
                 "seed {seed:#x}: {output:?} after the end"
             );
             match output {
@@ -268,18 +311,67 @@ impl World {
                     assert!(node.held.is_empty(), "seed {seed:#x}: idle with addresses");
                     node.is_idle = true;
                 }
-                Output::Say { .. }
-                | Output::Freeze { .. }
-                | Output::PassOn { .. }
-                | Output::PassBack { .. }
-                | Output::PassNone { .. } => {
-                    panic!("seed {seed:#x}: no peers were configured: {output:?}")
+                Output::Say { peer, path, message } => self.say(index, peer, path, &message),
+                Output::Freeze { routers } => {
+                    assert!(node.frozen.is_empty() && node.passes_on.is_empty());
+                    assert!(routers.iter().all(|key| node.held.contains(key)), "seed {seed:#x}");
+                    node.frozen.extend(routers);
+                    let flow = handover::Flow {
+                        client: IpAddr::from([10, 0, 0, 200]),
+                        client_port: 40_000,
+                        local: IpAddr::from([10, 0, 0, 100]),
+                        local_port: 443,
+                    };
+                    let flows = if self.net.freezes {
+                        Ok(std::vec![flow; 30])
+                    } else {
+                        Err("not here".to_string())
+                    };
+                    self.nodes[index].standby.handle(self.now, Input::Frozen { flows });
+                }
+                Output::PassOn { routers } => {
+                    let keys: BTreeSet<RouterKey> = routers.iter().map(|(key, _)| *key).collect();
+                    assert_eq!(node.frozen, keys, "seed {seed:#x}");
+                    node.frozen.clear();
+                    node.passes_on.extend(routers);
+                    let at = self.now + Duration::from_millis(self.net.drains_ms);
+                    self.numbered += 1;
+                    let flight = Flight { to: Some(index), packet: Packet::Drained };
+                    self.flights.insert((at, self.numbered), flight);
+                }
+                Output::PassBack { routers, flows } => {
+                    assert_eq!(flows.len(), 1, "seed {seed:#x}: one connection, said often");
+                    assert!(node.passes_back.is_empty(), "seed {seed:#x}");
+                    assert!(routers.iter().all(|(key, _)| !node.held.contains(key)));
+                    node.passes_back.extend(routers);
+                }
+                Output::PassNone { routers } => {
+                    for key in &routers {
+                        let is_known = node.frozen.remove(key)
+                            | node.passes_on.remove(key).is_some()
+                            | node.passes_back.remove(key).is_some();
+                        assert!(is_known, "seed {seed:#x}: {key:?} was not moving");
+                    }
                 }
             }
         }
         let node = &self.nodes[index];
         for (key, member) in &node.standby.members {
             assert_eq!(node.held.contains(key), member.router.holds(), "seed {seed:#x}");
+        }
+    }
+
+    fn say(&mut self, from: usize, peer: usize, path: Option<usize>, message: &peer::Message) {
+        let setup = &self.nodes[from].standby.plan.peers[peer];
+        let Some(to) = (0..self.nodes.len()).find(|to| name(*to) == setup.name) else { return };
+        let paths =
+            path.map_or_else(|| (0..setup.addresses.len()).collect(), |path| std::vec![path]);
+        for path in paths {
+            let is_lost = self.rng.below(100) < self.net.loss_of_words;
+            if !is_lost && !self.net.cuts.contains(&(from, to)) {
+                let message = message.clone();
+                self.send(Some(to), Packet::Word { from, path, message });
+            }
         }
     }
 
@@ -328,9 +420,14 @@ impl World {
     /// Whether each client is served now.
     fn observe(&mut self) {
         for (&key, client) in &mut self.clients {
+            let holds = |node: &&Node| {
+                node.life == Life::Up && node.held.contains(&key) && !node.frozen.contains(&key)
+            };
             let serves = |node: usize| {
                 let node = &self.nodes[node];
-                node.life == Life::Up && node.held.contains(&key)
+                // Whoever passes on does so to the others.
+                let passes = node.life == Life::Up && node.passes_on.contains_key(&key);
+                holds(&node) || passes && self.nodes.iter().any(|node| holds(&node))
             };
             if client.believes.is_none() {
                 // It asks, and any holder answers.
@@ -393,6 +490,9 @@ impl World {
     pub(super) fn kill(&mut self, node: usize) {
         self.nodes[node].life = Life::Dead;
         self.nodes[node].held.clear();
+        self.nodes[node].frozen.clear();
+        self.nodes[node].passes_on.clear();
+        self.nodes[node].passes_back.clear();
         self.nodes[node].inbox.clear();
         self.observe();
     }
@@ -441,6 +541,9 @@ impl Node {
             sent: 0,
             announced: 0,
             is_idle: false,
+            frozen: BTreeSet::new(),
+            passes_on: BTreeMap::new(),
+            passes_back: BTreeMap::new(),
         }
     }
 
@@ -495,4 +598,9 @@ impl Node {
     pub(super) fn kinds(&self) -> Vec<String> {
         self.notes.iter().map(|note| note.kind.to_string()).collect()
     }
+}
+
+/// How a node is called.
+pub(super) fn name(node: usize) -> String {
+    std::format!("edge-{node}")
 }

@@ -1,0 +1,353 @@
+//! Planned moves of this node's virtual routers, to peers that talk with it and from them.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use minicbor::{Decode, Encode};
+
+use super::{RouterKey, Severity, Standby};
+use crate::handover::{Event, Mover, Offer, PASS_MAX, Stage};
+use crate::time::Instant;
+use crate::vrrp::router::{self, Fitness};
+use crate::vrrp::{Advert, Role};
+
+/// How long a node that stops waits for connections: what is to stop after it has a time of its own.
+const STOP_PASS_MAX: Duration = Duration::from_secs(5);
+/// How long a node that stops waits for a move before that is still passing packets on.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a better backup leaves a master alone that it has asked.
+const WANT_MAX: Duration = Duration::from_secs(3);
+/// Before it asks again.
+pub(super) const WANT_PAUSE: Duration = Duration::from_secs(1);
+/// How often it asks before it preempts as VRRP does.
+const WANTS_MAX: u8 = 3;
+
+/// Planned moves that this node takes part in.
+#[derive(Clone, Debug, Decode, Encode)]
+pub(super) struct Moves {
+    #[n(0)]
+    pub(super) mover: Mover,
+    /// What is to be given away next; what is being given away is the first.
+    #[n(1)]
+    pub(super) queue: VecDeque<Gift>,
+    /// Who has claimed what is being given away, and what it said.
+    #[n(2)]
+    pub(super) claimants: BTreeMap<RouterKey, (IpAddr, Advert)>,
+    /// Since when a successor is said to have claimed.
+    #[n(3)]
+    pub(super) claimed_at: Option<Instant>,
+    /// How often what was asked for.
+    #[n(4)]
+    wants: BTreeMap<RouterKey, u8>,
+    /// Whether routers are turning that move together as agreed.
+    #[cbor(skip)]
+    pub(super) is_moving_all: bool,
+}
+
+/// Virtual routers that are to be given to a peer together.
+#[derive(Clone, Debug, Decode, Encode)]
+pub(super) struct Gift {
+    #[n(0)]
+    peer: usize,
+    #[n(1)]
+    routers: BTreeSet<RouterKey>,
+    #[n(2)]
+    purpose: Purpose,
+    #[n(3)]
+    why: String,
+    /// Whether the peer was offered it already.
+    #[n(4)]
+    pub(super) is_begun: bool,
+    /// When it is given up without the peer's help, unless it has begun.
+    #[n(5)]
+    until: Option<Instant>,
+}
+
+/// What virtual routers are given away for.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+pub(super) enum Purpose {
+    /// Only that a peer has them.
+    #[n(0)]
+    Failover,
+    /// This node is to take part no more.
+    #[n(1)]
+    Maintenance,
+    /// It ends.
+    #[n(2)]
+    Stop,
+}
+
+impl Moves {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            mover: Mover::new(seed),
+            queue: VecDeque::new(),
+            claimants: BTreeMap::new(),
+            claimed_at: None,
+            wants: BTreeMap::new(),
+            is_moving_all: false,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let waiting = self.queue.iter().filter(|gift| !gift.is_begun).filter_map(|gift| gift.until);
+        waiting.chain(self.mover.deadline()).min()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.mover.is_idle() && self.queue.is_empty()
+    }
+
+    /// Whether a virtual router is kept only until its move is made.
+    pub(super) fn is_leaving(&self, key: RouterKey) -> bool {
+        self.queue.iter().any(|gift| gift.routers.contains(&key))
+    }
+
+    /// The peer that a virtual router will be offered to.
+    pub(super) fn waiting_for(&self, key: RouterKey) -> Option<usize> {
+        let gift = self.queue.iter().find(|gift| gift.routers.contains(&key));
+        gift.map(|gift| gift.peer)
+    }
+}
+
+impl Standby {
+    /// Has `keys` moved to peers, where there are such, else given up to whoever follows; a line for
+    /// each.
+    pub(super) fn give_away(
+        &mut self,
+        now: Instant,
+        keys: &BTreeSet<RouterKey>,
+        purpose: Purpose,
+        why: &str,
+    ) -> Vec<String> {
+        let mut steps = Vec::new();
+        let mut left: BTreeSet<RouterKey> =
+            keys.iter().copied().filter(|key| !self.moves.is_leaving(*key)).collect();
+        while let Some(key) = left.pop_first() {
+            let group: BTreeSet<RouterKey> =
+                self.mates(key).into_iter().chain([key]).filter(|key| keys.contains(key)).collect();
+            left.retain(|key| !group.contains(key));
+            let successor = self.successor(&group);
+            for key in &group {
+                steps.push(self.step(*key, successor, purpose));
+            }
+            match successor {
+                Some(peer) => self.queue_gift(now, peer, group, purpose, why),
+                None if purpose == Purpose::Failover => {
+                    group.into_iter().for_each(|key| self.resign(now, key, why));
+                }
+                // Whoever takes no part gives up by itself.
+                None => {}
+            }
+        }
+        steps
+    }
+
+    fn step(&self, key: RouterKey, successor: Option<usize>, purpose: Purpose) -> String {
+        let member = &self.members[&key];
+        let (subject, within) = (member.subject(), member.router.down_time().as_millis());
+        match (successor, purpose) {
+            (Some(peer), _) if self.moves.is_idle() => {
+                format!(
+                    "{subject}: moved to {}, connections that are open stay",
+                    self.peer_name(peer)
+                )
+            }
+            (Some(peer), _) => {
+                let name = self.peer_name(peer);
+                format!("{subject}: moved to {name} once the move before it is over")
+            }
+            (None, Purpose::Failover) => format!(
+                "{subject}: given up to whoever follows; kept if nobody does within {within} ms"
+            ),
+            (None, Purpose::Maintenance | Purpose::Stop) => {
+                format!("{subject}: given up to whoever follows")
+            }
+        }
+    }
+
+    fn queue_gift(
+        &mut self,
+        now: Instant,
+        peer: usize,
+        routers: BTreeSet<RouterKey>,
+        purpose: Purpose,
+        why: &str,
+    ) {
+        let is_same =
+            |gift: &&mut Gift| !gift.is_begun && gift.peer == peer && gift.purpose == purpose;
+        if let Some(gift) = self.moves.queue.iter_mut().find(is_same) {
+            gift.routers.extend(routers);
+            return;
+        }
+        let until = (purpose == Purpose::Stop).then(|| now + STOP_WAIT_MAX);
+        let why = why.to_string();
+        let gift = Gift { peer, routers, purpose, why, is_begun: false, until };
+        self.moves.queue.push_back(gift);
+    }
+
+    /// The peer that could have all of `group` at once: the best one for the first of them.
+    fn successor(&self, group: &BTreeSet<RouterKey>) -> Option<usize> {
+        // One that takes part in no move is not waited for; one that does will be ready again.
+        let claim = |peer: usize, key: &RouterKey| {
+            let claim = self.peers.claim(peer, key.0)?;
+            let is_able = claim.role == Role::Backup && claim.priority > 0;
+            let is_with_us = self.moves.mover.stage(key.0).is_some_and(|(_, with)| with == peer);
+            (is_able && (claim.is_ready || is_with_us)).then_some(claim.priority)
+        };
+        let priority = |peer: usize| {
+            if !self.peers.is_reached(peer) {
+                return None;
+            }
+            group.iter().map(|key| claim(peer, key)).min().flatten()
+        };
+        let able = (0..self.plan.peers.len()).filter_map(|peer| Some((priority(peer)?, peer)));
+        able.max_by_key(|(priority, peer)| (*priority, core::cmp::Reverse(*peer)))
+            .map(|(_, peer)| peer)
+    }
+
+    /// The node ends: what it has is moved first.
+    pub(super) fn stop_in_order(&mut self, now: Instant) {
+        self.move_on(now, Event::Hasten(STOP_PASS_MAX));
+        let masters = self.masters();
+        self.give_away(now, &masters, Purpose::Stop, "the other node stops");
+        for gift in &mut self.moves.queue {
+            gift.until.get_or_insert(now + STOP_WAIT_MAX);
+        }
+    }
+
+    /// Brings moves in line with what virtual routers do, and begins what can be begun.
+    pub(super) fn settle_moves(&mut self, now: Instant) {
+        for key in self.keys() {
+            self.upset_if_turned(now, key);
+        }
+        let is_overdue =
+            |gift: &Gift| !gift.is_begun && gift.until.is_some_and(|until| until <= now);
+        let queue = core::mem::take(&mut self.moves.queue);
+        let (overdue, queue) = queue.into_iter().partition::<VecDeque<Gift>, _>(is_overdue);
+        self.moves.queue = queue;
+        for gift in overdue {
+            self.give_up(now, gift, "the move before it takes too long");
+        }
+        self.begin_gift(now);
+        for key in self.keys() {
+            self.ask_for(now, key);
+        }
+    }
+
+    /// A role that has changed otherwise than by a move ends that move.
+    fn upset_if_turned(&mut self, now: Instant, key: RouterKey) {
+        let member = &self.members[&key];
+        let role = member.router.role();
+        if role == Role::Master {
+            self.moves.wants.remove(&key);
+        }
+        let Some((stage, _)) = self.moves.mover.stage(key.0) else { return };
+        let is_right = match stage {
+            Stage::Offered | Stage::Frozen => role == Role::Master,
+            Stage::Given => role != Role::Master,
+            Stage::Awaited => self.is_ready_but_for_moves(key),
+            Stage::Taken => role == Role::Master,
+        };
+        if !is_right {
+            let why = match (stage, self.fitness_in_group(key)) {
+                (Stage::Awaited, Fitness::Faulty { why, .. } | Fitness::Out { why, .. }) => why,
+                _ => format!("{} is {} now", self.members[&key].subject(), role.word()),
+            };
+            self.move_on(now, Event::Upset { router: key.0, why });
+        }
+    }
+
+    pub(super) fn upset_all(&mut self, now: Instant, why: &str) {
+        for key in self.keys() {
+            self.move_on(now, Event::Upset { router: key.0, why: why.to_string() });
+        }
+        for gift in core::mem::take(&mut self.moves.queue) {
+            self.give_up(now, gift, why);
+        }
+    }
+
+    fn begin_gift(&mut self, now: Instant) {
+        if !self.moves.mover.is_free() {
+            return;
+        }
+        let Some(gift) = self.moves.queue.front_mut().filter(|gift| !gift.is_begun) else { return };
+        gift.is_begun = true;
+        gift.routers.retain(|key| self.members.get(key).is_some_and(|member| member.is_master()));
+        let gift = gift.clone();
+        if gift.routers.is_empty() {
+            self.moves.queue.pop_front();
+            return;
+        }
+        self.moves.claimants.clear();
+        self.moves.claimed_at = None;
+        let epochs = gift.routers.iter().map(|key| (key.0, self.members[key].epoch));
+        let offer = Offer {
+            peer: gift.peer,
+            routers: epochs.collect(),
+            reason: gift.why,
+            pass_within: match gift.purpose {
+                Purpose::Failover | Purpose::Maintenance => PASS_MAX,
+                Purpose::Stop => STOP_PASS_MAX,
+            },
+        };
+        self.move_on(now, Event::Give(offer));
+    }
+
+    /// A move came to nothing: what was wanted is done without the peer.
+    pub(super) fn give_up(&mut self, now: Instant, gift: Gift, why: &str) {
+        let name = self.peer_name(gift.peer);
+        for key in gift.routers {
+            let Some(member) = self.members.get(&key).filter(|member| member.is_master()) else {
+                continue;
+            };
+            let subject = member.subject();
+            let reason = format!("it is given up without the help of {name}: {why}");
+            self.note(Severity::Warn, "vip_move_failed", subject, reason);
+            if gift.purpose == Purpose::Failover {
+                self.resign(now, key, &gift.why);
+            }
+        }
+        self.judge(now);
+    }
+
+    /// A better backup asks a peer that is master before it preempts.
+    fn ask_for(&mut self, now: Instant, key: RouterKey) {
+        if !self.members[&key].router.wants_to_preempt(now) {
+            return;
+        }
+        let asked = self.moves.wants.get(&key).copied().unwrap_or(0);
+        let group: Vec<RouterKey> = self.mates(key).into_iter().chain([key]).collect();
+        let is_master = |peer: usize, key: &RouterKey| {
+            let claim = self.peers.claim(peer, key.0);
+            claim.is_some_and(|claim| claim.role == Role::Master)
+        };
+        let mut peers = (0..self.plan.peers.len()).filter(|peer| self.peers.is_reached(*peer));
+        let Some(peer) = peers.find(|peer| group.iter().all(|key| is_master(*peer, key))) else {
+            return;
+        };
+        if asked >= WANTS_MAX {
+            return;
+        }
+        if !self.moves.mover.is_free() {
+            self.defer(now, &group, WANT_PAUSE);
+            return;
+        }
+        self.defer(now, &group, WANT_MAX);
+        for key in &group {
+            *self.moves.wants.entry(*key).or_default() += 1;
+        }
+        let routers = group.iter().map(|key| key.0).collect();
+        self.move_on(now, Event::Want { peer, routers });
+    }
+
+    pub(super) fn defer(&mut self, now: Instant, keys: &[RouterKey], time: Duration) {
+        for key in keys {
+            self.feed(now, *key, router::Input::Defer { until: now + time });
+        }
+    }
+}
