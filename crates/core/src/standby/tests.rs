@@ -84,8 +84,13 @@ fn a_lone_node_claims_after_one_master_down_time_and_gives_up_in_order() {
     assert_eq!(standby.views()[0].epoch, 1_700_000_000);
     standby.handle(claims_at, Input::Stop);
     assert_eq!(drain(&mut standby), [Output::Advertise { router: KEY, priority: 0 }]);
+    for _ in 0..2 {
+        standby.handle(standby.deadline().unwrap(), Input::Tick);
+        assert_eq!(drain(&mut standby), [Output::Advertise { router: KEY, priority: 0 }]);
+    }
     standby.handle(standby.deadline().unwrap(), Input::Tick);
     assert_eq!(drain(&mut standby), [Output::Release(KEY), Output::Idle]);
+    assert_eq!(standby.deadline(), None);
 }
 
 #[test]

@@ -25,11 +25,18 @@ const OFFSETS: [Duration; 6] = [
 const LATER: Duration = Duration::from_secs(1);
 /// How often an announcement is made after a rival's claim.
 const CONTEST_REPEAT: u8 = OFFSETS.len() as u8;
-/// Two nodes that see each other's announcements but not each other's adverts would answer each
-/// other for ever. A new schedule is begun no sooner than this after the last, twice as long each
-/// time up to [`GAP_MAX`]; meanwhile the running one goes on.
+/// A new schedule replaces one that began this long ago.
 const GAP_MIN: Duration = Duration::from_millis(10);
-const GAP_MAX: Duration = Duration::from_secs(1);
+/// Two nodes that see each other's announcements but not each other's adverts would answer each
+/// other for ever. So every answer is owed this much time, and no more than [`DEBT_MAX`] is lent:
+/// from then on there are two schedules in a second.
+const DEBT: Duration = Duration::from_millis(500);
+const DEBT_MAX: Duration = Duration::from_secs(10);
+/// A rival that gives up has heard us, which pays for the answers to a claim or two.
+const DEBT_PAID: Duration = Duration::from_secs(1);
+
+/// How often whoever is master no more says so.
+const FAREWELL_REPEAT: u8 = 3;
 
 /// The announcements to come, of one virtual router.
 #[derive(Clone, Debug, Decode, Default, Encode)]
@@ -38,11 +45,9 @@ pub(super) struct Schedule {
     run: Option<Run>,
     #[n(1)]
     refresh: Option<Refresh>,
-    /// Until then a rival's claim begins no new run.
+    /// How long it takes until nothing is owed for answers.
     #[n(2)]
-    calm_until: Instant,
-    #[n(3)]
-    gap: Duration,
+    debt_until: Instant,
 }
 
 #[derive(Clone, Copy, Debug, Decode, Encode)]
@@ -77,8 +82,7 @@ impl Schedule {
     pub(super) fn claimed(&mut self, now: Instant, repeat: u8, refresh: Option<Duration>) {
         self.run = Some(Run { from: now, done: 0, wanted: repeat.max(1) });
         self.refresh = refresh.map(|every| Refresh { at: now + every, every });
-        self.calm_until = now + GAP_MIN;
-        self.gap = GAP_MIN;
+        self.debt_until = now;
     }
 
     /// Another refresh was configured.
@@ -90,19 +94,18 @@ impl Schedule {
 
     /// A rival claims the address.
     pub(super) fn contested(&mut self, now: Instant) {
-        if now < self.calm_until {
-            return;
+        let is_answered = self.run.is_some_and(|run| now.since(run.from) < GAP_MIN);
+        let debt_until = self.debt_until.max(now) + DEBT;
+        if !is_answered && debt_until.since(now) <= DEBT_MAX {
+            self.debt_until = debt_until;
+            self.begin(now);
         }
-        let was_quiet = now.since(self.calm_until) > GAP_MAX;
-        self.gap = if was_quiet { GAP_MIN } else { (self.gap * 2).clamp(GAP_MIN, GAP_MAX) };
-        self.calm_until = now + self.gap;
-        self.begin(now);
     }
 
     /// A rival gave up: its last announcement may have come after ours.
     pub(super) fn conceded(&mut self, now: Instant) {
-        self.gap = GAP_MIN;
-        self.calm_until = now + GAP_MIN;
+        let debt = self.debt_until.since(now).saturating_sub(DEBT_PAID);
+        self.debt_until = now + debt;
         self.begin(now);
     }
 
@@ -155,5 +158,30 @@ impl Run {
     fn after(self) -> Option<Self> {
         let done = self.done + 1;
         (done < self.wanted).then_some(Self { done, ..self })
+    }
+}
+
+/// The adverts of priority 0 to come, of one that is master no more.
+#[derive(Clone, Copy, Debug, Decode, Encode)]
+pub(super) struct Farewell(#[n(0)] Run);
+
+impl Farewell {
+    /// The first one is said now.
+    pub(super) fn said(now: Instant) -> Self {
+        Self(Run { from: now, done: 1, wanted: FAREWELL_REPEAT })
+    }
+
+    /// When the next one is due.
+    pub(super) fn deadline(self) -> Instant {
+        self.0.next_at()
+    }
+
+    /// What is left when what is due now has been said once.
+    pub(super) fn after(self, now: Instant) -> Option<Self> {
+        let mut left = Some(self.0);
+        while let Some(run) = left.filter(|run| run.next_at() <= now) {
+            left = run.after();
+        }
+        left.map(Self)
     }
 }

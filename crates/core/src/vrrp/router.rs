@@ -30,7 +30,7 @@ use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
-use super::announce::{Due, Schedule};
+use super::announce::{Due, Farewell, Schedule};
 use super::{INTERVALS_DOWN, PRIORITY_OWNER, PRIORITY_STOP, Policy, Role};
 use crate::time::Instant;
 
@@ -85,6 +85,9 @@ pub struct Router {
     /// Nobody is preempted earlier.
     #[n(11)]
     defers_until: Instant,
+    /// What it says for a moment after it was master.
+    #[n(12)]
+    farewell: Option<Farewell>,
     #[cbor(skip)]
     outputs: VecDeque<Output>,
 }
@@ -155,6 +158,7 @@ impl Router {
             schedule: Schedule::default(),
             replaced: None,
             defers_until: now,
+            farewell: None,
             outputs: VecDeque::new(),
         }
     }
@@ -195,14 +199,14 @@ impl Router {
 
     /// When to hand in [`Input::Tick`], if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.state {
+        let state = match self.state {
             State::Init | State::Fault => None,
             State::Backup { down_at } => Some(down_at),
-            State::Master { advert_at, .. } => {
-                Some(self.schedule.deadline().map_or(advert_at, |at| at.min(advert_at)))
-            }
+            State::Master { advert_at, .. } => Some(advert_at),
             State::Leaving { until, .. } => Some(until),
-        }
+        };
+        let farewell = self.farewell.map(Farewell::deadline);
+        state.into_iter().chain(self.schedule.deadline()).chain(farewell).min()
     }
 
     /// What it does, as everybody else sees it.
@@ -238,7 +242,7 @@ impl Router {
         if self.role() == Role::Master {
             return self.source.map(|source| (source, self.priority()));
         }
-        let heard = self.heard?;
+        let heard = self.heard.filter(|heard| heard.priority != PRIORITY_STOP)?;
         let is_recent = now.since(heard.at) <= self.silence_max(heard.interval);
         is_recent.then_some((heard.from, heard.priority))
     }
@@ -249,8 +253,7 @@ impl Router {
         if now < self.claims_from {
             return Some(format!("claims nothing for {:?}", self.claims_from.since(now)));
         }
-        let is_better = self.heard.is_some_and(|heard| heard.priority < self.priority());
-        if !self.policy.preempt || !is_better || self.preempts(now) {
+        if !self.policy.preempt || !self.hears_worse() || self.preempts(now) {
             // A master that is silent is replaced when the timer fires.
             return (now > down_at).then(|| String::from("looks whether a master is left"));
         }
@@ -265,8 +268,7 @@ impl Router {
     /// is a way.
     pub fn wants_to_preempt(&self, now: Instant) -> bool {
         let State::Backup { .. } = self.state else { return false };
-        let is_worse = |heard: Heard| heard.priority < self.priority();
-        self.preempts(now) && self.heard.is_some_and(is_worse)
+        self.preempts(now) && self.hears_worse()
     }
 
     /// Why it takes no part, for people.
@@ -302,7 +304,8 @@ impl Router {
 
     /// Whether a claim, a contest or a resignation is under way.
     pub fn is_busy(&self) -> bool {
-        matches!(self.state, State::Leaving { .. }) || self.schedule.is_running()
+        let is_leaving = matches!(self.state, State::Leaving { .. }) || self.farewell.is_some();
+        is_leaving || self.schedule.is_running()
     }
 
     fn judge(&mut self, now: Instant, fitness: Fitness) {
@@ -346,12 +349,12 @@ impl Router {
         match (&self.state, leave) {
             (State::Init | State::Fault | State::Backup { .. }, _) => self.enter(idle, why),
             (State::Master { .. }, Leave::InOrder) => {
-                self.say_stop();
+                self.say_stop(now);
                 let until = now + self.down_time();
                 self.enter(State::Leaving { until, role, hold_off: Duration::ZERO }, why);
             }
             (State::Master { .. }, Leave::AtOnce) => {
-                self.say_stop();
+                self.say_stop(now);
                 self.enter(idle, why);
             }
             (&State::Leaving { until, hold_off, .. }, Leave::InOrder) => {
@@ -363,7 +366,7 @@ impl Router {
 
     fn resign(&mut self, now: Instant, why: String, hold_off: Duration, is_lasting: bool) {
         let State::Master { .. } = self.state else { return };
-        self.say_stop();
+        self.say_stop(now);
         self.heard = None;
         self.is_moved = is_lasting;
         self.able_since = now;
@@ -434,6 +437,7 @@ impl Router {
             }
             State::Backup { .. } | State::Leaving { .. } => {}
         }
+        self.say_farewell(now);
     }
 
     /// Releases what was kept for a successor.
@@ -451,6 +455,9 @@ impl Router {
     fn reason_to_lead(&self) -> String {
         match self.heard {
             None => String::from("no other master is there"),
+            Some(heard) if heard.priority == PRIORITY_STOP => {
+                format!("{} has given the addresses up", heard.from)
+            }
             Some(heard) if heard.priority < self.priority() => {
                 format!("{} has only priority {}", heard.from, heard.priority)
             }
@@ -491,6 +498,9 @@ impl Router {
         if self.role() != Role::Master {
             self.schedule.stop();
         }
+        if matches!(self.state, State::Master { .. } | State::Init) {
+            self.farewell = None;
+        }
         if self.role() != before {
             self.outputs.push_back(Output::Turned { role: self.role(), before, reason });
         }
@@ -504,8 +514,21 @@ impl Router {
         self.state = State::Master { advert_at, sent_at: now, since };
     }
 
-    fn say_stop(&mut self) {
+    /// Says that it is master no more: now, and for a moment again, because one may be lost.
+    fn say_stop(&mut self, now: Instant) {
         self.outputs.push_back(Output::Advertise { priority: PRIORITY_STOP });
+        self.farewell = Some(Farewell::said(now));
+    }
+
+    fn say_farewell(&mut self, now: Instant) {
+        let Some(farewell) = self.farewell.filter(|farewell| farewell.deadline() <= now) else {
+            return;
+        };
+        self.farewell = farewell.after(now);
+        // Late by a pause, it would be said of another time.
+        if now.since(farewell.deadline()) < self.policy.interval {
+            self.outputs.push_back(Output::Advertise { priority: PRIORITY_STOP });
+        }
     }
 
     /// Only a master gets here.

@@ -5,7 +5,7 @@ use std::vec::Vec;
 use super::world::{Life, World};
 use super::*;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 200;
 /// The most that a false takeover may cost.
 const DUEL_MAX: Duration = Duration::from_millis(50);
 
@@ -56,17 +56,31 @@ fn three_lost_adverts_with_a_healthy_master_cost_a_client_at_most_50_ms() {
 #[test]
 fn a_loss_of_a_fifth_of_all_adverts_for_30_s_makes_no_gap_over_50_ms() {
     let (mut worst, mut takeovers) = (Duration::ZERO, 0);
-    for seed in 0..SEEDS / 4 {
-        let mut world = pair(seed, ms(30));
+    for seed in 0..SEEDS / 2 {
+        // Two to five nodes; every other time with two routers that move together.
+        let nodes = 2 + u8::try_from(seed % 4).unwrap();
+        let plans = (0..nodes).map(|node| {
+            let mut plan = plan_with(|policy| policy.priority = 254 - node);
+            if seed % 8 >= 4 {
+                plan.routers.push(setup(RouterKey(KEY.0 + 256), "web6"));
+                plan.routers[1].policy.priority = 254 - node;
+                plan.routers.iter_mut().for_each(|setup| setup.sync = Some("pair".into()));
+            }
+            plan
+        });
+        let mut world = World::new(seed, plans.collect());
+        world.run(ms(1_500));
+        world.watch();
         world.net.loss = 20;
         world.net.delay_us = 2_000;
         world.run(ms(30_000));
         assert!(world.gap() <= DUEL_MAX, "seed {seed:#x}: {:?}", world.gap());
         worst = worst.max(world.gap());
-        takeovers += world.nodes[1].turns.iter().filter(|turn| turn.role == Role::Master).count();
+        let turns = world.nodes[1..].iter().flat_map(|node| &node.turns);
+        takeovers += turns.filter(|turn| turn.role == Role::Master).count();
     }
     assert!(takeovers > 0, "nothing was put to the test");
-    std::eprintln!("worst of {} seeds: {worst:?}, {takeovers} false takeovers", SEEDS / 4);
+    std::eprintln!("worst of {} seeds: {worst:?}, {takeovers} false takeovers", SEEDS / 2);
 }
 
 #[test]

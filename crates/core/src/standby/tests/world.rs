@@ -13,6 +13,10 @@ use crate::rng::Rng;
 /// Steps by which a world that goes on like this must be called a storm.
 const STEPS_MAX: u64 = 4_000_000;
 
+/// How long one that is master no more says so: 30 ms, a tick that is late, and a pause that is too
+/// short to be noticed.
+const FAREWELL_MAX: Duration = Duration::from_millis(1_200);
+
 pub(super) struct World {
     pub(super) seed: u64,
     pub(super) rng: Rng,
@@ -35,6 +39,8 @@ pub(super) struct Node {
     pub(super) held: BTreeSet<RouterKey>,
     roles: BTreeMap<String, Role>,
     epochs: BTreeMap<String, u64>,
+    /// When each was master last.
+    ended: BTreeMap<RouterKey, Instant>,
     sequence: u64,
     /// How late its next tick comes.
     jitter: Duration,
@@ -271,6 +277,7 @@ impl World {
     /// Carries out what a node wants done.
     fn perform(&mut self, index: usize) {
         let seed = self.seed;
+        let mut given_up = BTreeSet::new();
         while let Some(output) = self.nodes[index].standby.next_output() {
             let node = &mut self.nodes[index];
             let may_be_last = |output: &Output| {
@@ -285,6 +292,9 @@ impl World {
                     let role = node.role(router);
                     if priority > 0 {
                         assert_eq!(role, Role::Master, "seed {seed:#x}: an advert of no master");
+                    } else {
+                        given_up.insert(router);
+                        node.check_farewell(seed, self.now, router);
                     }
                     node.sent += 1;
                     self.advertise(index, router, priority);
@@ -305,7 +315,12 @@ impl World {
                     node.announced += 1;
                     self.announce(index, key);
                 }
-                Output::Turned(turn) => node.turned(seed, turn),
+                Output::Turned(turn) => {
+                    if let (Role::Master, Some(key)) = (turn.role, node.key_of(&turn.vip)) {
+                        given_up.remove(&key);
+                    }
+                    node.turned(seed, self.now, turn);
+                }
                 Output::Note(note) => node.notes.push(note),
                 Output::Idle => {
                     assert!(node.held.is_empty(), "seed {seed:#x}: idle with addresses");
@@ -356,6 +371,9 @@ impl World {
             }
         }
         let node = &self.nodes[index];
+        for key in given_up {
+            assert_ne!(node.role(key), Role::Master, "seed {seed:#x}: it said 0 and is master");
+        }
         for (key, member) in &node.standby.members {
             assert_eq!(node.held.contains(key), member.router.holds(), "seed {seed:#x}");
         }
@@ -534,6 +552,7 @@ impl Node {
             held: BTreeSet::new(),
             roles: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            ended: BTreeMap::new(),
             sequence: 0,
             jitter: Duration::ZERO,
             notes: Vec::new(),
@@ -562,6 +581,25 @@ impl Node {
         Some(setup.policy.interval)
     }
 
+    /// Only whoever was master until a moment ago may say 0.
+    fn check_farewell(&self, seed: u64, now: Instant, key: RouterKey) {
+        let name = self.standby.members.get(&key).map(|member| &member.setup.name);
+        if name.is_none_or(|name| self.roles.get(name) == Some(&Role::Master)) {
+            // The word comes before the turn.
+            return;
+        }
+        let ended = self.ended.get(&key).map(|&at| now.since(at));
+        assert!(
+            ended.is_some_and(|ended| ended <= FAREWELL_MAX),
+            "seed {seed:#x}: 0 after {ended:?}"
+        );
+    }
+
+    fn key_of(&self, name: &str) -> Option<RouterKey> {
+        let routers = &self.standby.plan.routers;
+        routers.iter().find(|setup| setup.name == name).map(|setup| setup.key)
+    }
+
     fn wakes_at(&self) -> Option<Instant> {
         let deadline = self.standby.deadline().filter(|_| self.life == Life::Up)?;
         Some(deadline + self.jitter)
@@ -576,7 +614,10 @@ impl Node {
         }
     }
 
-    fn turned(&mut self, seed: u64, turn: Turn) {
+    fn turned(&mut self, seed: u64, now: Instant, turn: Turn) {
+        if let (Role::Master, Some(key)) = (turn.before, self.key_of(&turn.vip)) {
+            self.ended.insert(key, now);
+        }
         self.sequence += 1;
         assert_eq!(turn.sequence, self.sequence, "seed {seed:#x}");
         assert_ne!(turn.role, turn.before, "seed {seed:#x}");

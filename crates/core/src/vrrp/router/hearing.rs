@@ -44,12 +44,16 @@ impl Router {
     /// RFC 9568 section 6.4.2.
     fn hear_as_backup(&mut self, now: Instant, from: IpAddr, advert: Advert) {
         if advert.priority == PRIORITY_STOP {
-            if self.follows_another(now, from) {
+            // Said again, it must not restart the timer.
+            let is_known = self
+                .heard
+                .is_some_and(|heard| heard.from == from && heard.priority == PRIORITY_STOP);
+            if is_known || self.follows_another(now, from) {
                 return;
             }
             self.remember(now, from, advert);
+            self.farewell = None;
             let after = self.skew(self.master_interval());
-            self.heard = None;
             self.arm(now, after);
         } else if advert.priority >= self.priority() || !self.preempts(now) {
             self.remember(now, from, advert);
@@ -137,7 +141,7 @@ impl Router {
         }
         self.stand_by(now, reason);
         // Once the addresses are gone here, so that what the winner says is the last word.
-        self.say_stop();
+        self.say_stop(now);
     }
 
     /// Keeps in mind who is master. While a better one is alive a worse one does not take its place.
@@ -152,9 +156,18 @@ impl Router {
         self.heard = Some(Heard { from, priority: advert.priority, interval, at: now });
     }
 
+    /// Whether the master is one that it would replace if it preempts.
+    pub(super) fn hears_worse(&self) -> bool {
+        self.heard.is_some_and(|heard| {
+            heard.priority != PRIORITY_STOP && heard.priority < self.priority()
+        })
+    }
+
     fn follows_another(&self, now: Instant, from: IpAddr) -> bool {
         self.heard.is_some_and(|heard| {
-            heard.from != from && now.since(heard.at) < self.silence_max(heard.interval)
+            heard.from != from
+                && heard.priority != PRIORITY_STOP
+                && now.since(heard.at) < self.silence_max(heard.interval)
         })
     }
 }
