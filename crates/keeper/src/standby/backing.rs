@@ -36,7 +36,7 @@ impl Backing {
                 *self = Self { is_trusted: true, lost_at: None };
                 return None;
             }
-            Standing::Returning { .. } if !self.is_trusted => "no instance is ready yet".to_owned(),
+            Standing::Returning { .. } if !self.is_trusted => "no instance is ready".to_owned(),
             Standing::Returning { wait } => {
                 let back_by = *self.lost_at.get_or_insert(now) + BACK_WITHIN;
                 if now + *wait < back_by {

@@ -103,6 +103,14 @@ impl Lan {
         words.nth(1).map(str::to_owned)
     }
 
+    /// Has a box say that it has an address.
+    pub(crate) fn announce(&self, name: &str, address: &str) {
+        let words = self.enter(name);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["arping", "-q", "-U", "-c1", "-I", "eth0", address]);
+        let _ = command.status();
+    }
+
     /// Whether an address answers an echo request of a box.
     pub(crate) fn ping(&self, name: &str, address: &str) -> bool {
         let words = self.enter(name);

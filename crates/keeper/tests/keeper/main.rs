@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use evergate_keeper::Resuming;
 use evergate_sys::clock;
 
+mod addresses;
 mod apps;
 mod aside;
 mod deploys;
@@ -19,6 +20,7 @@ mod ending;
 mod execs;
 mod handover;
 mod lan;
+mod moves;
 mod notices;
 mod outputs;
 mod places;
@@ -67,6 +69,8 @@ fn run_tests(arguments: &[String]) -> ExitCode {
         handover::TESTS,
         notices::TESTS,
         standby::TESTS,
+        moves::TESTS,
+        addresses::TESTS,
     ]
     .concat();
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));

@@ -200,8 +200,10 @@ impl Stage {
     /// The next message of the keeper.
     pub(crate) fn hear(&self, worker: &Worker) -> (ToWorker, Vec<OwnedFd>) {
         let put_aside = worker.inbox.borrow_mut().pop_front();
+        let deadline = clock::now() + PATIENCE;
         put_aside.unwrap_or_else(|| {
             loop {
+                self.check(deadline);
                 match self.receive(worker) {
                     (ToWorker::Node(news), _) => *worker.node.borrow_mut() = news,
                     (ToWorker::Standby(news), _) => *worker.standby.borrow_mut() = news,
@@ -231,11 +233,13 @@ impl Stage {
         worker: &Worker,
         is_right: impl Fn(&NodeNews) -> bool,
     ) -> NodeNews {
+        let deadline = clock::now() + PATIENCE;
         loop {
             let node = worker.node.borrow().clone();
             if is_right(&node) {
                 return node;
             }
+            self.check(deadline);
             match self.receive(worker) {
                 (ToWorker::Node(news), _) => *worker.node.borrow_mut() = news,
                 (ToWorker::Standby(news), _) => *worker.standby.borrow_mut() = news,
@@ -250,17 +254,24 @@ impl Stage {
         worker: &Worker,
         is_right: impl Fn(&StandbyNews) -> bool,
     ) -> StandbyNews {
+        let deadline = clock::now() + PATIENCE;
         loop {
             let news = worker.standby.borrow().clone();
             if is_right(&news) {
                 return news;
             }
+            assert!(clock::now() < deadline, "it is {news:?}; the keeper said: {}", self.stderr());
             match self.receive(worker) {
                 (ToWorker::Node(news), _) => *worker.node.borrow_mut() = news,
                 (ToWorker::Standby(news), _) => *worker.standby.borrow_mut() = news,
                 other => worker.inbox.borrow_mut().push_back(other),
             }
         }
+    }
+
+    /// There may be news all the time that are not what is waited for.
+    fn check(&self, deadline: Instant) {
+        assert!(clock::now() < deadline, "waited too long; the keeper said: {}", self.stderr());
     }
 
     fn receive(&self, worker: &Worker) -> (ToWorker, Vec<OwnedFd>) {

@@ -21,10 +21,10 @@ pub(crate) const TESTS: &[crate::Test] = &[
 ];
 
 /// The address of these tests, and its network's.
-const ADDRESS: &str = "10.9.0.100";
+pub(crate) const ADDRESS: &str = "10.9.0.100";
 
 /// Has one virtual address.
-fn wish(rules: &[Rule]) -> Desired {
+pub(crate) fn wish(rules: &[Rule]) -> Desired {
     let key = RouterKey(51);
     let setup = Setup {
         key,
@@ -59,27 +59,32 @@ fn wish(rules: &[Rule]) -> Desired {
 }
 
 /// A keeper on a box, and its worker that serves.
-struct Node {
-    stage: Stage,
-    worker: Worker,
+pub(crate) struct Node {
+    pub(crate) stage: Stage,
+    pub(crate) worker: Worker,
 }
 
 impl Node {
-    fn start(lan: &Lan, name: &str, desired: &Desired) -> Self {
-        let stage = Stage::behind(&lan.enter(name), Pace::Quick);
+    pub(crate) fn start(lan: &Lan, name: &str, desired: &Desired) -> Self {
+        Self::start_behind(&lan.enter(name), desired)
+    }
+
+    /// With words before the command line of the keeper.
+    pub(crate) fn start_behind(words: &[String], desired: &Desired) -> Self {
+        let stage = Stage::behind(words, Pace::Quick);
         let worker = stage.worker();
         stage.desire(&worker, desired);
         worker.say(&ToKeeper::Ready);
         Self { stage, worker }
     }
 
-    fn await_role(&self, role: Role) -> StandbyNews {
+    pub(crate) fn await_role(&self, role: Role) -> StandbyNews {
         self.stage.await_standby(&self.worker, |news| {
             news.vips.first().is_some_and(|vip| vip.view.role == role)
         })
     }
 
-    fn await_vip(&self, is_right: impl Fn(&VipNews) -> bool) -> VipNews {
+    pub(crate) fn await_vip(&self, is_right: impl Fn(&VipNews) -> bool) -> VipNews {
         let is_right = |news: &StandbyNews| news.vips.first().is_some_and(&is_right);
         self.stage.await_standby(&self.worker, is_right).vips.remove(0)
     }

@@ -1,0 +1,188 @@
+//! Virtual addresses that move: as an operator wants it, and because something that is tracked fails.
+
+use std::time::Duration;
+
+use evergate_control::link::{Desired, ToKeeper, ToWorker};
+use evergate_core::standby::Order;
+use evergate_core::track::{Effect, Rule, Subject};
+use evergate_core::vrrp::Role;
+use evergate_sys::clock;
+use evergate_sys::signal::{self, Signal};
+
+use crate::lan::Lan;
+use crate::stage::{all_ready, app, listener};
+use crate::standby::{ADDRESS, Node, wish};
+
+pub(crate) const TESTS: &[crate::Test] = &[
+    ("an_operator_moves_an_address", an_operator_moves_an_address),
+    ("a_box_in_maintenance_claims_nothing", maintenance),
+    ("a_dead_app_moves_the_address_at_once", a_dead_app),
+    ("an_app_that_is_back_soon_moves_nothing", an_app_that_is_back_soon),
+    ("a_pool_without_a_server_moves_the_address", a_pool_without_a_server),
+    ("a_worker_that_crashes_moves_nothing", a_worker_that_crashes),
+];
+
+fn fault(subject: Subject) -> Rule {
+    let (fall, rise) = (Duration::ZERO, Duration::from_millis(100));
+    Rule { subject, effect: Effect::Fault, fall, rise }
+}
+
+/// A master and a backup that hears it.
+fn pair(lan: &Lan, desired: &Desired) -> (Node, Node) {
+    let first = Node::start(lan, "a", desired);
+    first.await_role(Role::Master);
+    let second = Node::start(lan, "b", desired);
+    second.await_vip(|vip| vip.view.role == Role::Backup && vip.view.master.is_some());
+    (first, second)
+}
+
+fn order(node: &Node, order: Order) -> Result<Vec<String>, String> {
+    node.worker.say(&ToKeeper::Standby { request: 9, order });
+    loop {
+        if let (ToWorker::Heard { request: 9, error, plan }, _) = node.stage.next(&node.worker) {
+            return error.map_or(Ok(plan), Err);
+        }
+    }
+}
+
+fn an_operator_moves_an_address() {
+    let Some(lan) = Lan::new(&["a", "b"]) else { return };
+    let (first, second) = pair(&lan, &wish(&[]));
+    let refused = order(&second, Order::Failover { vip: None });
+    assert_eq!(refused, Err("no virtual address is on this node".to_owned()));
+    let steps = order(&first, Order::Failover { vip: Some("web".into()) }).unwrap();
+    assert!(steps[0].starts_with("vip.web: "), "{steps:?}");
+    second.await_role(Role::Master);
+    first.await_role(Role::Backup);
+    assert!(lan.has("b", ADDRESS) && !lan.has("a", ADDRESS));
+    // And back again.
+    order(&second, Order::Failover { vip: None }).unwrap();
+    first.await_role(Role::Master);
+    second.await_role(Role::Backup);
+    assert!(lan.has("a", ADDRESS) && !lan.has("b", ADDRESS));
+}
+
+fn maintenance() {
+    let Some(lan) = Lan::new(&["a"]) else { return };
+    let run_dir = tempfile::tempdir().unwrap();
+    let run_dir = Some(run_dir.path().to_str().unwrap().to_owned());
+    let desired = Desired { run_dir, ..wish(&[]) };
+    let node = Node::start(&lan, "a", &desired);
+    node.await_role(Role::Master);
+    order(&node, Order::Maintenance { is_on: true }).unwrap();
+    node.stage.await_standby(&node.worker, |news| news.is_in_maintenance);
+    let mut node = node;
+    node.stage.await_true(|_| (!lan.has("a", ADDRESS)).then_some(()));
+    node.await_role(Role::Init);
+    // Another keeper knows it too.
+    drop(node);
+    let node = Node::start(&lan, "a", &desired);
+    let news = node.stage.await_standby(&node.worker, |news| !news.vips.is_empty());
+    assert!(news.is_in_maintenance, "{news:?}");
+    order(&node, Order::Maintenance { is_on: false }).unwrap();
+    node.await_role(Role::Master);
+    drop(node);
+    let node = Node::start(&lan, "a", &desired);
+    assert!(!node.await_role(Role::Master).is_in_maintenance);
+}
+
+/// With an app that must be ready, and is.
+fn with_app(lan: &Lan) -> (Node, Node, u32) {
+    let mut desired = wish(&[fault(Subject::App("shop".into()))]);
+    desired.apps = vec![app("shop", &["sleep", "1000"], 1)];
+    let (first, second) = pair(lan, &desired);
+    let instances = first.stage.desire(&first.worker, &desired).instances;
+    assert!(all_ready(&instances), "the address waits for it");
+    let pid = instances[0].pid.unwrap();
+    (first, second, pid)
+}
+
+fn a_dead_app() {
+    let Some(lan) = Lan::new(&["a", "b"]) else { return };
+    let (first, second, pid) = with_app(&lan);
+    let killed_at = clock::unix_millis();
+    // It was not ready for long, so the next start waits.
+    signal::send(pid, Signal::Kill).unwrap();
+    let taken_at = second.await_role(Role::Master).vips[0].view.since_ms;
+    println!("taken over after {} ms", taken_at - killed_at);
+    let vip = first.await_vip(|vip| vip.view.role == Role::Fault);
+    assert!(vip.view.reason.contains("app.shop"), "{}", vip.view.reason);
+    assert!(!lan.has("a", ADDRESS) && lan.has("b", ADDRESS));
+    // It comes back, and the address stays where it is.
+    first.stage.observe(&first.worker, all_ready);
+    first.await_role(Role::Backup);
+    second.await_role(Role::Master);
+}
+
+fn an_app_that_is_back_soon() {
+    let Some(lan) = Lan::new(&["a", "b"]) else { return };
+    let mut desired = wish(&[fault(Subject::App("shop".into()))]);
+    let mut shop = app("shop", &["sleep", "1000"], 2);
+    // The next start follows at once.
+    shop.backoff.stable_after_ms = 0;
+    desired.apps = vec![shop];
+    let (first, _second) = pair(&lan, &desired);
+    let instances = first.stage.desire(&first.worker, &desired).instances;
+    assert!(all_ready(&instances));
+    let before = first.await_vip(|_| true).view.turns;
+    for instance in instances {
+        // One at a time: the other serves.
+        signal::send(instance.pid.unwrap(), Signal::Kill).unwrap();
+        let is_back = |all: &[_]| all.len() == 2 && all_ready(all);
+        first.stage.observe(&first.worker, |all| !all_ready(all));
+        first.stage.observe(&first.worker, is_back);
+    }
+    assert_eq!(first.await_vip(|_| true).view.turns, before);
+    assert!(lan.has("a", ADDRESS));
+}
+
+fn a_pool_without_a_server() {
+    let Some(lan) = Lan::new(&["a", "b"]) else { return };
+    let subject = Subject::Pool("api".into());
+    let mut desired = wish(&[fault(subject.clone()), fault(Subject::Listener("web".into()))]);
+    desired.listeners = vec![listener("web", "0.0.0.0:8080", 1)];
+    let judge = |node: &Node, failure: Option<&str>| {
+        let (subject, failure) = (subject.clone(), failure.map(str::to_owned));
+        node.worker.say(&ToKeeper::Verdict { subject, failure });
+    };
+    let first = Node::start(&lan, "a", &desired);
+    first.await_role(Role::Fault);
+    judge(&first, None);
+    first.await_role(Role::Master);
+    let second = Node::start(&lan, "b", &desired);
+    judge(&second, None);
+    second.await_role(Role::Backup);
+    judge(&first, Some("no server is up"));
+    second.await_role(Role::Master);
+    let vip = first.await_vip(|vip| vip.view.role == Role::Fault);
+    assert!(vip.view.reason.contains("no server is up"), "{}", vip.view.reason);
+    let tracked = |vip: &evergate_control::link::VipNews, failure: Option<&str>| {
+        vip.tracked.contains(&(subject.clone(), failure.map(str::to_owned)))
+    };
+    assert!(tracked(&vip, Some("no server is up")), "{vip:?}");
+    // What was said stays in force when there is no worker, and for the next one.
+    first.worker.crash();
+    let worker = first.stage.worker();
+    first.stage.desire(&worker, &desired);
+    let first = Node { stage: first.stage, worker };
+    assert!(tracked(&first.await_vip(|_| true), Some("no server is up")));
+}
+
+fn a_worker_that_crashes() {
+    let Some(lan) = Lan::new(&["a", "b"]) else { return };
+    let (mut first, second) = pair(&lan, &wish(&[]));
+    let turns = second.await_vip(|_| true).view.turns;
+    for _ in 0..5 {
+        first.worker.crash();
+        let worker = first.stage.worker();
+        first.stage.desire(&worker, &wish(&[]));
+        worker.say(&ToKeeper::Ready);
+        first = Node { stage: first.stage, worker };
+        first.await_role(Role::Master);
+    }
+    let before = second.await_vip(|_| true).counts.heard;
+    let after = second.await_vip(|vip| vip.counts.heard > before).view;
+    assert_eq!((after.turns, after.role), (turns, Role::Backup));
+    let news = first.await_role(Role::Master);
+    println!("timers were {} us late at most", news.lateness_us);
+}
