@@ -128,7 +128,7 @@ fn a_fight() {
     stage.await_true(|_| lan.has("a", ADDRESS).then_some(()));
     for _ in 0..8 {
         stage.await_true(|_| lan.has("a", ADDRESS).then_some(()));
-        lan.ip("a", &["address", "flush", "dev", "eth0", "to", ADDRESS]);
+        lan.remove("a", ADDRESS);
     }
     stage.await_true(|_| lan.has("a", ADDRESS).then_some(()));
     let node = Node { stage, worker };

@@ -89,6 +89,14 @@ impl Lan {
         all.split_whitespace().any(|word| word.split('/').next() == Some(address))
     }
 
+    /// Removes an address from a box, once: `flush` would go on until it is gone for good.
+    pub(crate) fn remove(&self, name: &str, address: &str) {
+        let all = self.ip(name, &["-o", "address", "show"]);
+        let is_it = |word: &&str| word.split('/').next() == Some(address);
+        let found = all.split_whitespace().find(is_it).expect("the address is there");
+        self.ip(name, &["address", "delete", found, "dev", "eth0"]);
+    }
+
     /// The link-layer address of a box.
     pub(crate) fn mac(&self, name: &str) -> String {
         let line = self.ip(name, &["-o", "link", "show", "eth0"]);

@@ -146,7 +146,7 @@ fn a_pool_without_a_server() {
         node.worker.say(&ToKeeper::Verdict { subject, failure });
     };
     let first = Node::start(&lan, "a", &desired);
-    first.await_role(Role::Fault);
+    first.await_vip(|vip| vip.view.reason.contains("waits to hear of pool.api"));
     judge(&first, None);
     first.await_role(Role::Master);
     let second = Node::start(&lan, "b", &desired);
