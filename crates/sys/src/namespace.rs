@@ -17,6 +17,7 @@ pub fn enter_new_network() -> io::Result<()> {
 
 #[cfg(test)]
 pub(crate) mod lab {
+    use std::net::UdpSocket;
     use std::os::fd::AsFd;
     use std::process::Command;
     use std::thread;
@@ -60,6 +61,19 @@ pub(crate) mod lab {
         assert!(output.status.success(), "ip {arguments}: {said}");
     }
 
+    /// Gives an interface that is up an address of IPv6, and waits until that can be reached: the
+    /// kernel finishes this a moment after it has said so.
+    pub(crate) fn add_address(address: &str, device: &str) {
+        ip(&format!("addr add {address} dev {device} nodad"));
+        let (address, _) = address.split_once('/').unwrap();
+        let patience = Patience::new();
+        let socket = UdpSocket::bind("[::]:0").unwrap();
+        while socket.connect((address, 9)).is_err() {
+            patience.check();
+            thread::yield_now();
+        }
+    }
+
     /// A thread with a network of its own, at the far end of a cable: the interface `far`, where this
     /// thread's network has `near`.
     pub(crate) struct Far<T> {
@@ -100,7 +114,7 @@ pub(crate) mod lab {
 
     /// Index of the interface of that name in this thread's network.
     pub(crate) fn index(name: &str) -> u32 {
-        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         rustix::net::netdevice::name_to_index(&socket, name).unwrap()
     }
 

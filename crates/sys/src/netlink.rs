@@ -90,6 +90,9 @@ impl Netlink {
 
     /// Sees to it that the address is there; see [`Place::among`].
     ///
+    /// One of IPv6 can be reached only a moment later, when the kernel tells of it
+    /// ([`Event::Address`]): up to some milliseconds.
+    ///
     /// # Errors
     /// In words. `NotFound` if there is no such interface.
     pub fn put(&self, place: &Place) -> io::Result<Change> {
@@ -256,7 +259,7 @@ fn kernel() -> datagram::Address {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::namespace::lab::{alone, await_readable, index, ip};
+    use crate::namespace::lab::{add_address, alone, await_readable, index, ip};
 
     fn place(text: &str, prefix: u8) -> Place {
         Place { interface: index("lo"), ip: text.parse().unwrap(), prefix }
@@ -313,7 +316,7 @@ mod tests {
     fn an_address_of_ipv6_is_not_chosen_for_new_connections() {
         alone(|| {
             let netlink = Netlink::open().unwrap();
-            ip("addr add 2001:db8::11/64 dev lo nodad");
+            add_address("2001:db8::11/64", "lo");
             let present = netlink.addresses().unwrap();
             let wanted = place("2001:db8::100", 64);
             let place = Place::among(&present, wanted.interface, wanted.ip, wanted.prefix);

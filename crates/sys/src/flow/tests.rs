@@ -17,7 +17,7 @@ use super::capture::Capture;
 use super::filter::{Which, refuse, refuse_none};
 use super::shade::Shade;
 use crate::mac::Mac;
-use crate::namespace::lab::{alone, index, ip};
+use crate::namespace::lab::{add_address, alone, index, ip};
 use crate::netlink::{Connections, Meant, Netlink};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 100));
@@ -28,7 +28,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
 fn own_addresses() {
     ip("addr add 10.9.0.100/32 dev lo");
-    ip("addr add fd09::100/128 dev lo nodad");
+    add_address("fd09::100/128", "lo");
 }
 
 /// Connects from this port.
@@ -161,7 +161,7 @@ impl Node {
             ip("link set lo up");
             ip("link set eth0 up");
             ip(&format!("addr add 10.9.0.{number}/24 dev eth0"));
-            ip(&format!("addr add fd09::{number}/64 dev eth0 nodad"));
+            add_address(&format!("fd09::{number}/64"), "eth0");
         });
         node
     }
@@ -252,7 +252,7 @@ fn a_move_loses_neither_old_connections_nor_new_ones() {
         let (old_listener, new_listener) = (old.serve(b'A'), new.serve(b'B'));
         old.run(|| {
             ip("addr add 10.9.0.100/32 dev eth0");
-            ip("addr add fd09::100/128 dev eth0 nodad");
+            add_address("fd09::100/128", "eth0");
         });
         turn(&client, 2);
         let mut kept: Vec<TcpStream> = client
@@ -286,7 +286,7 @@ fn a_move_loses_neither_old_connections_nor_new_ones() {
             refuse(&*listener, &addresses, &which).unwrap();
             let capture = Capture::open(index("eth0"), new_mac, &addresses, &which).unwrap();
             ip("addr add 10.9.0.100/32 dev eth0");
-            ip("addr add fd09::100/128 dev eth0 nodad");
+            add_address("fd09::100/128", "eth0");
             capture
         });
         let passing = Arc::new(AtomicBool::new(false));

@@ -156,7 +156,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::namespace::lab::{alone, ip as configure};
+    use crate::namespace::lab::{add_address, alone, ip as configure};
 
     fn flow(stream: &TcpStream) -> Flow {
         let (local, client) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
@@ -172,7 +172,7 @@ mod tests {
     fn connections_to_an_address_are_listed_and_no_others() {
         alone(|| {
             configure("addr add 10.9.0.100/32 dev lo");
-            configure("addr add fd09::100/128 dev lo nodad");
+            add_address("fd09::100/128", "lo");
             let addresses: [IpAddr; 2] =
                 ["10.9.0.100".parse().unwrap(), "fd09::100".parse().unwrap()];
             let listener = TcpListener::bind("[::]:0").unwrap();
