@@ -20,6 +20,7 @@ use crate::vrrp::Role;
 
 mod machine;
 mod path;
+pub mod session;
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,7 @@ use std::vec::Vec;
 use super::*;
 use crate::time::Instant;
 
+mod sessions;
 mod simulation;
 
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -324,7 +324,7 @@ fn units(version: Version, interval: Duration) -> Option<u16> {
 }
 
 /// Compares in a time that does not depend on where two secrets differ.
-fn are_equal(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn are_equal(one: &[u8], other: &[u8]) -> bool {
     let differences = one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b));
     one.len() == other.len() && core::hint::black_box(differences) == 0
 }
