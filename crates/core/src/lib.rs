@@ -16,6 +16,7 @@ extern crate alloc;
 
 pub mod balance;
 pub mod deploy;
+pub mod echo;
 pub mod files;
 pub mod handover;
 pub mod head;

@@ -12,6 +12,7 @@ pub mod corpus;
 mod http1;
 mod link;
 pub mod mutator;
+mod peers;
 mod proxy_header;
 mod state;
 mod vrrp;
@@ -22,6 +23,7 @@ pub use changes::changes;
 pub use config::config;
 pub use http1::{http1_body, http1_request, http1_response};
 pub use link::{link_to_keeper, link_to_worker};
+pub use peers::peers;
 pub use proxy_header::proxy_header;
 pub use state::{keeper_state, worker_state};
 pub use vrrp::vrrp;
@@ -39,7 +41,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "changes", run: changes, words: self::changes::WORDS },
     Target { name: "config", run: config, words: self::config::WORDS },
     Target { name: "fleet", run: fleet, words: &[] },
@@ -50,6 +52,7 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "keeper_state", run: keeper_state, words: &[] },
     Target { name: "link_to_keeper", run: link_to_keeper, words: &[] },
     Target { name: "link_to_worker", run: link_to_worker, words: &[] },
+    Target { name: "peers", run: peers, words: self::peers::WORDS },
     Target { name: "proxy_header", run: proxy_header, words: self::proxy_header::WORDS },
     Target { name: "state", run: self::carried::state, words: &["EVGS"] },
     Target { name: "upgrade", run: upgrade, words: &[] },

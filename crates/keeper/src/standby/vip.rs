@@ -314,7 +314,7 @@ fn unix() -> Duration {
     Duration::from_millis(clock::unix_millis())
 }
 
-fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+pub(super) fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
     let mut context = hmac::Context::with_key(key);
     parts.iter().for_each(|part| context.update(part));
     let tag = context.sign();
