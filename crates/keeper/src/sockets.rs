@@ -98,6 +98,12 @@ impl Sockets {
         desired.iter().map(answer).collect()
     }
 
+    /// Every listening socket for TCP.
+    pub(crate) fn tcp(&self) -> impl Iterator<Item = &Rc<OwnedFd>> {
+        let is_tcp = |held: &&Held| matches!(held.bound, Address::Tcp(_));
+        self.held.values().filter(is_tcp).flat_map(|held| &held.fds)
+    }
+
     /// Closes everything.
     pub(crate) fn close_all(&mut self) {
         let places: Vec<Place> = self.held.keys().cloned().collect();

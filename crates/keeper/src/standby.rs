@@ -39,6 +39,7 @@ mod maintenance;
 mod network;
 mod news;
 mod outputs;
+mod passing;
 mod pause;
 mod plan;
 mod verdicts;
@@ -53,16 +54,19 @@ use self::hooks::Hooks;
 use self::lateness::Lateness;
 use self::network::Network;
 use self::news::Telling;
+use self::passing::Passing;
 use self::verdicts::{Said, Verdicts};
 use self::vip::Vips;
 use self::watcher::Watch;
 use crate::apps::Apps;
 use crate::report;
+use crate::sockets::Sockets;
 
 /// Names of what is waited for.
 const ADVERTS: EventData = EventData::new_u64(0);
 const NETWORK: EventData = EventData::new_u64(1);
 const CLAIMS: EventData = EventData::new_u64(2);
+const PACKETS: EventData = EventData::new_u64(5);
 /// What an operator is told who wants something of addresses that are not there.
 const NO_VIP: &str = "this node has no virtual address";
 
@@ -88,6 +92,7 @@ struct Running {
     speakers: Speakers,
     addresses: Addresses,
     neighbours: Neighbours,
+    passing: Passing,
     verdicts: Verdicts,
     hooks: Hooks,
     watch: Watch,
@@ -147,8 +152,10 @@ impl Standby {
     }
 
     /// Takes in what has arrived, then the time, and does what follows.
-    pub(crate) fn attend(&mut self, now: Instant, apps: &Apps) {
+    pub(crate) fn attend(&mut self, now: Instant, apps: &Apps, sockets: &Sockets) {
         if let Some(running) = &mut self.running {
+            running.passing.listeners.clear();
+            running.passing.listeners.extend(sockets.tcp().cloned());
             running.attend(now, apps, &self.said);
             if running.is_over() {
                 haste::unmake();
@@ -247,6 +254,7 @@ impl Running {
             speakers: Speakers::default(),
             addresses: Addresses::default(),
             neighbours: Neighbours::default(),
+            passing: Passing::default(),
             verdicts: Verdicts::default(),
             hooks: Hooks::default(),
             watch: Watch::default(),
@@ -264,6 +272,9 @@ impl Running {
             is_closed: false,
         };
         running.make_haste();
+        if let Err(error) = Passing::sweep(&mut running.network) {
+            report(format_args!("what was hidden before stays hidden: {error}"));
+        }
         Ok(running)
     }
 
@@ -278,6 +289,7 @@ impl Running {
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.feed(now, Input::Tick);
         }
+        self.pass(now);
         self.perform(now);
         self.bequeath();
         self.look_after_watcher(now);
@@ -323,6 +335,7 @@ impl Running {
             self.telling.deadline(),
             self.hooks.deadline(),
             self.watch.deadline(),
+            self.passing.deadline(),
             Addresses::deadline(&self.vips),
             self.retry_at,
         ];
@@ -331,6 +344,7 @@ impl Running {
 
     fn close(&mut self) {
         self.is_closed = true;
+        self.stop_passing();
         self.speakers = Speakers::default();
         self.vips.values_mut().for_each(|vip| vip.set_held(false));
         self.take_all_away();

@@ -4,6 +4,7 @@
 mod assembler;
 pub mod capture;
 pub mod filter;
+pub mod packet;
 pub mod shade;
 #[cfg(test)]
 mod tests;

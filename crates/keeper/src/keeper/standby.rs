@@ -13,7 +13,7 @@ impl Keeper {
     /// between everything that may take a while.
     pub(super) fn attend(&mut self) {
         let now = clock::now();
-        self.standby.attend(now, &self.apps);
+        self.standby.attend(now, &self.apps, &self.sockets);
         self.standby.call_hooks(now, self.apps.users().worker());
         for note in self.standby.take_notes() {
             let severity = match note.severity {

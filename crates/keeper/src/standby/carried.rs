@@ -22,6 +22,7 @@ use super::hooks::{self, Hooks};
 use super::lateness::Lateness;
 use super::network::Network;
 use super::news::Telling;
+use super::passing::Passing;
 use super::verdicts::{Said, Verdicts};
 use super::vip::{self, Vip};
 use super::watcher::{self, Watch};
@@ -156,6 +157,7 @@ impl Running {
             network,
             // Listens again where there is something to listen for, as addresses are looked at.
             neighbours: Neighbours::default(),
+            passing: Passing::default(),
             speakers,
             addresses: Addresses::resume(
                 owned.map(|(interface, ip, prefix)| ((interface, ip), prefix)).collect(),

@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use evergate_sys::mac::Mac;
 use evergate_sys::netlink::{Author, Change, Event, Monitor, Netlink, Place};
 use rustix::event::epoll::{self, EventFlags};
 
@@ -81,6 +82,21 @@ impl Network {
         // The kernel tells of an IPv6 address only a little later.
         self.interfaces.expect(&place);
         Ok((place.prefix, change == Change::Made))
+    }
+
+    /// Has an address without telling anybody.
+    pub(super) fn hide(&self, ip: IpAddr) -> io::Result<()> {
+        self.netlink.hide(ip).map(drop)
+    }
+
+    /// Has a hidden address no more.
+    pub(super) fn unhide(&self, ip: IpAddr) -> io::Result<()> {
+        self.netlink.unhide(ip).map(drop)
+    }
+
+    /// Who has an address on the link of an interface, if the kernel knows.
+    pub(super) fn neighbour(&self, interface: u32, ip: IpAddr) -> io::Result<Option<Mac>> {
+        self.netlink.neighbour(interface, ip)
     }
 
     /// Removes an address from an interface.

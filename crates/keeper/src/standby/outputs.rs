@@ -103,12 +103,10 @@ impl Running {
             Output::Release(router) => self.hold(now, router, false),
             Output::Announce(router) => self.announce(router),
             Output::Say { .. } => {}
-            Output::Freeze { .. } => {
-                let flows = Err("connections cannot be passed on here".to_owned());
-                self.feed(now, Input::Frozen { flows });
-            }
-            Output::PassOn { .. } => self.feed(now, Input::Drained),
-            Output::PassBack { .. } | Output::PassNone { .. } => {}
+            Output::Freeze { routers } => self.freeze(now, routers),
+            Output::PassOn { routers } => self.pass_on(now, &routers),
+            Output::PassBack { routers, flows } => self.pass_back(now, &routers, &flows),
+            Output::PassNone { routers } => self.pass_none(&routers),
             Output::Turned(turn) => {
                 self.hooks.push(turn);
                 self.telling.mark();
