@@ -23,6 +23,7 @@ use evergate_sys::family::Family;
 use evergate_sys::inherited::Inherited;
 use evergate_sys::netlink::{Change, Netlink, Place};
 use evergate_sys::privilege::Right;
+use evergate_sys::seqpacket::{self, Received};
 use evergate_sys::shared_page::{RECORD_BYTES_MAX, Reader};
 use evergate_sys::signal::{Signal, Signals};
 use evergate_sys::vrrp_socket::VrrpSocket;
@@ -34,9 +35,14 @@ use crate::will::{Held, Will, Words};
 /// The subcommand that runs it.
 pub(crate) const SUBCOMMAND: &str = "watcher";
 
-/// The descriptors that it is started with: the page, and the keeper's pidfd.
+/// The descriptors that it is started with: the page, the keeper's pidfd,
 pub(crate) const PAGE_FD: i32 = 3;
 pub(crate) const KEEPER_FD: i32 = 4;
+/// And a socket over which it gets more of them: each message brings all that it is to keep.
+pub(crate) const LINK_FD: i32 = 5;
+pub(crate) const KEEP: &[u8] = b"keep";
+/// Most of them: two for each of many interfaces. Beyond that the end takes longer.
+pub(crate) const FDS_KEPT_MAX: usize = 64;
 /// What it is known as.
 const NAME: &str = "evergate-watch";
 /// One above the keeper's, which must not keep it from looking.
@@ -84,11 +90,14 @@ impl std::error::Error for WatchError {}
 /// Call it from `main` before anything is opened.
 pub fn watch() -> Result<(), WatchError> {
     let mut inherited = Inherited::all().map_err(WatchError::Page)?;
-    let (Some(page), Some(keeper)) = (inherited.take(PAGE_FD), inherited.take(KEEPER_FD)) else {
+    let [page, keeper, link] = [PAGE_FD, KEEPER_FD, LINK_FD].map(|number| inherited.take(number));
+    let (Some(page), Some(keeper), Some(link)) = (page, keeper, link) else {
         return Err(WatchError::NotOurs);
     };
     let watcher = Watcher {
         keeper,
+        link,
+        kept: Vec::with_capacity(FDS_KEPT_MAX),
         reader: Reader::from_fd(&page).map_err(WatchError::Page)?,
         hands: Hands::new().map_err(WatchError::Netlink)?,
         vigil: Vigil::default(),
@@ -126,6 +135,11 @@ fn settle() -> Result<(), WatchError> {
 struct Watcher {
     /// Readable once the keeper is gone.
     keeper: OwnedFd,
+    /// What the keeper would have it keep comes here.
+    link: OwnedFd,
+    /// Packet sockets of the keeper: the kernel takes tens of milliseconds to close one for good, and
+    /// the keeper would not be dead before that was done.
+    kept: Vec<OwnedFd>,
     reader: Reader,
     hands: Hands,
     vigil: Vigil,
@@ -146,6 +160,7 @@ impl Watcher {
                 self.carry_out(begun);
                 return Ok(());
             }
+            self.keep();
             let patience = self.will.patience;
             if self.vigil.look(self.reader.beats()) == Verdict::Hung
                 && let Some(patience) = patience
@@ -163,6 +178,16 @@ impl Watcher {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
             Err(error) => Err(WatchError::Wait(error)),
+        }
+    }
+
+    /// Takes what is to be kept in place of what was.
+    fn keep(&mut self) {
+        let mut word = [0; KEEP.len()];
+        let mut fds = Vec::new();
+        while let Ok(Received::Packet(_)) = seqpacket::recv(&self.link, &mut word, &mut fds) {
+            // What is not kept any more is closed for good here, where nobody waits for that.
+            self.kept = std::mem::take(&mut fds);
         }
     }
 

@@ -190,12 +190,13 @@ impl Play {
         let keeper = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_child(&keeper);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let (_, far) = evergate_sys::seqpacket::pair().unwrap();
         let image = Image::own().unwrap();
         let watcher = spawn(&Spec {
             program: "evergate".into(),
             image: Some(image.as_fd()),
             args: vec!["watcher".into()],
-            fds: vec![(page.as_fd(), 3), (pidfd.as_fd(), 4)],
+            fds: vec![(page.as_fd(), 3), (pidfd.as_fd(), 4), (far.as_fd(), 5)],
             no_new_privileges: true,
             ..Spec::default()
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use evergate_core::standby::{Input, RouterKey, Severity};
 use evergate_core::time::Instant;
@@ -25,6 +25,8 @@ pub(super) struct Neighbours {
     /// Made when it is needed first.
     announcer: Option<Announcer>,
     watches: BTreeMap<Where, Watch>,
+    /// Counts the sockets that came and went.
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,10 @@ impl Neighbours {
         let (number, name, mac) = interface;
         let announcer = match &mut self.announcer {
             Some(announcer) => announcer,
-            none => none.insert(Announcer::open()?),
+            none => {
+                self.changes += 1;
+                none.insert(Announcer::open()?)
+            }
         };
         let forwards = || neighbour::is_forwarding(name);
         let forwarding = all.iter().any(IpAddr::is_ipv6).then(forwards);
@@ -59,7 +64,16 @@ impl Neighbours {
         wanted: &BTreeMap<Where, (Mac, Vec<IpAddr>)>,
         events: BorrowedFd<'_>,
     ) -> io::Result<()> {
-        self.watches.retain(|place, _| wanted.contains_key(place));
+        let changes = &mut self.changes;
+        self.watches.retain(|place, watch| {
+            let stays = wanted.contains_key(place);
+            if !stays {
+                *changes += 1;
+                // The watcher has it too, so that it is not closed for good here.
+                let _ = epoll::delete(events, &watch.socket);
+            }
+            stays
+        });
         for (&place, looks_for) in wanted {
             let watch = match self.watches.entry(place) {
                 Entry::Occupied(there) => there.into_mut(),
@@ -67,6 +81,7 @@ impl Neighbours {
                     let (interface, family) = place;
                     let socket = ClaimWatch::open(interface, family)?;
                     epoll::add(events, &socket, CLAIMS, EventFlags::IN)?;
+                    self.changes += 1;
                     vacant.insert(Watch { socket, looks_for: None })
                 }
             };
@@ -77,6 +92,17 @@ impl Neighbours {
             }
         }
         Ok(())
+    }
+
+    /// How often a socket came or went.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Every packet socket: the kernel takes its time when the last descriptor of one is closed.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let watches = self.watches.values().map(|watch| watch.socket.as_fd());
+        self.announcer.iter().map(AsFd::as_fd).chain(watches)
     }
 
     /// What others claim: on which interface, which address, and who.

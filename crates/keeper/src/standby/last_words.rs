@@ -13,6 +13,7 @@ impl Running {
         self.watch.want(now, !self.is_closed && !self.vips.is_empty());
         self.watch.beat();
         self.watch.tick(now);
+        self.watch.keep(self.neighbours.changes(), || self.neighbours.sockets());
         self.notes.extend(self.watch.take_notes());
         const SUBJECT: &str = "watcher";
         let told = self.problems.get(SUBJECT);

@@ -6,7 +6,7 @@
 //! which does no harm.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use evergate_core::standby::{Note, Severity};
@@ -15,6 +15,7 @@ use evergate_sys::child::{self, Spec, Starting};
 use evergate_sys::exit::Exit;
 use evergate_sys::image::Image;
 use evergate_sys::process::Known;
+use evergate_sys::seqpacket;
 use evergate_sys::shared_page::Page;
 use evergate_sys::signal::{self, Signal};
 use minicbor::{Decode, Encode};
@@ -22,7 +23,7 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use crate::carried::{Fd, Listing, Taken, Uses};
 use crate::notify;
-use crate::watcher::{KEEPER_FD, PAGE_FD, SUBCOMMAND};
+use crate::watcher::{FDS_KEPT_MAX, KEEP, KEEPER_FD, LINK_FD, PAGE_FD, SUBCOMMAND};
 use crate::will::Will;
 
 /// Wait after the second failure in a row; the first waits for nothing, later ones double it.
@@ -43,6 +44,10 @@ pub(crate) struct Watch {
     page: Option<Page>,
     /// What was written to it last.
     written: Vec<u8>,
+    /// Our end of a socket over which it gets descriptors to keep, and at which change of them it got
+    /// them last.
+    link: Option<OwnedFd>,
+    kept_at: Option<u64>,
     serving: Option<Process>,
     /// Of the image before; when it is ended.
     old: Option<(Process, Instant)>,
@@ -100,6 +105,25 @@ impl Watch {
             Ok(()) => self.written = record,
             Err(error) => self.problem = Some(format!("it cannot be told what to do: {error}")),
         }
+    }
+
+    /// Has it keep what `fds` returns as long as nothing else is said, if they are others than before,
+    /// which `changes` counts.
+    ///
+    /// The kernel takes tens of milliseconds to close a packet socket for good, and a process that was
+    /// killed is not dead before it has closed all of its own. What the watcher has too is not closed
+    /// for good.
+    pub(crate) fn keep<'a, I>(&mut self, changes: u64, fds: impl FnOnce() -> I)
+    where
+        I: Iterator<Item = BorrowedFd<'a>>,
+    {
+        let Some(link) = self.link.as_ref().filter(|_| self.kept_at != Some(changes)) else {
+            return;
+        };
+        let fds: Vec<_> = fds().take(FDS_KEPT_MAX).collect();
+        // If it has no room, or is gone, the end only takes longer.
+        let _ = seqpacket::send(link, KEEP, &fds);
+        self.kept_at = Some(changes);
     }
 
     /// Shows that the keeper goes on. Call it in every turn of the loop.
@@ -163,6 +187,7 @@ impl Watch {
         // Before the page goes, so that not even one that is slow to die does anything.
         self.write(&Will::default());
         self.page = None;
+        self.link = None;
         self.written.clear();
         self.start_at = None;
         self.failures = 0;
@@ -181,12 +206,13 @@ impl Watch {
         std::mem::take(&mut self.notes)
     }
 
-    fn start(&self, now: Instant) -> Result<Process, String> {
+    fn start(&mut self, now: Instant) -> Result<Process, String> {
         let page = self.page.as_ref().ok_or("there is nothing to share")?;
         let said = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         let image = Image::own().map_err(said("cannot open the running binary"))?;
         let keeper = pidfd_open(getpid(), PidfdFlags::empty()).map_err(io::Error::from);
         let keeper = keeper.map_err(said("this kernel has no pidfds (Linux 5.3)"))?;
+        let (near, far) = seqpacket::pair().map_err(said("cannot make a socket"))?;
         let stderr = io::stderr();
         let starting = child::start(&Spec {
             program: "evergate".into(),
@@ -194,11 +220,13 @@ impl Watch {
             args: vec![SUBCOMMAND.into()],
             env: notify::variables().map(|name| (name.into(), None)).collect(),
             stdout: Some(stderr.as_fd()),
-            fds: vec![(page.as_fd(), PAGE_FD), (keeper.as_fd(), KEEPER_FD)],
+            fds: vec![(page.as_fd(), PAGE_FD), (keeper.as_fd(), KEEPER_FD), (far.as_fd(), LINK_FD)],
             no_new_privileges: true,
             ..Spec::default()
         });
         let starting = starting.map_err(|error| error.to_string())?;
+        self.link = Some(near);
+        self.kept_at = None;
         let pid = starting.pid();
         // It is not reaped yet, so this is it.
         let started_ticks = Known::now(pid).map_or(0, |known| known.started_ticks);
@@ -240,11 +268,15 @@ pub(crate) struct Carried {
     processes: Vec<(u32, u64)>,
     #[n(2)]
     failures: u32,
+    /// What it keeps it keeps as long as this is open, whatever becomes of the sockets here.
+    #[n(3)]
+    link: Option<Fd>,
 }
 
 impl Carried {
     /// What it refers to.
     pub(crate) fn uses(&self, uses: &mut Uses) {
+        self.link.iter().for_each(|&link| uses.own(link));
         self.page.iter().for_each(|&page| uses.own(page));
     }
 
@@ -262,6 +294,7 @@ impl Watch {
             page: self.page.as_ref().map(|page| listing.add(page)),
             processes: processes.map(|one| (one.pid, one.started_ticks)).collect(),
             failures: self.failures,
+            link: self.link.as_ref().map(|link| listing.add(link)),
         }
     }
 
@@ -273,7 +306,8 @@ impl Watch {
         let serving = processes.next();
         let old = processes.next().map(|old| (old, now));
         let page = carried.page.map(|page| taken.owned(page));
-        let mut watch = Self { serving, old, failures: carried.failures, ..Self::default() };
+        let link = carried.link.map(|link| taken.owned(link));
+        let mut watch = Self { serving, old, link, failures: carried.failures, ..Self::default() };
         match page.map(Page::from_fd) {
             Some(Ok(page)) => watch.page = Some(page),
             // Of another release: nobody shows its watcher any more that the keeper goes on.
@@ -296,6 +330,11 @@ impl Watch {
 impl Carried {
     /// One with a process.
     pub(crate) fn sample() -> Self {
-        Self { page: Some(Fd::of(90)), processes: vec![(5000, 999)], failures: 1 }
+        Self {
+            page: Some(Fd::of(90)),
+            processes: vec![(5000, 999)],
+            failures: 1,
+            link: Some(Fd::of(92)),
+        }
     }
 }

@@ -66,7 +66,7 @@ fn overflow(depth: u64) -> u64 {
 }
 
 /// A copy of this binary with a line at its end.
-fn binary(stage: &Stage, line: &str) -> String {
+pub(crate) fn binary(stage: &Stage, line: &str) -> String {
     let path = stage.path(&format!("binary-{line}"));
     fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
     let mut file = OpenOptions::new().append(true).open(&path).unwrap();
@@ -75,7 +75,7 @@ fn binary(stage: &Stage, line: &str) -> String {
 }
 
 /// Has the keeper become the binary at `path`, or try to.
-fn order(stage: &Stage, worker: &Worker, path: &str) {
+pub(crate) fn order(stage: &Stage, worker: &Worker, path: &str) {
     let order = UpgradeOrder {
         binary: Some(path.to_owned()),
         parts: UpgradeParts::Keeper,
@@ -94,13 +94,13 @@ fn await_heard(stage: &Stage, worker: &Worker) {
     }
 }
 
-fn become_binary(stage: &Stage, worker: &Worker, path: &str) {
+pub(crate) fn become_binary(stage: &Stage, worker: &Worker, path: &str) {
     let execs = worker.node.borrow().keeper_execs;
     order(stage, worker, path);
     stage.await_node(worker, |news| news.keeper_execs == execs + 1);
 }
 
-fn await_said(stage: &mut Stage, text: &str, times: usize) {
+pub(crate) fn await_said(stage: &mut Stage, text: &str, times: usize) {
     stage.await_true(|stage| (stage.stderr().matches(text).count() >= times).then_some(()));
 }
 

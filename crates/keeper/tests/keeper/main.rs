@@ -16,6 +16,7 @@ mod addresses;
 mod apps;
 mod aside;
 mod deploys;
+mod ear;
 mod ending;
 mod execs;
 mod handover;
@@ -30,6 +31,7 @@ mod stand_in;
 mod standby;
 mod trees;
 mod upgrades;
+mod watching;
 mod wishes;
 mod workers;
 
@@ -66,6 +68,7 @@ fn run_tests(arguments: &[String]) -> ExitCode {
         ending::TESTS,
         execs::TESTS,
         upgrades::TESTS,
+        watching::TESTS,
         handover::TESTS,
         notices::TESTS,
         standby::TESTS,
