@@ -136,6 +136,22 @@ pub enum Input {
         /// What.
         message: peer::Message,
     },
+    /// Something that came over a path was refused: no seal or a wrong one, or heard before.
+    Refused {
+        /// Position in [`Plan::peers`].
+        peer: usize,
+        /// Position among its addresses.
+        path: usize,
+    },
+    /// Whether a path answers echo requests.
+    Echo {
+        /// Position in [`Plan::peers`].
+        peer: usize,
+        /// Position among its addresses.
+        path: usize,
+        /// Whether it does.
+        answers: bool,
+    },
     /// Step 2 of a planned move ([`handover`]) was done: these are the open connections.
     Frozen {
         /// Connections to the addresses; or why they could not be had.

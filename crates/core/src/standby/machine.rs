@@ -164,6 +164,12 @@ impl Standby {
                 self.feed(now, router, router::Input::RivalOwner { who });
             }
             Input::Said { peer, path, message } => self.hear_peer(now, peer, path, message),
+            Input::Refused { peer, path } => {
+                self.peers.handle(now, peer::Input::Refused { peer, path });
+            }
+            Input::Echo { peer, path, answers } => {
+                self.peers.handle(now, peer::Input::Echo { peer, path, answers });
+            }
             Input::Frozen { flows } => self.move_on(now, Event::Frozen(flows)),
             Input::Drained => self.move_on(now, Event::Drained),
             Input::Helpless { why } => self.helpless = Some(why),
