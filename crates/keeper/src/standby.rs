@@ -29,8 +29,10 @@ mod adverts;
 mod announce;
 mod backing;
 mod carried;
+mod echo;
 mod fight;
 mod haste;
+mod heartbeat;
 pub(crate) mod hooks;
 mod interface;
 mod last_words;
@@ -41,6 +43,7 @@ mod news;
 mod outputs;
 mod passing;
 mod pause;
+mod peers;
 mod plan;
 mod verdicts;
 mod vip;
@@ -50,6 +53,8 @@ use self::addresses::Addresses;
 use self::adverts::Speakers;
 use self::announce::Neighbours;
 pub(crate) use self::carried::Carried;
+use self::echo::Asking;
+use self::heartbeat::Heartbeat;
 use self::hooks::Hooks;
 use self::lateness::Lateness;
 use self::network::Network;
@@ -66,6 +71,8 @@ use crate::sockets::Sockets;
 const ADVERTS: EventData = EventData::new_u64(0);
 const NETWORK: EventData = EventData::new_u64(1);
 const CLAIMS: EventData = EventData::new_u64(2);
+const PEERS: EventData = EventData::new_u64(3);
+const ECHOES: EventData = EventData::new_u64(4);
 const PACKETS: EventData = EventData::new_u64(5);
 /// What an operator is told who wants something of addresses that are not there.
 const NO_VIP: &str = "this node has no virtual address";
@@ -92,6 +99,8 @@ struct Running {
     speakers: Speakers,
     addresses: Addresses,
     neighbours: Neighbours,
+    heartbeat: Heartbeat,
+    asking: Asking,
     passing: Passing,
     verdicts: Verdicts,
     hooks: Hooks,
@@ -254,6 +263,8 @@ impl Running {
             speakers: Speakers::default(),
             addresses: Addresses::default(),
             neighbours: Neighbours::default(),
+            heartbeat: Heartbeat::new(random::seed()),
+            asking: Asking::new(random::seed()),
             passing: Passing::default(),
             verdicts: Verdicts::default(),
             hooks: Hooks::default(),
@@ -282,6 +293,7 @@ impl Running {
     fn attend(&mut self, now: Instant, apps: &Apps, said: &Said) {
         let due = self.machine.deadline();
         self.hear(now);
+        self.tend_peers(now);
         self.judge(now, apps, said);
         if let Some(due) = due.filter(|due| *due <= now) {
             self.note_lateness(due, now);
@@ -335,6 +347,7 @@ impl Running {
             self.telling.deadline(),
             self.hooks.deadline(),
             self.watch.deadline(),
+            self.peers_deadline(),
             self.passing.deadline(),
             Addresses::deadline(&self.vips),
             self.retry_at,

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use evergate_control::link;
 use evergate_core::standby::{RouterKey, Standby as Machine};
 use evergate_core::time::Instant;
+use evergate_sys::random;
 use minicbor::{Decode, Encode};
 use rustix::event::epoll::{self, CreateFlags};
 
@@ -18,6 +19,8 @@ use super::addresses::Addresses;
 use super::adverts::{self, Speakers};
 use super::announce::Neighbours;
 use super::backing::Backing;
+use super::echo::Asking;
+use super::heartbeat::{self, Heartbeat};
 use super::hooks::{self, Hooks};
 use super::lateness::Lateness;
 use super::network::Network;
@@ -64,6 +67,9 @@ struct CarriedRunning {
     problems: BTreeMap<String, String>,
     #[n(9)]
     run_dir: Option<String>,
+    /// What was said to peers so far.
+    #[n(10)]
+    heartbeat: Option<heartbeat::Carried>,
 }
 
 impl Carried {
@@ -136,6 +142,7 @@ impl Running {
             watch: self.watch.carry(listing),
             problems: self.problems.clone(),
             run_dir: self.run_dir.clone(),
+            heartbeat: Some(self.heartbeat.carried()),
         }
     }
 
@@ -157,6 +164,10 @@ impl Running {
             network,
             // Listens again where there is something to listen for, as addresses are looked at.
             neighbours: Neighbours::default(),
+            heartbeat: carried
+                .heartbeat
+                .map_or_else(|| Heartbeat::new(random::seed()), Heartbeat::resume),
+            asking: Asking::new(random::seed()),
             passing: Passing::default(),
             speakers,
             addresses: Addresses::resume(
@@ -179,6 +190,7 @@ impl Running {
             is_closed: false,
         };
         running.make_haste();
+        running.apply_peers(now);
         Ok(running)
     }
 }
@@ -240,6 +252,7 @@ impl Carried {
             watch: watcher::Carried::sample(),
             problems: BTreeMap::from([("memory".to_owned(), "it cannot be locked".to_owned())]),
             run_dir: Some("/run/evergate".to_owned()),
+            heartbeat: None,
         };
         Self { said: Said::default(), running: Some(Box::new(running)) }
     }

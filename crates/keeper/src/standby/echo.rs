@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use evergate_core::echo::{Echoes, Input, Output};
+use evergate_core::peer;
 use evergate_core::standby::Plan;
 use evergate_core::time::Instant;
 use evergate_core::track::Subject;
-use evergate_core::peer;
 use evergate_sys::echo::Echo;
 use evergate_sys::family::Family;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -76,7 +76,9 @@ impl Asking {
         self.gateways = subjects
             .filter_map(|rule| match &rule.subject {
                 Subject::Gateway(address) => Some(*address),
-                Subject::Listener(_) | Subject::Pool(_) | Subject::App(_) | Subject::Link(_) => None,
+                Subject::Listener(_) | Subject::Pool(_) | Subject::App(_) | Subject::Link(_) => {
+                    None
+                }
             })
             .collect();
         let peers = plan.peers.iter().enumerate().filter(|_| plan.heartbeat.is_some());

@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, EventData};
 
 use super::addresses::Addresses;
 use super::vip::Vip;
-use super::{ADVERTS, CLAIMS, NETWORK, Running};
+use super::{ADVERTS, CLAIMS, ECHOES, NETWORK, PEERS, Running};
 
 /// Sources that are told apart.
 const FIRED_MAX: usize = 64;
@@ -32,8 +32,12 @@ impl Running {
             looked.is_err() || fired.iter().any(|event| ({ event.data }) == source)
         };
         let (has_adverts, has_changes, has_claims) = (has(ADVERTS), has(NETWORK), has(CLAIMS));
+        let (has_words, has_echoes) = (has(PEERS), has(ECHOES));
         if has_adverts {
             self.hear_adverts(now);
+        }
+        if has_words {
+            self.hear_peers(now);
         }
         let has_changed = has_changes && self.hear_changes();
         if has_changed || self.retry_at.is_some_and(|at| at <= now) {
@@ -43,6 +47,9 @@ impl Running {
         }
         if has_claims {
             self.hear_claims(now);
+        }
+        if has_echoes {
+            self.hear_echoes(now);
         }
     }
 
@@ -102,7 +109,7 @@ impl Running {
             Output::Hold(router) => self.hold(now, router, true),
             Output::Release(router) => self.hold(now, router, false),
             Output::Announce(router) => self.announce(router),
-            Output::Say { .. } => {}
+            Output::Say { peer, path, message } => self.heartbeat.send(peer, path, &message),
             Output::Freeze { routers } => self.freeze(now, routers),
             Output::PassOn { routers } => self.pass_on(now, &routers),
             Output::PassBack { routers, flows } => self.pass_back(now, &routers, &flows),

@@ -63,6 +63,7 @@ impl Running {
         self.hooks.apply(&wish.node, hooks);
         self.machine.apply(now, plan);
         self.wish = wish;
+        self.apply_peers(now);
         if is_first {
             self.recall_maintenance(now);
         }

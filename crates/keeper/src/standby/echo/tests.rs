@@ -1,10 +1,10 @@
 use std::os::fd::OwnedFd;
 
+use evergate_core::echo::INTERVAL;
 use evergate_core::peer::{Policy, Setup};
 use evergate_core::standby::{self, RouterKey};
 use evergate_core::track::{Effect, Rule};
 use evergate_core::vrrp::{self, Version};
-use evergate_core::echo::INTERVAL;
 use rustix::event::epoll::CreateFlags;
 
 use super::*;
@@ -39,12 +39,7 @@ fn plan(gateway: &str, peer: &str) -> Plan {
     let router = standby::Setup { key: RouterKey(51), name, policy, sync: None, track };
     let peer = Setup { name: "b".to_owned(), addresses: vec![ip("127.0.0.9"), ip(peer)] };
     let heartbeat = Policy { interval: Duration::from_millis(100), missing: 3, port: 1 };
-    Plan {
-        routers: vec![router],
-        peers: vec![peer],
-        heartbeat: Some(heartbeat),
-        ..Plan::default()
-    }
+    Plan { routers: vec![router], peers: vec![peer], heartbeat: Some(heartbeat), ..Plan::default() }
 }
 
 /// Waits until there is something to read; it surely comes.

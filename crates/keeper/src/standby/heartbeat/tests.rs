@@ -18,7 +18,8 @@ struct Node {
 
 impl Node {
     fn start(place: IpAddr, peers: &[&str], port: u16, secret: Option<&[u8]>) -> Self {
-        let heartbeat = Heartbeat { place: Some(place), ..Heartbeat::new(evergate_sys::random::seed()) };
+        let heartbeat =
+            Heartbeat { place: Some(place), ..Heartbeat::new(evergate_sys::random::seed()) };
         let events = epoll::create(CreateFlags::CLOEXEC).unwrap();
         let mut node = Self { heartbeat, events };
         node.apply(peers, port, secret);
@@ -39,7 +40,7 @@ impl Node {
     fn hear(&mut self) -> Vec<Input> {
         let mut events = Vec::with_capacity(4);
         epoll::wait(&self.events, rustix::buffer::spare_capacity(&mut events), None).unwrap();
-        assert!(events.iter().all(|event: &epoll::Event| event.data == NAME));
+        assert!(events.iter().all(|event: &epoll::Event| ({ event.data }) == NAME));
         let mut heard = Vec::new();
         self.heartbeat.receive(clock::now(), |input| heard.push(input));
         heard
@@ -241,30 +242,64 @@ fn the_macs_of_adverts_are_those_of_keepalived() {
     let stamp = 0x6800_0000_8000_0000;
     let table: [(Version, u64, u8, u8, &[&str], &str, &str, Checksum, &[u8], u64, &str); 4] = [
         (
-            Version::V3, 1_000, 51, 200, &["192.0.2.100"], "198.51.100.10", "224.0.0.18",
-            Checksum::Message, &counted, stamp,
+            Version::V3,
+            1_000,
+            51,
+            200,
+            &["192.0.2.100"],
+            "198.51.100.10",
+            "224.0.0.18",
+            Checksum::Message,
+            &counted,
+            stamp,
             "3133c80100644402c00002640101000068000000800000001b84bc4e8e43892dc6d98448f8ee2265",
         ),
         (
-            Version::V3, 1_000, 51, 200, &["fe80::100"], "fe80::10", "fe80::20",
-            Checksum::Message, &counted, stamp,
+            Version::V3,
+            1_000,
+            51,
+            200,
+            &["fe80::100"],
+            "fe80::10",
+            "fe80::20",
+            Checksum::Message,
+            &counted,
+            stamp,
             "3133c8010064a2e9fe800000000000000000000000000100010100006800000080000000\
              c8c56146ebfd66ee10ec4d8186461b78",
         ),
         (
-            Version::V2, 2_000, 54, 100, &["10.77.0.103"], "10.77.0.11", "224.0.0.18",
-            Checksum::Message, words, stamp,
+            Version::V2,
+            2_000,
+            54,
+            100,
+            &["10.77.0.103"],
+            "10.77.0.11",
+            "224.0.0.18",
+            Checksum::Message,
+            words,
+            stamp,
             "21366401000270120a4d00670000000000000000010100006800000080000000\
              1b6f77f68651b1ab2121fe92caeafeb9",
         ),
         (
-            Version::V3, 30, 52, 254, &["10.77.0.100", "10.77.0.101"], "10.77.0.11", "10.77.0.12",
-            Checksum::PseudoHeader, &counted, stamp + 1,
+            Version::V3,
+            30,
+            52,
+            254,
+            &["10.77.0.100", "10.77.0.101"],
+            "10.77.0.11",
+            "10.77.0.12",
+            Checksum::PseudoHeader,
+            &counted,
+            stamp + 1,
             "3134fe020003a6310a4d00640a4d0065010100006800000080000001\
              c830205fc4f9428f92bc3c0c4eb176cc",
         ),
     ];
-    for (version, millis, router_id, priority, addresses, from, to, checksum, key, stamp, hex) in table {
+    for (version, millis, router_id, priority, addresses, from, to, checksum, key, stamp, hex) in
+        table
+    {
         let policy = Policy {
             version,
             router_id,
