@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use evergate_control::link::{Desired, ToKeeper, ToWorker};
+use evergate_control::link::{Desired, Key, StandbyNews, ToKeeper, ToWorker};
+use evergate_core::peer::{self, Health};
 use evergate_core::standby::Order;
 use evergate_core::track::{Effect, Rule, Subject};
 use evergate_core::vrrp::Role;
@@ -20,6 +21,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("an_app_that_is_back_soon_moves_nothing", an_app_that_is_back_soon),
     ("a_pool_without_a_server_moves_the_address", a_pool_without_a_server),
     ("a_worker_that_crashes_moves_nothing", a_worker_that_crashes),
+    ("peers_are_heard_beside_adverts", peers_are_heard),
 ];
 
 fn fault(subject: Subject) -> Rule {
@@ -185,4 +187,45 @@ fn a_worker_that_crashes() {
     assert_eq!((after.turns, after.role), (turns, Role::Backup));
     let news = first.await_role(Role::Master);
     println!("timers were {} us late at most", news.lateness_us);
+}
+
+/// As one of the two boxes of a pair wants it: each is the other's peer.
+fn with_peer(own: &str, other: &str, address: &str) -> Desired {
+    let mut desired = wish(&[]);
+    let standby = &mut desired.standby;
+    standby.node = own.to_owned();
+    standby.plan.node = own.to_owned();
+    standby.plan.peers =
+        vec![peer::Setup { name: other.to_owned(), addresses: vec![address.parse().unwrap()] }];
+    standby.plan.heartbeat =
+        Some(peer::Policy { interval: Duration::from_millis(100), missing: 3, port: 7947 });
+    standby.secret = Some(Key::new(b"told to nobody".to_vec()));
+    desired
+}
+
+fn peers_are_heard() {
+    let Some(lan) = Lan::new(&["a", "b"]) else { return };
+    let first = Node::start(&lan, "a", &with_peer("a", "b", "10.9.0.12"));
+    first.await_role(Role::Master);
+    let second = Node::start(&lan, "b", &with_peer("b", "a", "10.9.0.11"));
+    let is_well = |node: &Node| {
+        node.stage.await_standby(&node.worker, |news| {
+            let health = news.peers.first().map(|peer| peer.health);
+            let answers = |peer: &peer::View| peer.paths[0].answers_echo == Some(true);
+            health == Some(Health::Alive) && news.peers.iter().all(answers)
+        })
+    };
+    is_well(&first);
+    let news = is_well(&second);
+    assert_eq!(news.peers[0].claims[0].role, Role::Master, "{:?}", news.peers);
+    // It moves as the two agree.
+    order(&first, Order::Failover { vip: None }).unwrap();
+    second.await_role(Role::Master);
+    first.await_role(Role::Backup);
+    let mut stage = first.stage;
+    stage.await_true(|_| (lan.has("b", ADDRESS) && !lan.has("a", ADDRESS)).then_some(()));
+    stage.signal(Signal::Kill);
+    let dead = |news: &StandbyNews| news.peers[0].health == Health::HostDead;
+    second.stage.await_standby(&second.worker, dead);
+    second.await_role(Role::Master);
 }

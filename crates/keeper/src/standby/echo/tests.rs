@@ -59,7 +59,7 @@ fn gateways_and_peers_are_asked_and_answers_are_told_of_each() {
     let plan = plan("127.0.0.8", "127.0.0.8");
     assert_eq!(asking.apply(at(0), &plan, to), []);
     if let Some(problem) = asking.problem() {
-        println!("skipped: {problem}");
+        eprintln!("skipped: {problem}");
         return;
     }
     assert_eq!((asking.fds().count(), asking.deadline()), (1, Some(at(1))));

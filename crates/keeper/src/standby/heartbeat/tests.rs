@@ -196,7 +196,7 @@ fn sockets_are_those_that_peers_need() {
     assert_eq!(node.heartbeat.fds().count(), 0);
     node.heartbeat.place = None;
     let Ok(_) = UdpSocket::bind("[::1]:0") else {
-        println!("skipped: there is no IPv6 here");
+        eprintln!("skipped: there is no IPv6 here");
         return;
     };
     node.apply(&["127.0.0.8", "::1"], 0, None);
@@ -240,7 +240,9 @@ fn the_macs_of_adverts_are_those_of_keepalived() {
     let counted: Vec<u8> = (0..32).collect();
     let words = b"a key of at least 32 bytes in all!";
     let stamp = 0x6800_0000_8000_0000;
-    let table: [(Version, u64, u8, u8, &[&str], &str, &str, Checksum, &[u8], u64, &str); 4] = [
+    type Row<'a> =
+        (Version, u64, u8, u8, &'a [&'a str], &'a str, &'a str, Checksum, &'a [u8], u64, &'a str);
+    let table: [Row<'_>; 4] = [
         (
             Version::V3,
             1_000,
