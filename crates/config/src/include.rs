@@ -107,7 +107,10 @@ fn wanted(
 }
 
 /// The files that a pattern stands for, in order of name; none is no error if it has wildcards.
-fn expand(pattern: &Path, files: &dyn Files) -> Result<Vec<PathBuf>, (String, &'static str)> {
+pub(crate) fn expand(
+    pattern: &Path,
+    files: &dyn Files,
+) -> Result<Vec<PathBuf>, (String, &'static str)> {
     let is_wild = |text: &OsStr| text.to_string_lossy().contains(['*', '?']);
     let directory = pattern.parent().unwrap_or_else(|| Path::new(""));
     if is_wild(directory.as_os_str()) {

@@ -15,6 +15,7 @@ pub(crate) mod explain;
 pub(crate) mod failover;
 pub(crate) mod fmt;
 pub(crate) mod follow;
+pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod maintenance;
 pub(crate) mod reference;

@@ -55,6 +55,7 @@ enum Command {
     Undrain(ctl::drain::Undrain),
     Weight(ctl::weight::Weight),
     Fmt(ctl::fmt::Fmt),
+    Import(ctl::import::Import),
     Schema(ctl::schema::Schema),
     Reference(ctl::reference::Reference),
     #[command(hide = true)]
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         Command::Undrain(undrain) => undrain.run(),
         Command::Weight(weight) => weight.run(),
         Command::Fmt(fmt) => fmt.run(),
+        Command::Import(import) => import.run(),
         Command::Schema(schema) => schema.run(),
         Command::Reference(reference) => reference.run(),
         Command::Worker(worker) => worker.run(),
