@@ -7,9 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use evergate_sys::echo::Echo;
 use evergate_sys::family::Family;
+use evergate_sys::flow::capture::Capture;
+use evergate_sys::flow::filter::Which;
+use evergate_sys::mac::Mac;
 use evergate_sys::namespace;
 use evergate_sys::neighbour::{Announcer, ClaimWatch};
-use evergate_sys::netlink::{Monitor, Netlink};
+use evergate_sys::netlink::{Connections, Monitor, Netlink};
 use evergate_sys::shared_page::Page;
 use evergate_sys::vrrp_socket::VrrpSocket;
 use rustix::fs::OFlags;
@@ -48,11 +51,13 @@ fn no_socket_blocks_and_none_is_inherited() {
     let echoes = [v4, v6].map(|family| Echo::open(family, 7, Some(loopback)).unwrap());
     let (netlink, monitor) = (Netlink::open().unwrap(), Monitor::open().unwrap());
     let announcer = Announcer::open().unwrap();
+    let _connections = Connections::open().unwrap();
+    let _capture = Capture::open(loopback, Mac([0; 6]), &[], &Which::All).unwrap();
     let page = Page::new("test").unwrap();
 
     let opened: Vec<_> = open().into_iter().filter(|one| !before.contains(one)).collect();
     let sockets_opened = opened.iter().filter(|(_, what)| what.starts_with("socket:")).count();
-    assert_eq!(sockets_opened, 2 + 2 + 2 + 2 + 1, "{opened:?}");
+    assert_eq!(sockets_opened, 2 + 2 + 2 + 2 + 1 + 2, "{opened:?}");
     for (number, what) in opened {
         let flags = flags(number);
         assert!(flags.contains(OFlags::CLOEXEC), "{what} is inherited");
