@@ -272,7 +272,9 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::namespace::lab::{Far, alone, await_readable, index, ip, is_readable_soon};
+    use crate::namespace::lab::{
+        Far, Patience, alone, await_readable, index, ip, is_readable_soon,
+    };
 
     const ADVERT: [u8; 12] = [0x31, 51, 150, 1, 0, 10, 0x2e, 0x10, 10, 77, 0, 100];
 
@@ -289,8 +291,9 @@ mod tests {
         }
     }
 
-    /// Two networks talk: `near` to the group until `far` answers, `far` to `near` alone.
-    fn talk(family: Family, [near, far]: [&'static str; 2], prefix: u8) {
+    /// Two networks talk: `near`, which has another address before and one after it, to the group until
+    /// `far` answers; `far` to `near` alone.
+    fn talk(family: Family, [before, near, after, far]: [&'static str; 4], prefix: u8) {
         let address = |text: &str| -> IpAddr { text.parse().unwrap() };
         let there = Far::start(move || {
             ip(&format!("addr add {far}/{prefix} dev far nodad"));
@@ -301,12 +304,16 @@ mod tests {
             socket.send(address(far), address(near), &ADVERT).unwrap();
             heard
         });
-        ip(&format!("addr add {near}/{prefix} dev near nodad"));
+        for own in [before, near, after] {
+            ip(&format!("addr add {own}/{prefix} dev near nodad"));
+        }
         ip("link set near up");
         let socket = VrrpSocket::open(index("near"), family).unwrap();
         socket.listen_to(&[51]).unwrap();
         // Nobody listens before it has begun to.
+        let patience = Patience::new();
         loop {
+            patience.check();
             let not_for_it = [0x31, 52, 150];
             let _ = socket.send(address(near), socket.group(), &not_for_it);
             let _ = socket.send(address(near), socket.group(), &ADVERT);
@@ -326,12 +333,12 @@ mod tests {
 
     #[test]
     fn two_networks_talk_over_ipv4() {
-        alone(|| talk(Family::V4, ["10.77.0.11", "10.77.0.12"], 24));
+        alone(|| talk(Family::V4, ["10.77.0.9", "10.77.0.11", "10.77.0.10", "10.77.0.12"], 24));
     }
 
     #[test]
     fn two_networks_talk_over_ipv6() {
-        alone(|| talk(Family::V6, ["fe80::11", "fe80::12"], 64));
+        alone(|| talk(Family::V6, ["fe80::9", "fe80::11", "fe80::10", "fe80::12"], 64));
     }
 
     #[test]
