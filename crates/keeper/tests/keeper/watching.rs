@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use evergate_control::link::Desired;
+use evergate_control::link::{Desired, ToKeeper, ToWorker};
 use evergate_core::track::{Effect, Rule, Subject};
 use evergate_core::vrrp::Role;
 use evergate_sys::signal::{self, Signal};
@@ -11,8 +11,9 @@ use evergate_sys::{clock, process};
 
 use crate::ear::{self, Ear};
 use crate::execs;
+use crate::handover::{self, Step};
 use crate::lan::Lan;
-use crate::stage::{Stage, lives};
+use crate::stage::{Stage, Worker, lives};
 use crate::standby::{ADDRESS, Node, wish};
 
 pub(crate) const TESTS: &[crate::Test] = &[
@@ -22,12 +23,13 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a_watcher_that_dies_is_replaced", a_watcher_that_dies),
     ("what_everybody_left_behind_is_removed_by_the_next_keeper", left_behind),
     ("an_exec_of_the_keeper_moves_nothing", execs_move_nothing),
-    ("a_lost_worker_moves_nothing", a_lost_worker_moves_nothing),
+    ("workers_that_are_killed_and_replaced_move_nothing", workers_move_nothing),
+    ("hooks_are_called_for_every_turn_and_for_the_last_one_too", hooks_are_called),
     ("a_node_whose_worker_does_not_come_back_gives_its_address_up", no_worker),
 ];
 
-/// So long that nobody takes over for having heard nothing while a test runs.
-const SLOW: Duration = Duration::from_secs(5);
+/// So slow that whoever takes over for having heard nothing is told from who was told to.
+const SLOW: Duration = Duration::from_millis(1500);
 
 /// One virtual address, its adverts this far apart.
 fn every(interval: Duration) -> Desired {
@@ -70,7 +72,7 @@ fn a_killed_keeper() {
     first.stage.signal(Signal::Kill);
     second.await_role(Role::Master);
     let taken = clock::now() - killed;
-    assert!(taken < SLOW, "it did not wait for adverts: {taken:?}");
+    assert!(taken < 2 * SLOW, "it did not wait for three adverts: {taken:?}");
     assert!(!lan.has("a", ADDRESS) && lan.has("b", ADDRESS));
     first.stage.await_true(|_| (!lives(watcher)).then_some(()));
     let heard = ear.end();
@@ -152,7 +154,7 @@ fn left_behind() {
 }
 
 fn execs_move_nothing() {
-    const EXECS: u32 = 6;
+    const EXECS: usize = 10;
     let Some(lan) = Lan::new(&["a", "b"]) else { return };
     let interval = Duration::from_millis(100);
     let (mut first, second) = pair(&lan, &every(interval));
@@ -162,12 +164,14 @@ fn execs_move_nothing() {
     let broken = broken.map(|(line, why)| (execs::binary(&first.stage, line), why));
     let turns = [&first, &second].map(|node| node.await_vip(|_| true).view.turns);
     let ear = Ear::new(&lan, "b");
-    for (number, image) in images.iter().cycle().take(EXECS as usize).enumerate() {
-        if let Some((image, why)) = broken.get(number / 3).filter(|_| number % 3 == 2) {
+    for (number, image) in images.iter().cycle().take(EXECS).enumerate() {
+        execs::become_binary(&first.stage, &first.worker, image);
+        // Every fifth is broken or hangs.
+        if number % 5 == 4 {
+            let (image, why) = &broken[number / 5 % broken.len()];
             execs::order(&first.stage, &first.worker, image);
             execs::await_said(&mut first.stage, why, 1);
         }
-        execs::become_binary(&first.stage, &first.worker, image);
     }
     // The watcher is one of the last image's in the end, and there is one.
     let is_one = |stage: &mut Stage| watchers(stage).len() == 1;
@@ -189,26 +193,66 @@ fn execs_move_nothing() {
     assert!(!lan.has("a", ADDRESS));
 }
 
-fn a_lost_worker_moves_nothing() {
-    const LOSSES: u32 = 4;
+fn workers_move_nothing() {
+    const ROUNDS: u32 = 4;
     let Some(lan) = Lan::new(&["a", "b"]) else { return };
-    let desired = every(Duration::from_millis(100));
+    let mut desired = every(Duration::from_millis(100));
+    desired.listeners = handover::web().listeners;
     let (mut first, second) = pair(&lan, &desired);
     let turns = [&first, &second].map(|node| node.await_vip(|_| true).view.turns);
     let ear = Ear::new(&lan, "b");
-    for _ in 0..LOSSES {
+    for _ in 0..ROUNDS {
         first.worker.crash();
         first.worker = first.stage.worker();
         first.stage.desire(&first.worker, &desired);
-        first.worker.say(&evergate_control::link::ToKeeper::Ready);
-        first.await_role(Role::Master);
+        first.worker.say(&ToKeeper::Ready);
+        first.worker = replaced(&first.stage, &first.worker, &desired);
+        let heard = second.await_vip(|_| true).counts.heard;
+        second.await_vip(|vip| vip.counts.heard >= heard + 3);
     }
+    first.await_role(Role::Master);
     let heard = ear.end();
     println!("{} adverts, {:.1?} apart at the most", heard.len(), ear::longest_gap(&heard));
-    assert!(heard.iter().all(|(_, priority)| *priority == 254));
+    assert!(heard.iter().all(|(_, priority)| *priority == 254), "nobody else, and no farewell");
     for (node, turns) in [&first, &second].into_iter().zip(turns) {
         assert_eq!(node.await_vip(|_| true).view.turns, turns, "no turn");
     }
+    assert!(lan.has("a", ADDRESS) && !lan.has("b", ADDRESS));
+}
+
+/// The worker that takes the place of `old`.
+fn replaced(stage: &Stage, old: &Worker, desired: &Desired) -> Worker {
+    let new = handover::begin(stage, old, &handover::order(0));
+    handover::advance(stage, old, &new, desired, Step::Soaking);
+    handover::hear_order(stage, old, &ToWorker::Finish);
+    old.say(&ToKeeper::Drained);
+    old.exit(0);
+    handover::hear_order(stage, &new, &ToWorker::Gone { generation: old.generation });
+    new
+}
+
+fn hooks_are_called() {
+    let Some(lan) = Lan::new(&["a"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    let script = "echo \"$EVERGATE_SEQUENCE $EVERGATE_VIP $EVERGATE_ROLE\" >> \"$1\"";
+    let hook = ["/bin/sh", "-c", script, "hook", told.to_str().unwrap()].map(str::to_owned);
+    let mut desired = every(Duration::from_millis(100));
+    desired.standby.vips[0].hooks = vec![hook.to_vec()];
+    let mut node = Node::start(&lan, "a", &desired);
+    node.await_role(Role::Master);
+    let read = || fs::read_to_string(&told).unwrap_or_default();
+    node.stage.await_true(|_| (read() == "1 web backup\n2 web master\n").then_some(()));
+    let image = execs::binary(&node.stage, "next");
+    execs::become_binary(&node.stage, &node.worker, &image);
+    node.stage.signal(Signal::Terminate);
+    while !matches!(node.stage.next(&node.worker).0, ToWorker::Stop { .. }) {}
+    node.worker.say(&ToKeeper::Drained);
+    node.worker.exit(0);
+    assert!(node.stage.await_end().success());
+    let told = read();
+    let last = told.lines().last().unwrap();
+    assert!(told.lines().count() >= 3 && !last.ends_with("master"), "also of the end: {told}");
 }
 
 fn no_worker() {
