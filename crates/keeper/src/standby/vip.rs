@@ -320,3 +320,6 @@ pub(super) fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
     let tag = context.sign();
     *tag.as_ref().first_chunk().expect("HMAC-SHA-256 has 32 bytes")
 }
+
+#[cfg(test)]
+mod tests;

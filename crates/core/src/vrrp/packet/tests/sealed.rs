@@ -218,6 +218,7 @@ fn the_sender_heard_least_recently_is_forgotten_first() {
     assert!(hear(0, Stamp(stamp.0 + 1)), "0 is now heard most recently");
     assert!(hear(SENDERS_MAX, stamp), "and 1 is forgotten");
     assert!(!hear(0, stamp) && !hear(2, stamp) && !hear(SENDERS_MAX, stamp));
+    assert!(hear(1, stamp), "so it could be repeated once, had the window let it");
 }
 
 #[test]
