@@ -59,7 +59,12 @@ impl Moment {
 
 /// Lets time pass: for faults that last, and for phases that are left to chance.
 pub fn pause(how_long: Duration) {
-    std::thread::sleep(how_long);
+    let started = Moment::now();
+    while let Some(left) = how_long.checked_sub(Moment::now().since(started))
+        && !left.is_zero()
+    {
+        std::thread::park_timeout(left);
+    }
 }
 
 /// Waits until `ready` holds, at most `patience`; says whether it came to that.

@@ -44,8 +44,20 @@ impl Network {
         // Half an advert more, so that the last one of them does not tip the scale.
         let quota = count * bytes + bytes / 2;
         self.filter(&format!(
-            "iifname \"p-{from}\" oifname \"p-{to}\" ip protocol vrrp quota until {quota} bytes drop"
+            "iifname \"p-{from}\" oifname \"p-{to}\" ip protocol vrrp quota until {quota} bytes \
+             counter drop"
         ));
+    }
+
+    /// How many packets the filter has dropped since it is there.
+    pub fn dropped(&self) -> u64 {
+        let mut command = self.switch.command("nft");
+        command.args(["list", "table", "bridge", "lab"]);
+        let shown = command.output().expect("`ip` is there").stdout;
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        let counted = shown.split("counter packets ").nth(1);
+        let number = counted.and_then(|rest| rest.split(' ').next());
+        number.and_then(|number| number.parse().ok()).unwrap_or_default()
     }
 
     /// Takes every filter away.

@@ -115,15 +115,21 @@ impl Place {
     /// Whether `address` is on an interface here. That of FRR has it always, and is down if it must
     /// not answer.
     pub fn has_address(&self, address: &str) -> bool {
+        self.prefixed(address).is_some()
+    }
+
+    /// The same, as it is there: with its prefix.
+    pub fn prefixed(&self, address: &str) -> Option<String> {
         let mut command = Command::new("ip");
         command.args(["-n", &self.name, "-br", "-4", "addr", "show"]);
         let shown = command.output().expect("`ip` is there").stdout;
-        String::from_utf8_lossy(&shown).lines().any(|line| {
+        String::from_utf8_lossy(&shown).lines().find_map(|line| {
             let mut words = line.split_whitespace();
             let (interface, state) = (words.next(), words.next());
             let is_off = interface.is_some_and(|name| name.starts_with(frr::INTERFACE))
                 && state == Some("DOWN");
-            !is_off && words.any(|word| word.split('/').next() == Some(address))
+            let found = words.find(|word| word.split('/').next() == Some(address));
+            found.filter(|_| !is_off).map(str::to_owned)
         })
     }
 

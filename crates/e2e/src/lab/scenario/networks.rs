@@ -66,6 +66,8 @@ fn duel(play: &mut Play) {
     if play.contender != Contender::Evergate {
         pause(SECOND_ANNOUNCEMENT);
     }
+    let dropped = play.stage.network.dropped();
+    play.expect(dropped == 3, || format!("{dropped} adverts were dropped, not 3"));
     play.stage.network.let_through();
     play.wait_until("one node has the address", |stage| stage.network.holders().len() == 1);
     let last = play.probe().node();

@@ -20,7 +20,9 @@ pub(super) const ALL: &[Scenario] = &[Scenario {
 fn address_removed(play: &mut Play) {
     let before = turns(play);
     play.begin();
-    play.stage.nodes[0].place.ip(&format!("addr del {VIP}/24 dev eth0"));
+    let place = &play.stage.nodes[0].place;
+    let held = place.prefixed(VIP).expect("the first node has the address");
+    place.ip(&format!("addr del {held} dev eth0"));
     play.wait_until("the address is back", |stage| stage.nodes[0].place.holds());
     play.own = play.event.map(|event| Moment::now().since(event));
     play.wait_until("the node tells of it", |stage| {
