@@ -47,11 +47,11 @@ impl Capture {
         Some(Self { child, lines: Some(lines) })
     }
 
-    /// Ends it; a line for each packet.
+    /// Ends it; a line for each packet, and a count for those that only repeat the one before.
     pub fn stop(mut self) -> Vec<String> {
         self.end();
         let lines = self.lines.take().and_then(|lines| lines.join().ok());
-        lines.unwrap_or_default()
+        without_repeats(&lines.unwrap_or_default())
     }
 
     fn end(&mut self) {
@@ -60,8 +60,40 @@ impl Capture {
     }
 }
 
+/// What remains of `lines`, which begin with their time, when repeats are only counted.
+fn without_repeats(lines: &[String]) -> Vec<String> {
+    let text = |line: &str| line.split_once(' ').map(|(_, text)| text.to_owned());
+    let mut kept: Vec<String> = Vec::new();
+    let mut repeats = 0;
+    for (index, line) in lines.iter().enumerate() {
+        if index > 0 && text(line) == text(&lines[index - 1]) {
+            repeats += 1;
+            continue;
+        }
+        if repeats > 0 {
+            kept.push(format!("    and {repeats} more of these, the last at {}", lines[index - 1]));
+            repeats = 0;
+        }
+        kept.push(line.clone());
+    }
+    kept
+}
+
 impl Drop for Capture {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_are_counted() {
+        let lines = ["1.0 advert", "1.1 advert", "1.2 advert", "1.3 claim", "1.4 advert"];
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        let more = "    and 2 more of these, the last at 1.2 advert";
+        assert_eq!(without_repeats(&lines), ["1.0 advert", more, "1.3 claim", "1.4 advert"]);
     }
 }

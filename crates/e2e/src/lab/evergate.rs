@@ -88,7 +88,7 @@ impl Evergate {
             let _ = write!(
                 text,
                 "[app.web]\nrun = [{app:?}, \"{APP_WORD}\", \"{letter}\"]\n\
-                 ready = {{ tcp = true, within = \"10s\" }}\n\n"
+                 ready = {{ by = \"tcp\", within = \"10s\" }}\n\n"
             );
         } else {
             let _ = write!(text, "respond = {{ body = \"{letter}\" }}\n\n");
@@ -137,7 +137,12 @@ impl Evergate {
 
     /// Changes of role so far.
     pub fn turns(&self) -> u64 {
-        self.vip()["turns"].as_u64().unwrap_or_default()
+        self.count("turns")
+    }
+
+    /// What its status counts under this name for the virtual address.
+    pub fn count(&self, name: &str) -> u64 {
+        self.vip()["counts"][name].as_u64().unwrap_or_default()
     }
 
     /// Events of this kind so far.

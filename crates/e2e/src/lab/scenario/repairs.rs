@@ -25,9 +25,7 @@ fn address_removed(play: &mut Play) {
     place.ip(&format!("addr del {held} dev eth0"));
     play.wait_until("the address is back", |stage| stage.nodes[0].place.holds());
     play.own = play.event.map(|event| Moment::now().since(event));
-    play.wait_until("the node tells of it", |stage| {
-        stage.evergate(0).events("vip_address_restored") > 0
-    });
+    play.wait_until("the node tells of it", |stage| stage.evergate(0).events("vip_put_back") > 0);
     pause(Duration::from_millis(300));
     stays(play, before);
 }
