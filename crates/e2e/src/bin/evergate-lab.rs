@@ -139,8 +139,9 @@ fn play(plan: &Plan, keep: &PathBuf) -> Result<ExitCode, String> {
     let all = plan.run(|run| {
         number += 1;
         tell(run);
-        let failed = run.contender == Contender::Evergate && !run.problems.is_empty();
-        if failed {
+        let bound = Scenario::named(run.scenario).map(|scenario| scenario.bound);
+        let is_kept = bound.is_none_or(|bound| report::is_kept(bound, &[run]));
+        if run.contender == Contender::Evergate && !is_kept {
             let name = format!("{}-{number}.txt", run.scenario);
             let text = format!("{}\n\n{}", run.problems.join("\n"), run.evidence.join("\n"));
             let _ = std::fs::write(keep.join(name), text);
