@@ -328,12 +328,13 @@ impl Apps {
     }
 
     /// Does what was decided, up to the first start of a process: that takes a while, and the caller
-    /// may have something to do that does not wait. Whether there may be more.
-    pub(crate) fn act(&mut self, now: Instant) -> bool {
+    /// may have something to do that does not wait. While it takes longer, `meanwhile` is called
+    /// again and again. Whether there may be more to do.
+    pub(crate) fn act(&mut self, now: Instant, meanwhile: &mut dyn FnMut()) -> bool {
         while let Some(output) = self.fleet.next_output() {
             match output {
                 Output::Spawn { run, revision } => {
-                    self.spawn(now, run, revision);
+                    self.spawn(now, run, revision, meanwhile);
                     return true;
                 }
                 Output::Ask(run) => self.with_process(&run, |process, rule| process.ask(rule)),
@@ -382,12 +383,12 @@ impl Apps {
         self.changes += 1;
     }
 
-    fn spawn(&mut self, now: Instant, run: Run, revision: Number) {
+    fn spawn(&mut self, now: Instant, run: Run, revision: Number, meanwhile: &mut dyn FnMut()) {
         let known = self.known.get(&run.app);
         let revision = known.and_then(|known| Some((known, known.revisions.get(&revision.0)?)));
         let started = match revision {
             Some((known, revision)) => {
-                spawn::start(now, &run, revision, &known.app, &mut self.supplies)
+                spawn::start(now, &run, revision, &known.app, &mut self.supplies, meanwhile)
             }
             None => Err(Fault::lasting("what it would run is forgotten".to_owned())),
         };

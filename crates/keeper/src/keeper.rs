@@ -276,8 +276,8 @@ impl Keeper {
     /// came of that. In this order: a crash must be known before its replacement is started.
     fn act(&mut self, now: Instant) {
         self.tell(now);
-        while self.apps.act(now) {
-            // To start a process takes a while.
+        // To start a process takes a while, and adverts must not wait for that.
+        while self.apps.act(now, &mut || self.standby.keep_time(clock::now())) {
             self.attend();
         }
         self.tell(now);

@@ -173,6 +173,14 @@ impl Standby {
         }
     }
 
+    /// The same where the rest of the keeper cannot be looked at: in the midst of something that
+    /// takes a while.
+    pub(crate) fn keep_time(&mut self, now: Instant) {
+        if let Some(running) = &mut self.running {
+            running.keep_time(now);
+        }
+    }
+
     /// Starts programs that are to be called when a role changes, as `user` if that is another than
     /// we are.
     pub(crate) fn call_hooks(&mut self, now: Instant, user: Option<&User>) {
@@ -295,6 +303,19 @@ impl Running {
         self.hear(now);
         self.tend_peers(now);
         self.judge(now, apps, said);
+        self.follow_clock(now, due);
+        self.look_after_watcher(now);
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        let due = self.machine.deadline();
+        self.hear(now);
+        self.follow_clock(now, due);
+    }
+
+    /// Takes in the time, once all that has arrived is known, and does what follows; `due` is when
+    /// something was to be done before that.
+    fn follow_clock(&mut self, now: Instant, due: Option<Instant>) {
         if let Some(due) = due.filter(|due| *due <= now) {
             self.note_lateness(due, now);
         }
@@ -304,7 +325,6 @@ impl Running {
         self.pass(now);
         self.perform(now);
         self.bequeath();
-        self.look_after_watcher(now);
     }
 
     fn judge(&mut self, now: Instant, apps: &Apps, said: &Said) {

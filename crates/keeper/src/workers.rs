@@ -76,7 +76,8 @@ impl Workers {
         }
     }
 
-    /// Starts one and greets it; returns its generation.
+    /// Starts one and greets it; returns its generation. While that waits for its program,
+    /// `meanwhile` is called again and again.
     pub(crate) fn spawn(
         &mut self,
         role: Role,
@@ -84,6 +85,7 @@ impl Workers {
         options: &Options,
         kept: &Kept,
         now_ms: u64,
+        meanwhile: &mut dyn FnMut(),
     ) -> Result<u32, String> {
         let generation = self.count.saturating_add(1);
         self.count = generation;
@@ -110,7 +112,7 @@ impl Workers {
             no_new_privileges: true,
             ..Spec::default()
         };
-        let pid = child::spawn(&spec).map_err(|error| error.to_string())?;
+        let pid = child::spawn_while(&spec, meanwhile).map_err(|error| error.to_string())?;
         let standing = match role {
             Role::Primary => Standing::Primary,
             Role::Candidate => Standing::Candidate,

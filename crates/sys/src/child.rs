@@ -21,6 +21,7 @@ use rustix::pipe::PipeFlags;
 pub use self::fault::SpawnError;
 use self::fault::{Blame, REPORT_BYTES, Stage};
 use self::image::Image;
+use crate::clock;
 use crate::privilege::User;
 
 /// Highest descriptor number that [`Spec::fds`] may ask for.
@@ -28,6 +29,8 @@ pub const FD_NUMBER_MAX: RawFd = 63;
 /// Longest time from the fork until the program runs. A file system that hangs must not take us
 /// with it.
 pub const EXEC_WITHIN: Duration = Duration::from_secs(2);
+/// How long a wait for the program lasts before something else has its turn ([`spawn_while`]).
+pub const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// What to run, and how.
 ///
@@ -93,21 +96,31 @@ impl fmt::Debug for Spec<'_> {
 /// exec, which takes a millisecond or so, and [`EXEC_WITHIN`] at the longest; a child that needs
 /// longer is killed and turns up in [`crate::exit::next`] like any other.
 pub fn spawn(spec: &Spec<'_>) -> Result<u32, SpawnError> {
+    spawn_while(spec, &mut || {})
+}
+
+/// The same, for whoever has something to do that does not wait: `meanwhile` is called every
+/// [`LOOK_EVERY`] until the program runs.
+pub fn spawn_while(spec: &Spec<'_>, meanwhile: &mut dyn FnMut()) -> Result<u32, SpawnError> {
     let Starting { pid, reports, blame } = start(spec)?;
-    match read_report(&reports, Some(EXEC_WITHIN)).map_err(SpawnError::Fork) {
-        Ok(Report::Runs) => Ok(pid),
-        Ok(Report::Failed(stage, error)) => {
-            // It said all it had to say and is on its way out.
-            let _ = crate::exit::await_and_reap(pid);
-            Err(SpawnError::new(stage, error, blame))
-        }
-        Ok(Report::Silent) => {
-            let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
-            Err(SpawnError::Slow(spec.program.clone()))
-        }
-        Err(error) => {
-            let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
-            Err(error)
+    let until = clock::now() + EXEC_WITHIN;
+    loop {
+        match read_report(&reports, Some(LOOK_EVERY)).map_err(SpawnError::Fork) {
+            Ok(Report::Runs) => return Ok(pid),
+            Ok(Report::Failed(stage, error)) => {
+                // It said all it had to say and is on its way out.
+                let _ = crate::exit::await_and_reap(pid);
+                return Err(SpawnError::new(stage, error, blame));
+            }
+            Ok(Report::Silent) if clock::now() < until => meanwhile(),
+            Ok(Report::Silent) => {
+                let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
+                return Err(SpawnError::Slow(spec.program.clone()));
+            }
+            Err(error) => {
+                let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
+                return Err(error);
+            }
         }
     }
 }

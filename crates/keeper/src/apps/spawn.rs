@@ -109,13 +109,15 @@ impl Fault {
     }
 }
 
-/// Starts a process of `revision`; `app` is what the app goes by now.
+/// Starts a process of `revision`; `app` is what the app goes by now. While that waits for its
+/// program, `meanwhile` is called again and again.
 pub(super) fn start(
     now: Instant,
     run: &Run,
     revision: &Rc<Revision>,
     app: &App,
     supplies: &mut Supplies,
+    meanwhile: &mut dyn FnMut(),
 ) -> Result<Process, Fault> {
     let user = supplies.users.find(revision.app.user.as_deref());
     let user = user.map_err(|why| Fault::lasting(format!("{why}; see app.{}.user", run.app)))?;
@@ -124,7 +126,7 @@ pub(super) fn start(
         Socket::Unix => Place::Unix(folder(run, user.as_ref(), supplies)?),
     };
     let launched = talk(run, revision, app, user.as_ref(), supplies).and_then(|talk| {
-        let tree = plant(run, revision, user, (&place, &talk), supplies)?;
+        let tree = plant(run, revision, user, (&place, &talk), supplies, meanwhile)?;
         Ok((tree, talk))
     });
     match launched {
@@ -178,6 +180,7 @@ fn plant(
     user: Option<User>,
     told: (&Place, &Talk),
     supplies: &mut Supplies,
+    meanwhile: &mut dyn FnMut(),
 ) -> Result<Tree, Fault> {
     let name = folder::name(run);
     let token = format!("{}-{name}", std::process::id());
@@ -187,7 +190,7 @@ fn plant(
     let mut env = environment(run, revision, told);
     env.push((tree::VARIABLE.into(), Some(token.clone().into())));
     let bounds = (made.group.as_ref(), &plan);
-    match launch(run, revision, user, (told, env, bounds), supplies) {
+    match launch(run, revision, user, (told, env, bounds), supplies, meanwhile) {
         Ok(pid) => Ok(Tree::new(pid, token, made.group)),
         Err(fault) => {
             made.group.into_iter().for_each(|group| supplies.cgroups.retire(group));
@@ -202,6 +205,7 @@ fn launch(
     user: Option<User>,
     ((place, talk), env, (group, plan)): ((&Place, &Talk), Environment, (Option<&Group>, &Plan)),
     supplies: &Supplies,
+    meanwhile: &mut dyn FnMut(),
 ) -> Result<u32, Fault> {
     let Some((written, args)) = revision.app.run.split_first() else {
         let why = format!("cannot run: no program is given; mend app.{}.run", run.app);
@@ -235,7 +239,8 @@ fn launch(
         data_bytes_max: plan.data_bytes_max,
         tasks_max: plan.tasks_max,
     };
-    child::spawn(&spec).map_err(|error| Fault::of_spawn(&run.app, spec.user.as_ref(), &error))
+    child::spawn_while(&spec, meanwhile)
+        .map_err(|error| Fault::of_spawn(&run.app, spec.user.as_ref(), &error))
 }
 
 fn unprepared(error: io::Error) -> Fault {

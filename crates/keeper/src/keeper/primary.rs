@@ -77,7 +77,9 @@ impl Keeper {
     /// Starts a worker.
     pub(super) fn spawn(&mut self, role: Role, binary: &Rc<Binary>) -> Result<u32, String> {
         let now_ms = clock::unix_millis();
-        let generation = self.workers.spawn(role, binary, &self.options, &self.kept, now_ms)?;
+        let Self { workers, standby, options, kept, .. } = self;
+        let meanwhile = &mut || standby.keep_time(clock::now());
+        let generation = workers.spawn(role, binary, options, kept, now_ms, meanwhile)?;
         let link = self.workers.get(generation).and_then(|worker| worker.link.as_ref());
         let link = link.expect("a new worker has a link");
         match epoll::add(&self.events, link, LINK, EventFlags::IN) {

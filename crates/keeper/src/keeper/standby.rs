@@ -6,7 +6,9 @@ use evergate_sys::clock;
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{Keeper, STANDBY};
+use crate::link::Link;
 use crate::report;
+use crate::workers::Worker;
 
 impl Keeper {
     /// Gives virtual addresses their turn: what has arrived, what is due, what follows. Called
@@ -36,10 +38,22 @@ impl Keeper {
         }
     }
 
-    /// Tells every worker how virtual addresses are, if it is time.
+    /// Tells every worker how virtual addresses are, if it is time. One that does not keep up hears
+    /// it next time: this is said so often that it would look like one that hangs.
     pub(super) fn tell_standby(&mut self) {
-        if let Some(news) = self.standby.take_news(clock::now()) {
-            self.send_to_all(&ToWorker::Standby(news));
+        let Some(news) = self.standby.take_news(clock::now()) else {
+            return;
+        };
+        let message = ToWorker::Standby(news);
+        for generation in self.workers.generations() {
+            let worker = self.workers.get(generation);
+            let keeps_up = |worker: &Worker| {
+                let is_waiting = worker.link.as_ref().is_none_or(Link::is_waiting);
+                worker.version.is_some() && !is_waiting
+            };
+            if worker.is_some_and(keeps_up) {
+                self.send(generation, &message, vec![]);
+            }
         }
     }
 }
