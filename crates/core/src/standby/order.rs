@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use super::moves::Purpose;
 use super::{Order, RouterKey, Severity, Standby};
+use crate::peer::{self, Health};
 use crate::time::Instant;
 use crate::vrrp::Role;
 use crate::vrrp::router;
@@ -46,7 +47,7 @@ impl Standby {
         let found = self.members.iter().find(|(_, member)| member.setup.name == name);
         found.map(|(key, _)| *key).ok_or_else(|| {
             let known: Vec<&str> =
-                self.members.values().map(|member| member.setup.name.as_str()).collect();
+                self.plan.routers.iter().map(|setup| setup.name.as_str()).collect();
             match known.as_slice() {
                 [] => String::from("no virtual address is configured"),
                 known => format!("vip.{name} does not exist; there are: {}", known.join(", ")),
@@ -61,8 +62,46 @@ impl Standby {
     ) -> Result<Vec<String>, String> {
         let masters: BTreeSet<RouterKey> =
             keys.into_iter().filter(|key| self.members[key].is_master()).collect();
+        let (able, alone): (BTreeSet<RouterKey>, BTreeSet<RouterKey>) =
+            masters.into_iter().partition(|key| self.may_be_followed(*key));
+        let stays = |key: &RouterKey| {
+            let subject = self.members[key].subject();
+            format!(
+                "{subject}: stays, no peer that is heard could take it: {}",
+                self.peers_in_words()
+            )
+        };
+        let mut steps: Vec<String> = alone.iter().map(stays).collect();
+        if able.is_empty() {
+            return Err(steps.join("; "));
+        }
         let why = "an operator gave it to another node";
-        Ok(self.give_away(now, &masters, Purpose::Failover, why))
+        steps.extend(self.give_away(now, &able, Purpose::Failover, why));
+        Ok(steps)
+    }
+
+    /// Whether some node might take a virtual router and all that move with it. Without peers
+    /// nobody knows: backups are silent.
+    fn may_be_followed(&self, key: RouterKey) -> bool {
+        let group: Vec<RouterKey> = self.mates(key).into_iter().chain([key]).collect();
+        let is_able = |peer: usize, key: &RouterKey| {
+            let claim = self.peers.claim(peer, key.0);
+            claim.is_some_and(|claim| claim.role == Role::Backup && claim.priority > 0)
+        };
+        let mut peers = 0..self.plan.peers.len();
+        peers.is_empty() || peers.any(|peer| group.iter().all(|key| is_able(peer, key)))
+    }
+
+    fn peers_in_words(&self) -> String {
+        let word = |(at, peer): (usize, &peer::Setup)| {
+            let state = match self.peers.health(at) {
+                Health::Unknown => "has not been heard",
+                Health::Alive | Health::LinkDead => "takes no part",
+                Health::HostDead => "is heard no more",
+            };
+            format!("{} {state}", peer.name)
+        };
+        self.plan.peers.iter().enumerate().map(word).collect::<Vec<_>>().join(", ")
     }
 
     /// Lets whoever follows have a virtual router.

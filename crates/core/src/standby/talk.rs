@@ -103,9 +103,12 @@ impl Standby {
         Ok(())
     }
 
-    /// Whether a virtual router could be taken over, as far as it alone is concerned.
+    /// Whether a virtual router could be taken over, as far as it alone is concerned: not while its
+    /// addresses are still here from when it was master.
     pub(super) fn is_ready_but_for_moves(&self, key: RouterKey) -> bool {
-        self.members[&key].router.role() == Role::Backup
+        let router = &self.members[&key].router;
+        router.role() == Role::Backup
+            && !router.holds()
             && matches!(self.fitness_in_group(key), Fitness::Able { .. })
     }
 

@@ -9,7 +9,9 @@ use crate::time::Instant;
 use crate::vrrp::Version;
 
 mod duel;
+mod groups;
 mod moves;
+mod orders;
 mod simulation;
 mod tracking;
 mod world;

@@ -165,9 +165,13 @@ impl Router {
 
     /// Changes how it behaves; role and timers stay.
     pub fn set_policy(&mut self, now: Instant, policy: Policy) {
-        self.policy = policy;
+        let before = core::mem::replace(&mut self.policy, policy);
         if self.role() == Role::Master {
             self.schedule.set_refresh(now, policy.announce_refresh);
+            if before.interval != policy.interval {
+                // Backups learn it now, and no advert comes later than by the new one.
+                self.advertise(now);
+            }
         }
     }
 

@@ -177,15 +177,15 @@ fn a_node_that_stops_or_is_maintained_moves_what_it_has_first() {
 }
 
 #[test]
-fn without_an_able_peer_a_move_is_a_plain_one() {
+fn without_an_able_peer_a_failover_is_refused() {
     let mut world = world(1, 2, false);
     world.nodes[1].standby.order(world.now, Order::Maintenance { is_on: true }).unwrap();
     world.run(ms(300));
-    let steps = world.order(0, failover()).unwrap();
-    assert!(steps[0].contains("kept if nobody does"), "{steps:?}");
+    let why = world.order(0, failover()).unwrap_err();
+    assert!(why.contains("edge-1 takes no part"), "{why}");
     world.run(ms(1_000));
     assert_masters(&world, 0);
-    assert!(world.gap() <= ms(10));
+    assert_eq!(world.gap(), ms(0));
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::string::ToString;
 use std::vec::Vec;
 
-use super::world::{Life, World};
+use super::world::{Life, World, name};
 use super::*;
 use crate::rng::Rng;
 use crate::track::Effect;
 
 /// The seeds of one run; a failure names its seed.
-const SEEDS: core::ops::Range<u64> = 0..250;
+const SEEDS: core::ops::Range<u64> = 0..150;
 /// Things that happen before all is well again.
 const FAULTS: u32 = 60;
 
@@ -35,6 +35,7 @@ impl Scenario {
         let preempt = rng.below(2) == 0;
         let is_equal = rng.below(3) == 0;
         let startup_delay = interval * (rng.below(2) * 10);
+        let has_peers = rng.below(2) == 0;
         let is_synced = rng.below(2) == 0;
         let routers = 1 + rng.below(KEYS.len() as u32) as usize;
         let plans = (0..nodes).map(|node| {
@@ -59,7 +60,8 @@ impl Scenario {
                     .to_vec();
                 setup
             });
-            Plan { routers: routers.collect(), ..Plan::default() }
+            let plan = Plan { routers: routers.collect(), ..Plan::default() };
+            if has_peers { with_peers(plan, node, nodes) } else { plan }
         });
         Self { plans: plans.collect(), interval, preempt, startup_delay }
     }
@@ -70,6 +72,20 @@ impl Scenario {
         // together, twice; and one more of a second's skew, for version 2.
         self.startup_delay + self.interval * 30
     }
+}
+
+/// What it becomes if nodes talk beside VRRP too.
+fn with_peers(mut plan: Plan, own: u32, nodes: u32) -> Plan {
+    plan.node = name(own as usize);
+    let interval = Duration::from_millis(100);
+    plan.heartbeat = Some(peer::Policy { interval, missing: 3, port: 7947 });
+    let others = (0..nodes).filter(|other| *other != own);
+    let setup = |other| peer::Setup {
+        name: name(other as usize),
+        addresses: [1, 2].map(|net| IpAddr::from([10, net, 0, other as u8 + 1])).into(),
+    };
+    plan.peers = others.map(setup).collect();
+    plan
 }
 
 fn verdicts(world: &mut World, node: usize) {
@@ -103,7 +119,11 @@ fn harm(world: &mut World, scenario: &Scenario) {
             let most = u32::try_from(scenario.interval.as_micros()).unwrap();
             world.net.delay_us = 300 + most / 50 * world.rng.below(50);
         }
-        7 => world.net.loss_of_announcements = chance / 2,
+        7 => {
+            world.net.loss_of_announcements = chance / 2;
+            world.net.loss_of_words = chance / 3;
+            world.net.freezes = !chance.is_multiple_of(5);
+        }
         8 if is_up => world.pause(node),
         9 if world.nodes[node].life == Life::Paused => world.thaw(node, chance < 50),
         10 if is_up => world.kill(node),

@@ -357,7 +357,10 @@ impl World {
                 Output::PassBack { routers, flows } => {
                     assert_eq!(flows.len(), 1, "seed {seed:#x}: one connection, said often");
                     assert!(node.passes_back.is_empty(), "seed {seed:#x}");
-                    assert!(routers.iter().all(|(key, _)| !node.held.contains(key)));
+                    assert!(
+                        routers.iter().all(|(key, _)| !node.held.contains(key)),
+                        "seed {seed:#x}"
+                    );
                     node.passes_back.extend(routers);
                 }
                 Output::PassNone { routers } => {
