@@ -374,6 +374,10 @@ pub enum ToWorker {
     /// How virtual addresses and peers are; sent after each change, and every second.
     #[n(21)]
     Standby(#[n(0)] StandbyNews),
+    /// Virtual addresses have moved to another machine: end politely whatever is open, and go on
+    /// accepting.
+    #[n(22)]
+    Retreat,
     /// Answer at once, if all works, with [`ToKeeper::Pong`].
     #[n(20)]
     Ping {

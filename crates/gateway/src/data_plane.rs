@@ -75,6 +75,8 @@ pub(crate) enum ToShard {
     /// Responses so far, and those of them with a status from 500.
     CountServed(oneshot::Sender<(u64, u64)>),
     Prove(Proof),
+    /// Have what is open end as soon as it may.
+    Retreat,
     /// Accept no more, not even who is waiting; answered once that is so.
     Retire(oneshot::Sender<()>),
     Resume,
@@ -221,6 +223,13 @@ impl DataPlane {
         go_on
     }
 
+    /// Begins to end what is open, and goes on accepting.
+    pub(crate) async fn retreat(&self) {
+        for thread in &self.threads {
+            let _ = thread.commands.send(ToShard::Retreat).await;
+        }
+    }
+
     /// Accepts no more, not even who is waiting, and begins to end what is open.
     pub(crate) async fn retire(&mut self) {
         for thread in &self.threads {
@@ -334,6 +343,7 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
                 shard.take_leave(Some(Farewell::retiring(clock::now())));
                 let _ = reply.send(());
             }
+            ToShard::Retreat => shard.retreat(clock::now()),
             ToShard::Resume => shard.take_leave(None),
             #[cfg(test)]
             ToShard::Stall(until) => {

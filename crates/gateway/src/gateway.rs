@@ -355,6 +355,12 @@ impl Gateway {
         self.common.tickets.turn(now).then(|| self.ticket_keys())
     }
 
+    /// Everything open begins to end politely, and whatever comes from now on is served as ever: an
+    /// address has moved to another machine, where clients are to connect again.
+    pub async fn retreat(&self) {
+        self.data.retreat().await;
+    }
+
     /// Accepts no more, not even who is waiting already: another process accepts from the same
     /// sockets. Everything open begins to end politely; what may take long, like a WebSocket, goes
     /// on for as long as its route allows.

@@ -34,6 +34,8 @@ use crate::tls::fault::Fault;
 /// Reports waiting for the control plane; past that they are dropped, the next failure reports
 /// again.
 pub(crate) const REPORTS_QUEUED_MAX: usize = 1024;
+/// How much later than a retreat connections may be accepted that were there before it.
+const RETREAT_SLACK: Duration = Duration::from_secs(1);
 
 /// Something the control plane should know at once.
 #[derive(Debug)]
@@ -118,6 +120,8 @@ pub(crate) struct Shard {
     pub(crate) reports: mpsc::Sender<Report>,
     /// Set once all ends: connections do so as soon as they may.
     pub(crate) farewell: Cell<Option<Farewell>>,
+    /// When whatever was open then had to end, last.
+    retreated_at: Cell<Option<Instant>>,
     /// Open client connections of this thread.
     pub(crate) connections: Cell<usize>,
     /// Told when the last connection of a thread ends while all ends; the same for all threads.
@@ -177,6 +181,7 @@ impl Shard {
             counters: Counters::default(),
             reports,
             farewell: Cell::new(None),
+            retreated_at: Cell::new(None),
             connections: Cell::new(0),
             emptied,
             plan: RefCell::new(Rc::new(ThreadPlan::new(plan, None, &[]))),
@@ -218,6 +223,19 @@ impl Shard {
     pub(crate) fn take_leave(&self, farewell: Option<Farewell>) {
         self.farewell.set(farewell);
         self.timers.fire_all();
+    }
+
+    /// Has every connection that is open end as soon as it may; what comes after that stays.
+    pub(crate) fn retreat(&self, now: Instant) {
+        self.retreated_at.set(Some(now));
+        self.timers.fire_all();
+    }
+
+    /// What a connection that is here since `born` is to end by, if it is to.
+    pub(crate) fn farewell_to(&self, born: Instant) -> Option<Farewell> {
+        let ends = |at: &Instant| born <= *at + RETREAT_SLACK;
+        let retreat = || self.retreated_at.get().filter(ends).map(Farewell::retiring);
+        self.farewell.get().or_else(retreat)
     }
 
     /// Whether all ends, and has for so long that at `now` a request on a route with this

@@ -208,6 +208,11 @@ impl Standby {
         self.running.as_mut().map_or_else(Vec::new, |running| std::mem::take(&mut running.notes))
     }
 
+    /// Whether connections that are open are to end politely, because addresses have moved.
+    pub(crate) fn take_retreat(&mut self) -> bool {
+        self.running.as_mut().is_some_and(|running| running.passing.take_retreat())
+    }
+
     /// How virtual addresses are, if it is time to tell.
     pub(crate) fn take_news(&mut self, now: Instant) -> Option<StandbyNews> {
         let running = self.running.as_mut()?;

@@ -50,6 +50,7 @@ struct Connection {
     incoming: Incoming,
     outgoing: Outgoing,
     timer: Timer,
+    born: Instant,
     version: Version,
     /// Whether another request may follow the one being served.
     keep_alive: bool,
@@ -98,7 +99,7 @@ pub(crate) async fn serve(
         let (request, started) = match arrival {
             Arrival::Request(request, started) => (request, started),
             Arrival::Over => {
-                if shard.is_leaving() {
+                if connection.is_leaving() {
                     connection.linger(FAREWELL_LINGER).await;
                 }
                 return None;
@@ -153,7 +154,7 @@ pub(crate) async fn serve(
         if !goes_on || !connection.keep_alive {
             if !connection.incoming.is_done() || !connection.incoming.unused().is_empty() {
                 connection.linger(LINGER).await;
-            } else if shard.is_leaving() {
+            } else if connection.is_leaving() {
                 connection.linger(FAREWELL_LINGER).await;
             }
             return None;
@@ -197,6 +198,7 @@ impl Connection {
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
             timer,
+            born: clock::now(),
             version: Version::Http11,
             keep_alive: true,
             begun: false,
@@ -278,6 +280,11 @@ impl Connection {
         .await
     }
 
+    /// Whether it is to end as soon as it may.
+    fn is_leaving(&self) -> bool {
+        self.shard.farewell_to(self.born).is_some()
+    }
+
     /// Whether what was read is the start of HTTP/2 (RFC 9113, 3.4).
     fn is_http2(&self) -> bool {
         let begun = self.incoming.unused();
@@ -287,7 +294,7 @@ impl Connection {
     /// Until when to wait for the first byte of a request, silent `since` then, and `until` some
     /// time if nothing else happens.
     fn quiet_until(&self, since: Instant, until: Instant) -> Instant {
-        match self.shard.farewell.get() {
+        match self.shard.farewell_to(self.born) {
             Some(farewell) => until.min(farewell.idle_until(since)),
             None => until,
         }

@@ -17,6 +17,9 @@ impl Keeper {
         let now = clock::now();
         self.standby.attend(now, &self.apps, &self.sockets);
         self.standby.call_hooks(now, self.apps.users().worker());
+        if self.standby.take_retreat() {
+            self.send_to_all(&ToWorker::Retreat);
+        }
         for note in self.standby.take_notes() {
             let severity = match note.severity {
                 standby::Severity::Info => Severity::Info,

@@ -40,6 +40,8 @@ pub(super) struct Passing {
     /// Every listening socket for TCP.
     pub(super) listeners: Vec<Rc<OwnedFd>>,
     work: Option<Work>,
+    /// Clients are to connect anew, to the successor.
+    is_retreat: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,11 @@ struct Link {
 }
 
 impl Passing {
+    /// Whether what is open is to end, since the last call.
+    pub(super) fn take_retreat(&mut self) -> bool {
+        std::mem::take(&mut self.is_retreat)
+    }
+
     /// When to look again; long ago if at once.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let work = self.work.as_ref()?;
@@ -361,6 +368,7 @@ impl Running {
             }
         }
         work.side = Side::Old { hidden, shades, look_at: now };
+        self.passing.is_retreat = true;
         outcome
     }
 

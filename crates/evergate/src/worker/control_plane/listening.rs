@@ -39,6 +39,7 @@ impl ControlPlane {
                 | ToWorker::Gone { .. }
                 | ToWorker::Node(_)
                 | ToWorker::Standby(_)
+                | ToWorker::Retreat
                 | ToWorker::Ping { .. }
                 | ToWorker::Reload
                 | ToWorker::Stop { .. } => self.inbox.push_back((message, fds)),

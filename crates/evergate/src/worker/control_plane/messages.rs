@@ -59,6 +59,10 @@ impl ControlPlane {
                 self.reload_for_keeper().await;
                 return Next::Go;
             }
+            ToWorker::Retreat => {
+                self.gateway.retreat().await;
+                return Next::Go;
+            }
             news => {
                 self.take_news(news, fds);
                 return Next::Go;
@@ -103,6 +107,7 @@ impl ControlPlane {
             | ToWorker::Stop { .. }
             | ToWorker::Observed(_)
             | ToWorker::Probe { .. }
+            | ToWorker::Retreat
             | ToWorker::Reload => {}
         }
     }

@@ -65,7 +65,7 @@ impl Client for Connection {
     fn begin(&mut self, plan: &ResponsePlan<'_>) {
         self.begun = true;
         let ends_by_closing = plan.length == Length::Unknown && self.version == Version::Http10;
-        if plan.close || ends_by_closing || self.shard.is_leaving() {
+        if plan.close || ends_by_closing || self.is_leaving() {
             self.keep_alive = false;
         }
         let framing = match plan.length {
