@@ -7,8 +7,6 @@
 //!
 //! Nothing of it is there on a node without a virtual address.
 
-#![allow(dead_code, unused_imports, reason = "the loop does not call all of it yet")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use evergate_core::vrrp::packet::{Ends, Envelope};
 use evergate_sys::family::Family;
@@ -152,11 +152,6 @@ impl Speakers {
                 }
             }
         }
-    }
-
-    /// Each socket, and where it is.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Where, BorrowedFd<'_>)> {
-        self.sockets.iter().map(|(&place, speaker)| (place, speaker.socket.as_fd()))
     }
 }
 

@@ -78,7 +78,6 @@ enum Side {
 #[derive(Debug)]
 struct Lane {
     interface: u32,
-    name: String,
     capture: Capture,
     to: Option<IpAddr>,
     mac: Option<Mac>,
@@ -278,7 +277,6 @@ impl Lane {
         let capture = Capture::open(link.index, link.mac, &link.addresses, which)?;
         Ok(Self {
             interface: link.index,
-            name: link.name.clone(),
             capture,
             to: link.to,
             mac: None,

@@ -127,14 +127,6 @@ impl Verdicts {
         self.apps.values().filter_map(Backing::deadline).min()
     }
 
-    /// The gateways that are tracked.
-    pub(super) fn gateways(&self) -> impl Iterator<Item = std::net::IpAddr> {
-        self.tracked.iter().filter_map(|subject| match subject {
-            Subject::Gateway(address) => Some(*address),
-            Subject::Listener(_) | Subject::Pool(_) | Subject::App(_) | Subject::Link(_) => None,
-        })
-    }
-
     /// What is known of apps, for the next image.
     pub(super) fn carry(&self) -> BTreeMap<String, Backing> {
         self.apps.clone()

@@ -8,6 +8,7 @@ use evergate_control::link::{
 use evergate_core::standby::{Plan, RouterKey, Setup};
 use evergate_core::track::Rule;
 use evergate_core::vrrp::{Policy, Role, Version};
+use evergate_sys::clock;
 use evergate_sys::signal::Signal;
 
 use crate::lan::Lan;
@@ -119,8 +120,10 @@ fn the_other_follows() {
     // Another box has been told whom to ask.
     assert!(lan.ping("c", ADDRESS));
     assert_eq!(lan.neighbour("c", ADDRESS), Some(lan.mac("a")));
+    let killed_at = clock::unix_millis();
     first.stage.signal(Signal::Kill);
-    second.await_role(Role::Master);
+    let taken_at = second.await_role(Role::Master).vips[0].view.since_ms;
+    println!("taken over after {} ms", taken_at.saturating_sub(killed_at));
     assert!(lan.has("b", ADDRESS));
     let mut stage = second.stage;
     stage.await_true(|_| (lan.neighbour("c", ADDRESS) == Some(lan.mac("b"))).then_some(()));

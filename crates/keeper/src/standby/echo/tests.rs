@@ -1,3 +1,4 @@
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
 use evergate_core::echo::INTERVAL;
@@ -62,7 +63,7 @@ fn gateways_and_peers_are_asked_and_answers_are_told_of_each() {
         eprintln!("skipped: {problem}");
         return;
     }
-    assert_eq!((asking.fds().count(), asking.deadline()), (1, Some(at(1))));
+    assert_eq!((asking.sockets(), asking.deadline()), (1, Some(at(1))));
     assert_eq!([asking.tick(at(1), to), asking.tick(at(2), to)], [[], []]);
     // Nobody has read an answer, so there is none.
     let mut found = asking.tick(at(3), to);
@@ -85,5 +86,5 @@ fn gateways_and_peers_are_asked_and_answers_are_told_of_each() {
     // A reload says it again, for who is new.
     assert_eq!(asking.apply(at(3), &plan, to).len(), 3);
     assert_eq!(asking.apply(at(3), &Plan::default(), to), []);
-    assert_eq!((asking.fds().count(), asking.deadline()), (0, None));
+    assert_eq!((asking.sockets(), asking.deadline()), (0, None));
 }

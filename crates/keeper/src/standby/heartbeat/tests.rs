@@ -1,3 +1,4 @@
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use evergate_core::peer::Policy;
@@ -180,27 +181,27 @@ fn a_port_that_is_taken_is_a_problem_until_it_is_free() {
     drop(taken);
     node.heartbeat.tick(at, (node.events.as_fd(), NAME));
     assert_eq!((node.heartbeat.problem(), node.heartbeat.deadline()), (None, None));
-    assert_eq!(node.heartbeat.fds().count(), 1);
+    assert_eq!(node.heartbeat.sockets(), 1);
 }
 
 #[test]
 fn sockets_are_those_that_peers_need() {
     let place: IpAddr = "127.0.0.6".parse().unwrap();
     let mut node = Node::start(place, &["127.0.0.7"], 0, None);
-    assert_eq!(node.heartbeat.fds().count(), 1);
+    assert_eq!(node.heartbeat.sockets(), 1);
     let before = node.heartbeat.sockets[0].1.local_addr().unwrap();
     node.apply(&["127.0.0.8"], 0, None);
     let after = node.heartbeat.sockets[0].1.local_addr().unwrap();
     assert_eq!(before, after, "it is not disturbed");
     node.apply(&[], 0, None);
-    assert_eq!(node.heartbeat.fds().count(), 0);
+    assert_eq!(node.heartbeat.sockets(), 0);
     node.heartbeat.place = None;
     let Ok(_) = UdpSocket::bind("[::1]:0") else {
         eprintln!("skipped: there is no IPv6 here");
         return;
     };
     node.apply(&["127.0.0.8", "::1"], 0, None);
-    assert_eq!((node.heartbeat.fds().count(), node.heartbeat.problem()), (2, None));
+    assert_eq!((node.heartbeat.sockets(), node.heartbeat.problem()), (2, None));
 }
 
 #[test]
