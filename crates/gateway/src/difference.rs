@@ -53,3 +53,50 @@ fn placeless(config: &Config) -> BTreeMap<String, Route> {
         .map(|(name, route)| (name.clone(), Route { origin: String::new(), ..route.clone() }))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use evergate_config::{Files, load_with};
+
+    use super::*;
+
+    struct Text(String);
+
+    impl Files for Text {
+        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Ok(self.0.clone().into_bytes())
+        }
+
+        fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+            Ok(Vec::new())
+        }
+
+        fn env(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    fn config(secret: &str, vip: &str, priority: u8, peer: &str) -> Config {
+        let text = format!(
+            "[vip.{vip}]\naddress = [\"10.0.0.100/24\"]\ninterface = \"eth0\"\nrouter_id = 51\n\
+             [vip.other]\naddress = [\"10.0.0.101/24\"]\ninterface = \"eth0\"\nrouter_id = 52\n\
+             priority = {priority}\n[heartbeat]\nsecret = \"{secret}\"\n\
+             [peer.edge-b]\naddresses = [\"{peer}\"]\n"
+        );
+        load_with(Path::new("evergate.toml"), &Text(text)).unwrap().config
+    }
+
+    #[test]
+    fn virtual_addresses_and_machines_differ_by_name() {
+        let before = config("0123456789abcdef", "web", 254, "10.0.0.12");
+        assert_eq!(between(&before, &before), PlanChange::default());
+        let after = config("fedcba9876543210", "new", 100, "10.0.0.13");
+        let change = between(&before, &after);
+        assert_eq!(change.added, ["vip.new"]);
+        assert_eq!(change.removed, ["vip.web"]);
+        assert_eq!(change.changed, ["vip.other", "peer.edge-b", "heartbeat"]);
+    }
+}

@@ -4,7 +4,7 @@
 //! One owner, no locks: whoever runs the control plane calls these methods from one task, and
 //! awaits [`Gateway::turn`] in between, which does whatever is due.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use evergate_config::{Config, Level};
 use evergate_control::command::{Adjustment, Question};
 use evergate_control::link::{Observed, Run, Sample};
 use evergate_control::snapshot::{
-    CertificateStatus, Event, Explanation, Health, ListenerStatus, PlanChange, PoolStatus,
+    CertificateStatus, Event, Explanation, ListenerStatus, PlanChange,
 };
 use evergate_control::state::Open;
 use evergate_core::rng::Rng;
@@ -40,6 +40,7 @@ use crate::wards::{Checked, Checks, Wards};
 
 mod carried;
 mod counts;
+mod pools;
 #[cfg(test)]
 mod tests;
 
@@ -280,34 +281,6 @@ impl Gateway {
         let now = clock::now();
         let servers = |pool: &str| self.wards.status(&self.plan, pool, now);
         explain::explain(&self.plan, question, servers, &self.runs)
-    }
-
-    /// The state of every pool, in order of name.
-    pub fn pools(&self) -> Vec<PoolStatus> {
-        let now = clock::now();
-        let status = self.plan.pools.iter().map(|pool| {
-            let servers = self.wards.status(&self.plan, &pool.name, now);
-            let up = servers.iter().filter(|server| server.state == "up");
-            let up = up.map(|server| &server.name).collect::<BTreeSet<_>>().len();
-            PoolStatus {
-                name: pool.name.clone(),
-                balance: explain::balance_word(pool.balance).to_owned(),
-                health: match up {
-                    0 => Health::Down,
-                    up if up < pool.expected => Health::Degraded,
-                    _ => Health::Healthy,
-                },
-                expected: u32::try_from(pool.expected).unwrap_or(u32::MAX),
-                servers,
-            }
-        });
-        status.collect()
-    }
-
-    /// Whether some server of a pool is up; else why not. Nothing while that is not known. May have
-    /// changed after whatever changes the gateway, and after every [`Gateway::turn`].
-    pub fn judge(&self, pool: &str) -> Option<Result<(), String>> {
-        self.wards.judge(&self.plan, pool)
     }
 
     /// The state of every listener, in order of name.

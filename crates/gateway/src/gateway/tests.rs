@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use evergate_config::{Files, load_with};
 use evergate_control::link::{Deploy, DeployPhase, Instance, InstanceState, Place};
+use evergate_control::snapshot::Health;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Notify, Semaphore};
