@@ -111,6 +111,17 @@ fn no_datagram_is_taken_twice_whatever_the_order() {
 }
 
 #[test]
+fn a_talk_goes_on_when_the_window_has_gone_round() {
+    let (mut a, mut b) = acquainted();
+    for number in 0..3 * WINDOW as u64 {
+        let (first, second) = (say(&mut a, number), say(&mut a, number));
+        assert_eq!(heard(&mut b, &second), Ok(Some(message(number))));
+        assert_eq!(heard(&mut b, &first), Ok(Some(message(number))), "overtaken");
+        assert_eq!(heard(&mut b, &first), Err(Refusal::Repeated));
+    }
+}
+
+#[test]
 fn what_was_recorded_before_a_restart_is_not_believed_after_it() {
     let (mut a, mut b) = acquainted();
     let to_b: Vec<_> = (0..9).map(|number| say(&mut a, number)).collect();
