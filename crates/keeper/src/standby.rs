@@ -328,6 +328,7 @@ impl Running {
         self.pass(now);
         self.perform(now);
         self.bequeath();
+        self.watch.beat();
     }
 
     fn judge(&mut self, now: Instant, apps: &Apps, said: &Said) {

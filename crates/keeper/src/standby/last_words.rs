@@ -8,10 +8,9 @@ use super::Running;
 use crate::will::{Held, Will, Words};
 
 impl Running {
-    /// Has a watcher while there is something to lose, and shows it that the keeper goes on.
+    /// Has a watcher while there is something to lose.
     pub(super) fn look_after_watcher(&mut self, now: Instant) {
         self.watch.want(now, !self.is_closed && !self.vips.is_empty());
-        self.watch.beat();
         self.watch.tick(now);
         self.watch.keep(self.neighbours.changes(), || self.neighbours.sockets());
         self.notes.extend(self.watch.take_notes());
