@@ -9,7 +9,7 @@ use crate::rng::Rng;
 use crate::track::Effect;
 
 /// The seeds of one run; a failure names its seed.
-const SEEDS: core::ops::Range<u64> = 0..150;
+const SEEDS: core::ops::Range<u64> = 0..120;
 /// Things that happen before all is well again.
 const FAULTS: u32 = 60;
 

@@ -10,12 +10,17 @@ use std::vec::Vec;
 use super::*;
 use crate::rng::Rng;
 
+mod client;
+mod net;
+mod node;
+
+use client::Client;
+pub(super) use net::Net;
+use net::{Flight, Packet};
+pub(super) use node::{Life, Node};
+
 /// Steps by which a world that goes on like this must be called a storm.
 const STEPS_MAX: u64 = 4_000_000;
-
-/// How long one that is master no more says so: 30 ms, a tick that is late, and a pause that is too
-/// short to be noticed.
-const FAREWELL_MAX: Duration = Duration::from_millis(1_200);
 
 pub(super) struct World {
     pub(super) seed: u64,
@@ -28,120 +33,6 @@ pub(super) struct World {
     /// One for each virtual router.
     pub(super) clients: BTreeMap<RouterKey, Client>,
     steps: u64,
-}
-
-pub(super) struct Node {
-    pub(super) standby: Standby,
-    pub(super) address: u8,
-    pub(super) life: Life,
-    /// What arrived while it was paused.
-    inbox: Vec<Packet>,
-    pub(super) held: BTreeSet<RouterKey>,
-    roles: BTreeMap<String, Role>,
-    epochs: BTreeMap<String, u64>,
-    /// When each was master last.
-    ended: BTreeMap<RouterKey, Instant>,
-    sequence: u64,
-    /// How late its next tick comes.
-    jitter: Duration,
-    pub(super) notes: Vec<Note>,
-    pub(super) turns: Vec<Turn>,
-    pub(super) sent: u64,
-    pub(super) announced: u64,
-    pub(super) is_idle: bool,
-    /// What serves nobody new, for a planned move.
-    pub(super) frozen: BTreeSet<RouterKey>,
-    /// What packets are passed on of, and to whom.
-    pub(super) passes_on: BTreeMap<RouterKey, IpAddr>,
-    /// What packets are passed back of, and to whom.
-    pub(super) passes_back: BTreeMap<RouterKey, IpAddr>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Life {
-    Up,
-    Paused,
-    Dead,
-}
-
-/// How the link is.
-#[derive(Clone, Debug)]
-pub(super) struct Net {
-    /// Percent of adverts that are lost.
-    pub(super) loss: u32,
-    /// Percent of announcements that are lost.
-    pub(super) loss_of_announcements: u32,
-    /// Percent of packets that arrive twice.
-    pub(super) doubled: u32,
-    /// Longest time that a packet takes, in microseconds.
-    pub(super) delay_us: u32,
-    /// Longest time that a tick is late, in microseconds.
-    pub(super) jitter_us: u32,
-    /// From whom to whom nothing passes.
-    pub(super) cuts: BTreeSet<(usize, usize)>,
-    /// How many of the next adverts from one node to another are lost.
-    pub(super) drops: BTreeMap<(usize, usize), u32>,
-    /// Whether nodes see each other's announcements.
-    pub(super) sees_rivals: bool,
-    /// Percent of messages between peers that are lost.
-    pub(super) loss_of_words: u32,
-    /// Whether nodes can list their connections.
-    pub(super) freezes: bool,
-    /// How long it takes until connections have ended, in milliseconds.
-    pub(super) drains_ms: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Packet {
-    Advert {
-        router: RouterKey,
-        from: IpAddr,
-        advert: Advert,
-    },
-    Announcement {
-        router: RouterKey,
-        from: usize,
-    },
-    Word {
-        from: usize,
-        path: usize,
-        message: peer::Message,
-    },
-    /// To the node itself.
-    Drained,
-}
-
-struct Flight {
-    /// Nothing: to the clients.
-    to: Option<usize>,
-    packet: Packet,
-}
-
-/// Somebody who talks to the addresses of a virtual router all the time.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Client {
-    believes: Option<usize>,
-    unserved_since: Option<Instant>,
-    pub(super) gap_max: Duration,
-    pub(super) gaps: Vec<(Instant, Duration)>,
-}
-
-impl Default for Net {
-    fn default() -> Self {
-        Self {
-            loss: 0,
-            loss_of_announcements: 0,
-            doubled: 0,
-            delay_us: 300,
-            jitter_us: 200,
-            cuts: BTreeSet::new(),
-            drops: BTreeMap::new(),
-            sees_rivals: true,
-            loss_of_words: 0,
-            freezes: true,
-            drains_ms: 150,
-        }
-    }
 }
 
 impl World {
@@ -382,115 +273,6 @@ impl World {
         }
     }
 
-    fn say(&mut self, from: usize, peer: usize, path: Option<usize>, message: &peer::Message) {
-        let setup = &self.nodes[from].standby.plan.peers[peer];
-        let Some(to) = (0..self.nodes.len()).find(|to| name(*to) == setup.name) else { return };
-        let paths =
-            path.map_or_else(|| (0..setup.addresses.len()).collect(), |path| std::vec![path]);
-        for path in paths {
-            let is_lost = self.rng.below(100) < self.net.loss_of_words;
-            if !is_lost && !self.net.cuts.contains(&(from, to)) {
-                let message = message.clone();
-                self.send(Some(to), Packet::Word { from, path, message });
-            }
-        }
-    }
-
-    fn advertise(&mut self, from: usize, router: RouterKey, priority: u8) {
-        let Some(interval) = self.nodes[from].interval(router) else { return };
-        let advert = Advert { priority, interval };
-        let packet = Packet::Advert { router, from: self.nodes[from].address_of(router), advert };
-        for to in 0..self.nodes.len() {
-            if to == from || self.net.cuts.contains(&(from, to)) {
-                continue;
-            }
-            if let Some(left) = self.net.drops.get_mut(&(from, to)).filter(|left| **left > 0) {
-                *left -= 1;
-                continue;
-            }
-            if self.rng.below(100) < self.net.loss {
-                continue;
-            }
-            self.send(Some(to), packet.clone());
-        }
-    }
-
-    fn announce(&mut self, from: usize, router: RouterKey) {
-        let packet = Packet::Announcement { router, from };
-        for to in 0..self.nodes.len() {
-            let is_lost = self.rng.below(100) < self.net.loss_of_announcements;
-            if to != from && !is_lost && !self.net.cuts.contains(&(from, to)) {
-                self.send(Some(to), packet.clone());
-            }
-        }
-        if self.rng.below(100) >= self.net.loss_of_announcements {
-            self.send(None, packet);
-        }
-    }
-
-    fn send(&mut self, to: Option<usize>, packet: Packet) {
-        let copies = 1 + u32::from(self.rng.below(100) < self.net.doubled);
-        for _ in 0..copies {
-            let delay = Duration::from_micros((20 + self.rng.below(self.net.delay_us)).into());
-            self.numbered += 1;
-            let flight = Flight { to, packet: packet.clone() };
-            self.flights.insert((self.now + delay, self.numbered), flight);
-        }
-    }
-
-    /// Whether each client is served now.
-    fn observe(&mut self) {
-        for (&key, client) in &mut self.clients {
-            let holds = |node: &&Node| {
-                node.life == Life::Up && node.held.contains(&key) && !node.frozen.contains(&key)
-            };
-            let serves = |node: usize| {
-                let node = &self.nodes[node];
-                // Whoever passes on does so to the others.
-                let passes = node.life == Life::Up && node.passes_on.contains_key(&key);
-                holds(&node) || passes && self.nodes.iter().any(|node| holds(&node))
-            };
-            if client.believes.is_none() {
-                // It asks, and any holder answers.
-                client.believes = (0..self.nodes.len()).find(|&node| serves(node));
-            }
-            let is_served = client.believes.is_some_and(serves);
-            match (is_served, client.unserved_since) {
-                (true, Some(since)) => {
-                    let gap = self.now.since(since);
-                    client.gap_max = client.gap_max.max(gap);
-                    client.gaps.push((self.now, gap));
-                    client.unserved_since = None;
-                }
-                (false, None) => client.unserved_since = Some(self.now),
-                (true, None) | (false, Some(_)) => {}
-            }
-        }
-    }
-
-    /// Forgets gaps until now.
-    pub(super) fn watch(&mut self) {
-        self.observe();
-        for client in self.clients.values_mut() {
-            client.gap_max = Duration::ZERO;
-            client.gaps.clear();
-            client.unserved_since = client.unserved_since.map(|_| self.now);
-        }
-    }
-
-    /// The longest time that a client was not served, also one that has not ended.
-    pub(super) fn gap(&self) -> Duration {
-        let gaps = self.clients.values().map(|client| {
-            let open = client.unserved_since.map_or(Duration::ZERO, |since| self.now.since(since));
-            client.gap_max.max(open)
-        });
-        gaps.max().unwrap_or_default()
-    }
-
-    pub(super) fn is_served(&self) -> bool {
-        self.clients.values().all(|client| client.unserved_since.is_none())
-    }
-
     pub(super) fn pause(&mut self, node: usize) {
         self.nodes[node].life = Life::Paused;
         self.observe();
@@ -542,105 +324,6 @@ impl World {
     pub(super) fn holders(&self, key: RouterKey) -> Vec<usize> {
         let holds = |&node: &usize| self.nodes[node].held.contains(&key);
         (0..self.nodes.len()).filter(holds).collect()
-    }
-}
-
-impl Node {
-    fn new(standby: Standby, address: u8) -> Self {
-        Self {
-            standby,
-            address,
-            life: Life::Up,
-            inbox: Vec::new(),
-            held: BTreeSet::new(),
-            roles: BTreeMap::new(),
-            epochs: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            sequence: 0,
-            jitter: Duration::ZERO,
-            notes: Vec::new(),
-            turns: Vec::new(),
-            sent: 0,
-            announced: 0,
-            is_idle: false,
-            frozen: BTreeSet::new(),
-            passes_on: BTreeMap::new(),
-            passes_back: BTreeMap::new(),
-        }
-    }
-
-    /// IPv6 addresses are in the opposite order, so that ties between two routers that move together
-    /// have two winners.
-    fn address_of(&self, key: RouterKey) -> IpAddr {
-        if key.0 < 256 {
-            IpAddr::from([10, 0, 0, self.address])
-        } else {
-            IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 0xff - u16::from(self.address)])
-        }
-    }
-
-    fn interval(&self, key: RouterKey) -> Option<Duration> {
-        let setup = self.standby.plan.routers.iter().find(|setup| setup.key == key)?;
-        Some(setup.policy.interval)
-    }
-
-    /// Only whoever was master until a moment ago may say 0.
-    fn check_farewell(&self, seed: u64, now: Instant, key: RouterKey) {
-        let name = self.standby.members.get(&key).map(|member| &member.setup.name);
-        if name.is_none_or(|name| self.roles.get(name) == Some(&Role::Master)) {
-            // The word comes before the turn.
-            return;
-        }
-        let ended = self.ended.get(&key).map(|&at| now.since(at));
-        assert!(
-            ended.is_some_and(|ended| ended <= FAREWELL_MAX),
-            "seed {seed:#x}: 0 after {ended:?}"
-        );
-    }
-
-    fn key_of(&self, name: &str) -> Option<RouterKey> {
-        let routers = &self.standby.plan.routers;
-        routers.iter().find(|setup| setup.name == name).map(|setup| setup.key)
-    }
-
-    fn wakes_at(&self) -> Option<Instant> {
-        let deadline = self.standby.deadline().filter(|_| self.life == Life::Up)?;
-        Some(deadline + self.jitter)
-    }
-
-    pub(super) fn role(&self, key: RouterKey) -> Role {
-        match self.life {
-            Life::Dead => Role::Init,
-            Life::Up | Life::Paused => {
-                self.standby.members.get(&key).map_or(Role::Init, |member| member.router.role())
-            }
-        }
-    }
-
-    fn turned(&mut self, seed: u64, now: Instant, turn: Turn) {
-        if let (Role::Master, Some(key)) = (turn.before, self.key_of(&turn.vip)) {
-            self.ended.insert(key, now);
-        }
-        self.sequence += 1;
-        assert_eq!(turn.sequence, self.sequence, "seed {seed:#x}");
-        assert_ne!(turn.role, turn.before, "seed {seed:#x}");
-        let before = self.roles.insert(turn.vip.clone(), turn.role).unwrap_or_default();
-        assert_eq!(turn.before, before, "seed {seed:#x}");
-        let epoch = self.epochs.entry(turn.vip.clone()).or_default();
-        // Whatever is configured anew starts anew.
-        if turn.before == Role::Init {
-            *epoch = turn.epoch;
-        }
-        let grows =
-            if turn.role == Role::Master { turn.epoch > *epoch } else { turn.epoch >= *epoch };
-        let is_first = turn.before == Role::Init;
-        assert!(is_first || grows, "seed {seed:#x}: epoch {} after {epoch}", turn.epoch);
-        *epoch = turn.epoch;
-        self.turns.push(turn);
-    }
-
-    pub(super) fn kinds(&self) -> Vec<String> {
-        self.notes.iter().map(|note| note.kind.to_string()).collect()
     }
 }
 
