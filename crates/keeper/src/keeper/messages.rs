@@ -55,16 +55,7 @@ impl Keeper {
             ToKeeper::Hello { protocol, version } => self.meet(from, protocol, version),
             ToKeeper::Desired(desired) => self.desire(now, from, desired),
             ToKeeper::Ready => self.ready(now, from),
-            ToKeeper::Keep { name } => match fds.pop() {
-                Some(file) if self.kept.len() < KEPT_MAX || self.kept.contains_key(&name) => {
-                    // What the others know is older, or not in force yet.
-                    if is_primary {
-                        self.upgrades.note_kept(&name);
-                        self.kept.insert(name, Rc::new(file));
-                    }
-                }
-                Some(_) | None => self.workers.break_link(from, Broken::Nonsense),
-            },
+            ToKeeper::Keep { name } => self.keep(from, name, fds.pop()),
             ToKeeper::Open { request, path } => {
                 let (error, fds) = match worker.readable.open(&path) {
                     Ok(file) => (None, vec![Rc::new(file)]),
@@ -79,10 +70,7 @@ impl Keeper {
                 self.tell_idle(now);
                 self.end_apps(now);
             }
-            ToKeeper::Shared => match fds.pop() {
-                Some(file) => self.share(from, Rc::new(file)),
-                None => self.workers.break_link(from, Broken::Nonsense),
-            },
+            ToKeeper::Shared => self.share(from, fds.pop()),
             ToKeeper::Activated | ToKeeper::Released | ToKeeper::Served { .. } => {
                 self.drive_from(now, from, |side| progress(side, &message));
             }
@@ -98,11 +86,11 @@ impl Keeper {
                 };
                 self.answer(from, request, outcome);
             }
-            ToKeeper::Standby { request, .. } if !is_primary => {
-                self.answer(from, request, Err(NOT_PRIMARY.to_owned()));
-            }
             ToKeeper::Standby { request, order } => {
-                let outcome = self.standby.order(clock::now(), order);
+                let outcome = match is_primary {
+                    true => self.standby.order(clock::now(), order),
+                    false => Err(NOT_PRIMARY.to_owned()),
+                };
                 self.answer(from, request, outcome);
             }
             ToKeeper::Verdict { subject, failure } => {
@@ -125,6 +113,20 @@ impl Keeper {
                     self.apps.hear(now, message);
                 }
             }
+        }
+    }
+
+    /// A worker has something kept for the next one.
+    fn keep(&mut self, from: u32, name: String, file: Option<OwnedFd>) {
+        match file {
+            Some(file) if self.kept.len() < KEPT_MAX || self.kept.contains_key(&name) => {
+                // What the others know is older, or not in force yet.
+                if self.workers.primary() == Some(from) {
+                    self.upgrades.note_kept(&name);
+                    self.kept.insert(name, Rc::new(file));
+                }
+            }
+            Some(_) | None => self.workers.break_link(from, Broken::Nonsense),
         }
     }
 
@@ -216,7 +218,10 @@ impl Keeper {
     }
 
     /// A worker that drains says what it has open and has counted.
-    fn share(&mut self, from: u32, file: Rc<OwnedFd>) {
+    fn share(&mut self, from: u32, file: Option<OwnedFd>) {
+        let Some(file) = file.map(Rc::new) else {
+            return self.workers.break_link(from, Broken::Nonsense);
+        };
         let Some(worker) = self.workers.get_mut(from) else {
             return;
         };

@@ -26,6 +26,7 @@ mod notices;
 mod outputs;
 mod places;
 mod puppet;
+mod puppeteer;
 mod stage;
 mod stand_in;
 mod standby;

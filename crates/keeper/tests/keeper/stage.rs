@@ -1,7 +1,7 @@
 //! A keeper in a process of its own, and a test in the place of its worker.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
@@ -11,8 +11,8 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use evergate_control::link::{
-    self, App, Deploy, Desired, Happening, Instance, InstanceState, NodeNews, Observed, PROTOCOL,
-    Probe, Role, Run, StandbyNews, ToKeeper, ToWorker, UpgradeOrder, Verb,
+    self, App, Deploy, Desired, Happening, Instance, NodeNews, Observed, PROTOCOL, Role,
+    StandbyNews, ToKeeper, ToWorker, UpgradeOrder, Verb,
 };
 use evergate_core::supervise::worker;
 use evergate_core::time::Instant;
@@ -24,8 +24,9 @@ use evergate_sys::signal::{self, Signal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::{execs, puppet};
+use crate::execs;
 
+pub(crate) use crate::puppeteer::Worker;
 pub(crate) use crate::wishes::{Settled, all_ready, app, apps, listener};
 
 /// Longest wait for anything; a test fails past it.
@@ -461,66 +462,6 @@ impl Drop for Stage {
         }
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
-    }
-}
-
-/// A puppet worker, seen from the test.
-pub(crate) struct Worker {
-    socket: OwnedFd,
-    pub(crate) pid: u32,
-    pub(crate) generation: u32,
-    pub(crate) kept: BTreeMap<String, OwnedFd>,
-    /// Whether what starts passes its probe at once, and what drains is idle at once.
-    pub(crate) probes: bool,
-    /// What has happened and was not waited for.
-    pub(crate) news: RefCell<Vec<Happening>>,
-    /// What runs print.
-    pub(crate) outputs: RefCell<BTreeMap<Run, OwnedFd>>,
-    /// What was said last of keeper and workers.
-    pub(crate) node: RefCell<NodeNews>,
-    /// What was said last of virtual addresses.
-    pub(crate) standby: RefCell<StandbyNews>,
-    /// Messages that came while something else was waited for.
-    inbox: RefCell<VecDeque<(ToWorker, Vec<OwnedFd>)>>,
-    pub(crate) role: Role,
-}
-
-impl Worker {
-    /// Says that what is starting is ready, and that nothing is in flight to what drains.
-    pub(crate) fn pass(&self, instances: &[Instance]) {
-        let drains = |one: &&Instance| matches!(one.state, InstanceState::Draining { .. });
-        for one in instances.iter().filter(drains) {
-            self.say(&ToKeeper::Idle { run: one.run.clone() });
-        }
-        let starts = |one: &&Instance| one.state == InstanceState::Starting && one.pid.is_some();
-        for one in instances.iter().filter(starts) {
-            let run = one.run.clone();
-            self.say(&ToKeeper::Probed { run, probe: Probe::Ready, failure: None });
-        }
-    }
-
-    pub(crate) fn say(&self, message: &ToKeeper) {
-        self.say_with(message, &[]);
-    }
-
-    pub(crate) fn say_with(&self, message: &ToKeeper, fds: &[&OwnedFd]) {
-        let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-        seqpacket::send(&self.socket, &link::encode(message), &fds).unwrap();
-    }
-
-    /// Sends bytes as they are.
-    pub(crate) fn babble(&self, bytes: &[u8]) {
-        seqpacket::send(&self.socket, bytes, &[]).unwrap();
-    }
-
-    pub(crate) fn exit(&self, status: u8) {
-        self.babble(&[puppet::EXIT, status]);
-    }
-
-    pub(crate) fn crash(&self) -> Instant {
-        let at = clock::now();
-        signal::send(self.pid, Signal::Kill).unwrap();
-        at
     }
 }
 
