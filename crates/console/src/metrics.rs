@@ -46,7 +46,7 @@ pub(crate) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let format = negotiate(&headers);
-    let text = encode(METRICS, &desk.stats().await?, format);
+    let text = encode(metrics(), &desk.stats().await?, format);
     Ok(text_response(StatusCode::OK, format.content_type(), text))
 }
 
@@ -87,6 +87,11 @@ const fn gauge(
 }
 
 /// Every metric, in the order in which they are shown.
+fn metrics() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(standby::METRICS)
+}
+
+/// Those of the node, its traffic and its apps.
 const METRICS: &[Metric] = &[
     Metric {
         name: "evergate_build_info",
@@ -439,82 +444,6 @@ const METRICS: &[Metric] = &[
                 out.put(&[("app", &deploy.app)], share);
             }
         },
-    ),
-    gauge("evergate_vrrp_state", "Role of a virtual address on this node.", standby::roles),
-    gauge(
-        "evergate_vrrp_priority",
-        "Priority in force; 0 while it takes no part.",
-        |stats, out| {
-            standby::each(stats, out, |vip| vip.effective_priority.into());
-        },
-    ),
-    gauge("evergate_vrrp_epoch", "Newest mastership known, over all nodes.", |stats, out| {
-        standby::each(stats, out, |vip| vip.epoch);
-    }),
-    gauge(
-        "evergate_vrrp_split",
-        "Whether another master is heard or seen while this node is one.",
-        |stats, out| standby::each(stats, out, |vip| u64::from(vip.rival.is_some())),
-    ),
-    counter("evergate_vrrp_splits_total", "Splits that were noticed.", |stats, out| {
-        standby::count(stats, out, |counts| counts.splits);
-    }),
-    counter("evergate_vrrp_transitions_total", "Changes of role.", |stats, out| {
-        standby::count(stats, out, |counts| counts.turns);
-    }),
-    counter("evergate_vrrp_adverts_sent_total", "Adverts sent.", |stats, out| {
-        standby::count(stats, out, |counts| counts.sent);
-    }),
-    counter(
-        "evergate_vrrp_adverts_unsent_total",
-        "Adverts that could not be sent.",
-        |stats, out| {
-            standby::count(stats, out, |counts| counts.send_failures);
-        },
-    ),
-    counter("evergate_vrrp_adverts_received_total", "Adverts in order.", |stats, out| {
-        standby::count(stats, out, |counts| counts.heard);
-    }),
-    counter("evergate_vrrp_adverts_refused_total", "Adverts refused, by reason.", standby::refused),
-    counter(
-        "evergate_vrrp_announcements_total",
-        "Announcements by ARP and neighbour discovery.",
-        |stats, out| standby::count(stats, out, |counts| counts.announced),
-    ),
-    gauge("evergate_vip_address_present", "Whether an address is here.", standby::addresses),
-    counter(
-        "evergate_vip_address_put_back_total",
-        "How often an address was put back that something else had removed.",
-        |stats, out| standby::count(stats, out, |counts| counts.put_back),
-    ),
-    gauge("evergate_vip_tracked_failed", "Whether what is tracked fails.", standby::tracked),
-    counter(
-        "evergate_vip_hooks_failed_total",
-        "Hooks that failed or were too slow.",
-        |stats, out| {
-            standby::count(stats, out, |counts| counts.hooks_failed);
-        },
-    ),
-    gauge("evergate_peer_state", "How another node is.", standby::peers),
-    gauge("evergate_peer_path_heard", "Whether heartbeats come in on a path.", |stats, out| {
-        standby::paths(stats, out, |path| u64::from(path.is_heard));
-    }),
-    counter("evergate_peer_heartbeats_total", "Heartbeats that came in.", |stats, out| {
-        standby::paths(stats, out, |path| path.received);
-    }),
-    counter("evergate_peer_heartbeats_lost_total", "Heartbeats known to be lost.", |stats, out| {
-        standby::paths(stats, out, |path| path.lost);
-    }),
-    counter("evergate_peer_heartbeats_refused_total", "Heartbeats refused.", |stats, out| {
-        standby::paths(stats, out, |path| path.refused);
-    }),
-    gauge("evergate_maintenance", "Whether the node is out of service by order.", |stats, out| {
-        out.put(&[], u64::from(stats.is_in_maintenance));
-    }),
-    gauge(
-        "evergate_keeper_timer_lateness_seconds",
-        "How late timers of the keeper were in the last ten seconds: the worst.",
-        |stats, out| out.put(&[], stats.timer_lateness_us as f64 / 1e6),
     ),
 ];
 

@@ -32,7 +32,11 @@ impl Format {
 }
 
 /// Every metric that has samples.
-pub(super) fn encode(metrics: &[Metric], stats: &Stats, format: Format) -> String {
+pub(super) fn encode<'a>(
+    metrics: impl IntoIterator<Item = &'a Metric>,
+    stats: &Stats,
+    format: Format,
+) -> String {
     let mut text = String::new();
     for metric in metrics {
         let mut samples = Samples { text: &mut text, metric, format, headed: false };
