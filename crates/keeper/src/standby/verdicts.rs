@@ -139,3 +139,41 @@ impl Verdicts {
         verdicts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use evergate_control::link::Address;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_works_only_if_all_its_addresses_do() {
+        let listener = |name: &str, port: u16| {
+            let address = Address::Tcp(([0, 0, 0, 0], port).into());
+            Listener { name: name.to_owned(), address, sockets: 1 }
+        };
+        let bound = Outcome::Bound(listener("any", 1).address);
+        let failed = Outcome::Failed("somebody has port 443".to_owned());
+        let (web, other, api) = (listener("web", 443), listener("web", 80), listener("api", 8080));
+        let mut said = Said::default();
+        said.listen([(&web, &failed), (&other, &bound), (&api, &bound)].into_iter());
+        let why = said.listeners["web"].as_deref();
+        assert_eq!((why, &said.listeners["api"]), (Some("somebody has port 443"), &None));
+        said.listen([(&web, &bound)].into_iter());
+        assert_eq!(said.listeners.len(), 1, "what is not wished for any more is forgotten");
+        assert_eq!(said.listeners["web"], None);
+    }
+
+    #[test]
+    fn a_worker_is_believed_of_pools_and_nothing_else() {
+        let mut said = Said::default();
+        said.judge(Subject::Link("eth0".to_owned()), None);
+        said.judge(Subject::App("shop".to_owned()), None);
+        for number in 0..SAID_MAX + 7 {
+            said.judge(Subject::Pool(format!("pool-{number:04}")), None);
+        }
+        assert_eq!((said.pools.len(), said.listeners.len()), (SAID_MAX, 0));
+        said.judge(Subject::Pool("pool-0000".to_owned()), Some("no server is up".to_owned()));
+        assert_eq!(said.pools["pool-0000"].as_deref(), Some("no server is up"), "known before");
+    }
+}
