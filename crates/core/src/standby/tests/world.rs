@@ -4,13 +4,13 @@
 //! The world performs what nodes want done, and keeps what must never happen under watch.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::string::ToString;
 use std::vec::Vec;
 
 use super::*;
 use crate::rng::Rng;
 
 mod client;
+mod moving;
 mod net;
 mod node;
 
@@ -218,50 +218,10 @@ impl World {
                     node.is_idle = true;
                 }
                 Output::Say { peer, path, message } => self.say(index, peer, path, &message),
-                Output::Freeze { routers } => {
-                    assert!(node.frozen.is_empty() && node.passes_on.is_empty());
-                    assert!(routers.iter().all(|key| node.held.contains(key)), "seed {seed:#x}");
-                    node.frozen.extend(routers);
-                    let flow = handover::Flow {
-                        client: IpAddr::from([10, 0, 0, 200]),
-                        client_port: 40_000,
-                        local: IpAddr::from([10, 0, 0, 100]),
-                        local_port: 443,
-                    };
-                    let flows = if self.net.freezes {
-                        Ok(std::vec![flow; 30])
-                    } else {
-                        Err("not here".to_string())
-                    };
-                    self.nodes[index].standby.handle(self.now, Input::Frozen { flows });
-                }
-                Output::PassOn { routers } => {
-                    let keys: BTreeSet<RouterKey> = routers.iter().map(|(key, _)| *key).collect();
-                    assert_eq!(node.frozen, keys, "seed {seed:#x}");
-                    node.frozen.clear();
-                    node.passes_on.extend(routers);
-                    let at = self.now + Duration::from_millis(self.net.drains_ms);
-                    self.numbered += 1;
-                    let flight = Flight { to: Some(index), packet: Packet::Drained };
-                    self.flights.insert((at, self.numbered), flight);
-                }
-                Output::PassBack { routers, flows } => {
-                    assert_eq!(flows.len(), 1, "seed {seed:#x}: one connection, said often");
-                    assert!(node.passes_back.is_empty(), "seed {seed:#x}");
-                    assert!(
-                        routers.iter().all(|(key, _)| !node.held.contains(key)),
-                        "seed {seed:#x}"
-                    );
-                    node.passes_back.extend(routers);
-                }
-                Output::PassNone { routers } => {
-                    for key in &routers {
-                        let is_known = node.frozen.remove(key)
-                            | node.passes_on.remove(key).is_some()
-                            | node.passes_back.remove(key).is_some();
-                        assert!(is_known, "seed {seed:#x}: {key:?} was not moving");
-                    }
-                }
+                Output::Freeze { routers } => self.freeze(index, routers),
+                Output::PassOn { routers } => self.pass_on(index, routers),
+                Output::PassBack { routers, flows } => self.pass_back(index, routers, &flows),
+                Output::PassNone { routers } => self.pass_none(index, &routers),
             }
         }
         let node = &self.nodes[index];
