@@ -37,7 +37,7 @@ pub const FLAP_WINDOW: Duration = Duration::from_secs(60);
 pub const QUIET_LEAST: Duration = Duration::from_secs(10);
 /// And at most.
 pub const QUIET_MAX: Duration = Duration::from_secs(300);
-/// A subject that has been trusted this long is as one that never flapped.
+/// A subject that has not failed for this long is as one that never flapped.
 pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Priority of a node of which something that must not fail flaps.
 pub const PRIORITY_LAST: u8 = 1;
