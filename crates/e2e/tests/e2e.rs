@@ -65,6 +65,8 @@ mod routing;
 mod scene;
 #[path = "e2e/slow.rs"]
 mod slow;
+#[path = "e2e/standby.rs"]
+mod standby;
 #[path = "e2e/starts.rs"]
 mod starts;
 #[path = "e2e/target.rs"]

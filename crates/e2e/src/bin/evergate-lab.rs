@@ -26,9 +26,6 @@ usage: cargo xtask lab SCENARIO… [options]     plays these
 
 It needs root, and nftables, iproute2, nginx, keepalived (tcpdump shows more).";
 
-/// How much of a run a picture shows.
-const SHOWN: Duration = Duration::from_secs(4);
-
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -199,5 +196,5 @@ fn picture(scenario: &Scenario, contenders: &[Contender], all: &[Figures]) -> St
         runs.get(runs.len().checked_sub(1)? / 2).copied()
     };
     let runs: Vec<&Figures> = contenders.iter().filter_map(middle).collect();
-    plot::plot(&format!("{}: {}", scenario.name, scenario.about), &runs, SHOWN)
+    plot::plot(&format!("{}: {}", scenario.name, scenario.about), &runs)
 }

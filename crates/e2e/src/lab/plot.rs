@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::probe::open_loop::EVERY;
 use super::run::Figures;
 use super::trace::{Outcome, Request};
 use super::{Contender, Moment};
@@ -14,8 +15,10 @@ const TOP: f64 = 56.0;
 const RIGHT: f64 = 20.0;
 /// Time before the fault that is shown.
 const BEFORE: Duration = Duration::from_millis(100);
-/// Columns over the whole width.
-const COLUMNS: usize = 365;
+/// Most columns over the whole width.
+const COLUMNS_MAX: usize = 350;
+/// Most that is shown.
+const SPAN_MAX: Duration = Duration::from_secs(7);
 /// Colours of the nodes A, B and C, and of failures.
 const COLOURS: [(&str, char); 3] = [("#2563eb", 'A'), ("#f59e0b", 'B'), ("#10b981", 'C')];
 const FAILED: &str = "#dc2626";
@@ -27,8 +30,35 @@ struct Column {
     failed: usize,
 }
 
-/// A picture of one run of each contender: `span` from just before the fault.
-pub fn plot(title: &str, runs: &[&Figures], span: Duration) -> String {
+/// The time that is shown, in columns of equal length.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    columns: usize,
+    column: Duration,
+}
+
+impl Axis {
+    /// From just before the fault until the longest of `runs` has ended. A column takes whole rounds
+    /// of the probe, so that all are equally tall when all is well.
+    fn of(runs: &[&Figures]) -> Self {
+        let end = |run: &&Figures| Some(run.trace.fresh.last()?.start.since(run.event?));
+        let longest = runs.iter().filter_map(end).max().unwrap_or(SPAN_MAX);
+        let span = BEFORE + longest.min(SPAN_MAX);
+        let rounds = span.as_millis().div_ceil(EVERY.as_millis() * COLUMNS_MAX as u128);
+        let column = EVERY * u32::try_from(rounds).unwrap_or(1).max(1);
+        let columns = (span.as_nanos() / column.as_nanos()) as usize;
+        Self { columns: columns.max(1), column }
+    }
+
+    fn span(&self) -> Duration {
+        self.column * u32::try_from(self.columns).unwrap_or(u32::MAX)
+    }
+}
+
+/// A picture of one run of each contender, from just before the fault.
+pub fn plot(title: &str, runs: &[&Figures]) -> String {
+    let axis = Axis::of(runs);
+    let span = axis.span();
     let height = TOP + STRIP * runs.len() as f64 + 44.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
@@ -39,9 +69,9 @@ pub fn plot(title: &str, runs: &[&Figures], span: Duration) -> String {
     );
     legend(&mut svg);
     for (index, run) in runs.iter().enumerate() {
-        strip(&mut svg, run, TOP + STRIP * index as f64, span);
+        strip(&mut svg, run, TOP + STRIP * index as f64, axis);
     }
-    axis(&mut svg, TOP + STRIP * runs.len() as f64, span);
+    labels(&mut svg, TOP + STRIP * runs.len() as f64, span);
     svg += "</svg>\n";
     svg
 }
@@ -59,7 +89,7 @@ fn legend(svg: &mut String) {
     }
 }
 
-fn strip(svg: &mut String, run: &Figures, top: f64, span: Duration) {
+fn strip(svg: &mut String, run: &Figures, top: f64, axis: Axis) {
     let name = match run.contender {
         Contender::Evergate => "Evergate".to_owned(),
         Contender::Keepalived(profile) => format!("keepalived {}", profile.name),
@@ -73,13 +103,15 @@ fn strip(svg: &mut String, run: &Figures, top: f64, span: Duration) {
         top + 50.0,
         run.failed
     );
-    let columns = columns(run, span);
-    let most = columns.iter().map(|one| one.good.iter().sum::<usize>() + one.failed).max();
-    let scale = usable / most.unwrap_or(1).max(1) as f64;
-    let width = (WIDTH - LEFT - RIGHT) / COLUMNS as f64;
+    let columns = columns(run, axis);
+    // What is due in a column; one more may fall into it by a hair's breadth.
+    let due = (axis.column.as_nanos() / EVERY.as_nanos()) as usize;
+    let width = (WIDTH - LEFT - RIGHT) / axis.columns as f64;
     for (index, column) in columns.iter().enumerate() {
         let x = LEFT + width * index as f64;
         let mut y = bottom;
+        let all = column.good.iter().sum::<usize>() + column.failed;
+        let scale = usable / due.max(all) as f64;
         let parts = COLOURS.iter().zip(column.good).map(|((colour, _), count)| (*colour, count));
         for (colour, count) in parts.chain([(FAILED, column.failed)]) {
             if count > 0 {
@@ -94,7 +126,7 @@ fn strip(svg: &mut String, run: &Figures, top: f64, span: Duration) {
             }
         }
     }
-    let event = LEFT + (WIDTH - LEFT - RIGHT) * BEFORE.as_secs_f64() / span.as_secs_f64();
+    let event = LEFT + (WIDTH - LEFT - RIGHT) * BEFORE.as_secs_f64() / axis.span().as_secs_f64();
     let _ = write!(
         svg,
         "\n<line x1=\"{event:.1}\" x2=\"{event:.1}\" y1=\"{:.1}\" y2=\"{bottom:.1}\" \
@@ -105,7 +137,7 @@ fn strip(svg: &mut String, run: &Figures, top: f64, span: Duration) {
     );
 }
 
-fn axis(svg: &mut String, top: f64, span: Duration) {
+fn labels(svg: &mut String, top: f64, span: Duration) {
     let step = tick(span);
     let mut at = Duration::ZERO;
     while at + BEFORE <= span {
@@ -138,13 +170,13 @@ fn tick(span: Duration) -> Duration {
     Duration::from_millis(*steps.iter().find(fits).unwrap_or(&20_000))
 }
 
-fn columns(run: &Figures, span: Duration) -> Vec<Column> {
-    let mut columns = vec![Column::default(); COLUMNS];
+fn columns(run: &Figures, axis: Axis) -> Vec<Column> {
+    let mut columns = vec![Column::default(); axis.columns];
     let Some(event) = run.event else { return columns };
     let first = Moment(event.0.saturating_sub(BEFORE.as_nanos() as u64));
     for request in run.trace.fresh.iter().filter(|request| request.start >= first) {
-        let share = request.start.since(first).as_secs_f64() / span.as_secs_f64();
-        let Some(column) = columns.get_mut((share * COLUMNS as f64) as usize) else { continue };
+        let index = request.start.since(first).as_nanos() / axis.column.as_nanos();
+        let Some(column) = columns.get_mut(index as usize) else { continue };
         count(column, request);
     }
     columns
