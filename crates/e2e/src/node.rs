@@ -1,13 +1,12 @@
 //! A whole node: the real binary with a configuration of its own.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use evergate_sys::signal::{self, Signal};
@@ -15,7 +14,7 @@ use serde_json::Value;
 
 use crate::certificates::Issued;
 use crate::lab::Place;
-use crate::{Admin, LOOK_EVERY, PATIENCE, binary};
+use crate::{Admin, LOOK_EVERY, Lines, PATIENCE, binary};
 
 /// The name of every node that was given no other, as `Via` shows it.
 pub const NAME: &str = "edge-e2e";
@@ -62,12 +61,6 @@ pub struct Node {
     /// What it told the operator.
     pub stderr: Lines,
     setup: Setup,
-}
-
-/// Lines as they come out of a process.
-#[derive(Clone, Debug, Default)]
-pub struct Lines {
-    shared: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
 
 impl Default for Setup {
@@ -455,59 +448,5 @@ impl Drop for Node {
             eprintln!("-- standard error of the node:\n{}--", self.stderr.text());
             eprintln!("-- last lines of its access log:\n{}--", self.stdout.last(20));
         }
-    }
-}
-
-impl Lines {
-    fn of(from: impl Read + Send + 'static) -> Self {
-        let lines = Self::default();
-        let shared = Arc::clone(&lines.shared);
-        std::thread::spawn(move || {
-            for line in BufReader::new(from).lines().map_while(Result::ok) {
-                shared.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-                shared.1.notify_all();
-            }
-        });
-        lines
-    }
-
-    /// All lines so far.
-    pub fn all(&self) -> Vec<String> {
-        self.lock().clone()
-    }
-
-    /// Waits until `count` lines hold `text`, and returns them.
-    pub fn wait_for(&self, count: usize, text: &str) -> Vec<String> {
-        self.wait_for_within(PATIENCE, count, text)
-    }
-
-    /// The same with another patience.
-    pub fn wait_for_within(&self, patience: Duration, count: usize, text: &str) -> Vec<String> {
-        let until = Instant::now() + patience;
-        let mut lines = self.lock();
-        loop {
-            let found: Vec<_> = lines.iter().filter(|line| line.contains(text)).cloned().collect();
-            if found.len() >= count {
-                return found;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited for {count} lines with {text:?} in {lines:#?}");
-            let waited = self.shared.1.wait_timeout(lines, left);
-            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn text(&self) -> String {
-        self.last(usize::MAX)
-    }
-
-    fn last(&self, count: usize) -> String {
-        let lines = self.lock();
-        let start = lines.len().saturating_sub(count);
-        lines[start..].iter().map(|line| format!("{line}\n")).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
