@@ -96,6 +96,11 @@ impl Giving {
         matches!(self.step, Step::Over)
     }
 
+    /// Whether all is done but for telling of it again.
+    pub(super) const fn is_telling(&self) -> bool {
+        matches!(self.step, Step::Telling { .. })
+    }
+
     pub(super) fn stage(&self, router: u16) -> Option<(Stage, usize)> {
         let stage = match self.step {
             Step::Offered { .. } | Step::Freezing { .. } => Stage::Offered,

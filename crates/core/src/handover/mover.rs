@@ -227,8 +227,8 @@ impl Mover {
 
     /// Whether a move can be begun or taken part in. While packets of one are still passed on, no
     /// other one is begun: whose a connection is must stay clear.
-    pub const fn is_free(&self) -> bool {
-        self.is_idle()
+    pub fn is_free(&self) -> bool {
+        self.taking.is_none() && self.giving.as_ref().is_none_or(Giving::is_telling)
     }
 
     /// How far the move of a virtual router is, if it is moving, and with which peer.
@@ -274,7 +274,11 @@ impl Mover {
             self.acts.push_back(Act::Kept { routers, peer: offer.peer, why });
             return;
         }
-        self.giving = Some(Giving::begin(now, number, offer, &mut self.acts));
+        let giving = Giving::begin(now, number, offer, &mut self.acts);
+        // One that was only being told of is over: whoever did not hear of it finds out.
+        if let Some(before) = self.giving.replace(giving) {
+            self.end(before.number());
+        }
     }
 
     fn want(&mut self, now: Instant, peer: usize, routers: Vec<u16>) {

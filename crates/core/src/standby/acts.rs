@@ -136,6 +136,7 @@ impl Standby {
         let why = format!("moved to {}: {reason}", self.peer_name(peer));
         let claimants = core::mem::take(&mut self.moves.claimants);
         self.moves.claimed_at = None;
+        self.moves.ceded_at = Some(now);
         if self.moves.queue.front().is_some_and(|gift| gift.is_begun) {
             self.moves.queue.pop_front();
         }

@@ -274,7 +274,10 @@ impl Standby {
         self.settle_moves(now);
         self.talk(now);
         self.end_splits(now);
-        if self.ending == Ending::Asked && !self.members.values().any(|m| m.router.holds()) {
+        if self.ending == Ending::Asked
+            && !self.members.values().any(|member| member.router.holds())
+            && !self.moves.lingers(now)
+        {
             self.ending = Ending::Over;
             self.outputs.push_back(Output::Idle);
         }

@@ -19,6 +19,9 @@ use crate::vrrp::{Advert, Role};
 const STOP_PASS_MAX: Duration = Duration::from_secs(5);
 /// How long a node that stops waits for a move before that is still passing packets on.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a node that stops goes on passing packets on before what is behind its sockets may go:
+/// until the network has turned, and whoever has just begun to connect is through.
+const STOP_LINGER: Duration = Duration::from_millis(300);
 /// How long a better backup leaves a master alone that it has asked.
 const WANT_MAX: Duration = Duration::from_secs(3);
 /// Before it asks again.
@@ -43,9 +46,15 @@ pub(super) struct Moves {
     /// How often what was asked for.
     #[n(4)]
     wants: BTreeMap<RouterKey, u8>,
+    /// When something was given away last.
+    #[n(5)]
+    pub(super) ceded_at: Option<Instant>,
     /// Whether routers are turning that move together as agreed.
     #[cbor(skip)]
     pub(super) is_moving_all: bool,
+    /// Whether only that is waited for.
+    #[cbor(skip)]
+    lingers: bool,
 }
 
 /// Virtual routers that are to be given to a peer together.
@@ -89,13 +98,24 @@ impl Moves {
             claimants: BTreeMap::new(),
             claimed_at: None,
             wants: BTreeMap::new(),
+            ceded_at: None,
             is_moving_all: false,
+            lingers: false,
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let waiting = self.queue.iter().filter(|gift| !gift.is_begun).filter_map(|gift| gift.until);
-        waiting.chain(self.mover.deadline()).min()
+        let ceded_at = self.ceded_at.filter(|_| self.lingers);
+        let lingering = ceded_at.map(|at| at + STOP_LINGER);
+        waiting.chain(self.mover.deadline()).chain(lingering).min()
+    }
+
+    /// Whether a node that stops is to stay for a moment, for what is on its way to it.
+    pub(super) fn lingers(&mut self, now: Instant) -> bool {
+        let until = self.ceded_at.map(|at| at + STOP_LINGER);
+        self.lingers = !self.mover.is_idle() && until.is_some_and(|until| now < until);
+        self.lingers
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -192,12 +212,11 @@ impl Standby {
 
     /// The peer that could have all of `group` at once: the best one for the first of them.
     fn successor(&self, group: &BTreeSet<RouterKey>) -> Option<usize> {
-        // One that takes part in no move is not waited for; one that does will be ready again.
+        // One that says that it is not ready may be so in a moment, and if not it declines.
         let claim = |peer: usize, key: &RouterKey| {
             let claim = self.peers.claim(peer, key.0)?;
             let is_able = claim.role == Role::Backup && claim.priority > 0;
-            let is_with_us = self.moves.mover.stage(key.0).is_some_and(|(_, with)| with == peer);
-            (is_able && (claim.is_ready || is_with_us)).then_some(claim.priority)
+            is_able.then_some((claim.is_ready, claim.priority))
         };
         let priority = |peer: usize| {
             if !self.peers.is_reached(peer) {

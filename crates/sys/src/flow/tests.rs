@@ -138,6 +138,36 @@ fn what_was_connected_before_goes_on_behind_any_filter() {
     });
 }
 
+#[test]
+fn what_is_half_open_is_listed_and_comes_about_behind_the_filter() {
+    alone(|| {
+        own_addresses();
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // A handshake is not over before the first data then.
+        let defer = libc::TCP_DEFER_ACCEPT;
+        crate::sockopt::set_int(&listener, libc::IPPROTO_TCP, defer, 30).unwrap();
+        for (from, address) in [(33_334, V4), (33_335, V6)] {
+            let to = SocketAddr::new(address, port);
+            let mut client = connect(from, to, ANSWERED_WITHIN).unwrap();
+            let mut connections = Connections::open().unwrap();
+            let mut flows = connections.to(&[V4, V6], Meant::Open, FLOWS_MAX).unwrap();
+            flows.retain(|flow| flow.local_port == port);
+            assert_eq!(flows, [flow(from, to)]);
+            refuse(&listener, &[V4, V6], &Which::not_of(&flows)).unwrap();
+            client.write_all(b"late").unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            let mut buffer = [0; 4];
+            server.read_exact(&mut buffer).unwrap();
+            refuse_none(&listener).unwrap();
+            drop((client, server));
+            while !connections.to(&[V4, V6], Meant::Open, FLOWS_MAX).unwrap().is_empty() {
+                thread::yield_now();
+            }
+        }
+    });
+}
+
 /// A thread with a network of its own on the bridge of the test's network, that does what it is
 /// told.
 struct Node {
