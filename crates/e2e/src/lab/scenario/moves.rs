@@ -39,6 +39,14 @@ pub(super) const ALL: &[Scenario] = &[
         ..MOVED
     },
     Scenario {
+        name: "back-and-forth",
+        about: "the operator moves the address ten times, each time when the move before is over",
+        is_for_all: false,
+        runs: 1,
+        play: back_and_forth,
+        ..MOVED
+    },
+    Scenario {
         name: "reload",
         about: "the master's configuration is changed and loaded",
         is_for_all: false,
@@ -104,6 +112,22 @@ fn maintenance(play: &mut Play) {
     play.stage.nodes[1].product.give_up();
     play.wait_for_owner(0);
     pause(Duration::from_millis(500));
+}
+
+fn back_and_forth(play: &mut Play) {
+    play.begin();
+    for round in 0..10 {
+        let (old, new) = (round % 2, 1 - round % 2);
+        play.stage.nodes[old].product.give_up();
+        play.wait_for_owner(new);
+        let moves = round + 1;
+        // Until then, packets of connections from before are passed on.
+        play.wait_until("a move is over on both nodes", |stage| {
+            (0..2).all(|node| stage.evergate(node).events("vip_move_over") == moves)
+        });
+    }
+    let failed = [0, 1].map(|node| play.stage.evergate(node).events("vip_move_failed"));
+    play.expect(failed == [0, 0], || format!("{failed:?} moves were made without the other node"));
 }
 
 fn reload(play: &mut Play) {
