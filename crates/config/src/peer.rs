@@ -157,6 +157,11 @@ fn path(text: &str) -> Result<IpAddr, Fault> {
         return Err(Fault::new("bad-address", "is no address of one machine")
             .help("write an address of the other machine: \"10.0.0.12\""));
     }
+    // Which link it is on cannot be said here.
+    if matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        return Err(Fault::new("bad-address", "is link-local: there is one on every link")
+            .help("write an address that is the other machine's alone, such as \"fd00::12\""));
+    }
     Ok(ip)
 }
 
@@ -187,6 +192,16 @@ fn question(text: &str) -> Result<HttpQuestion, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_to_one_machine() {
+        for address in ["10.0.0.12", "fd00::12", "2001:db8::12"] {
+            assert!(path(address).is_ok(), "{address}");
+        }
+        for address in ["0.0.0.0", "224.0.0.18", "ff02::12", "fe80::12", "edge-b"] {
+            assert!(path(address).is_err(), "{address}");
+        }
+    }
 
     #[test]
     fn a_question_is_a_url_with_an_address_and_is_shown_as_one() {

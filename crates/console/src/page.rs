@@ -395,6 +395,7 @@ mod tests {
                 }],
                 ..Default::default()
             }],
+            vip_problems: vec![evil.into()],
             peers: vec![PeerStatus {
                 name: evil.into(),
                 state: evil.into(),
@@ -426,6 +427,6 @@ mod tests {
         let html = Page { status: &status, events: &[event] }.to_string();
         assert!(!html.contains("<script>") && !html.contains("'1'") && !html.contains("\"2\""));
         let escaped = "&lt;script&gt;alert(&#39;1&#39; &amp; &quot;2&quot;)&lt;/script&gt;";
-        assert_eq!(html.matches(escaped).count(), 53, "{html}");
+        assert_eq!(html.matches(escaped).count(), 54, "{html}");
     }
 }

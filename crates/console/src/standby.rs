@@ -32,11 +32,13 @@ struct Maintenance {
 
 /// The same parts, in the same form, as in the state of the node.
 pub(crate) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Problem> {
-    let Status { vips, peers, is_in_maintenance, timer_lateness_us, .. } = desk.status().await?;
+    let Status { vips, peers, is_in_maintenance, vip_problems, timer_lateness_us, .. } =
+        desk.status().await?;
     let answer = json!({
         "vips": vips,
         "peers": peers,
         "is_in_maintenance": is_in_maintenance,
+        "vip_problems": vip_problems,
         "timer_lateness_us": timer_lateness_us,
     });
     Ok(json_response(StatusCode::OK, &answer))

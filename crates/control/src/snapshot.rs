@@ -74,6 +74,9 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Whether the operator has taken this node out of service.
     pub is_in_maintenance: bool,
+    /// What of virtual addresses cannot be done here and why, a line each: missing rights, no
+    /// real-time priority.
+    pub vip_problems: Vec<String>,
     /// How late the keeper's timers were in the last ten seconds, in microseconds: the worst.
     pub timer_lateness_us: u64,
 }

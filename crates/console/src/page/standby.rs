@@ -23,6 +23,9 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         row(f, vip)?;
     }
     f.write_str("</table></div>\n")?;
+    for problem in &status.vip_problems {
+        writeln!(f, "<p class=\"dim\">{}</p>", Text(problem))?;
+    }
     peers(f, &status.peers)
 }
 

@@ -340,6 +340,7 @@ pub(crate) fn status() -> Status {
             roles: vec![("web".into(), "master".into())],
         }],
         is_in_maintenance: false,
+        vip_problems: vec!["no real-time priority".into()],
         timer_lateness_us: 0,
         certificates: vec![CertificateStatus {
             listener: "web".into(),

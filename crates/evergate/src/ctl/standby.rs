@@ -15,6 +15,9 @@ pub(super) fn render(status: &Status, palette: Palette) -> String {
         text.push_str(&palette.lines(Paint::Warn, "", line));
     }
     text.push_str(&vips(&status.vips).render(palette));
+    for problem in &status.vip_problems {
+        text.push_str(&palette.lines(Paint::Warn, "  ", problem));
+    }
     if !status.vips.is_empty() && !status.peers.is_empty() {
         text.push('\n');
     }

@@ -109,6 +109,7 @@ impl ControlPlane {
             vips: standby::vips(self.gateway.config(), &self.standby),
             peers: standby::peers(self.gateway.config(), &self.standby, &self.evidence),
             is_in_maintenance: self.standby.is_in_maintenance,
+            vip_problems: self.standby.problems.clone(),
             timer_lateness_us: self.standby.lateness_us,
         };
         status.add(&self.carried.of_others());
