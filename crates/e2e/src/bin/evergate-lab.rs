@@ -18,6 +18,7 @@ usage: cargo xtask lab SCENARIO… [options]     plays these
        cargo xtask lab --list                  says which there are
 
   --runs N           how often, in place of what each scenario says
+  --others N         how often others than Evergate, if not as often
   --only NAMES       contenders: evergate, keepalived, or v2-1, v3-0.1, v3-0.03
   --lasting SECONDS  how long faults last that do [30]
   --debug            an Evergate built in a hurry, not for figures
@@ -86,6 +87,7 @@ fn read(words: &[&str]) -> Result<(Plan, PathBuf), String> {
         scenarios: Vec::new(),
         contenders: Contender::ALL.to_vec(),
         runs: None,
+        runs_of_others: None,
         lasting: Duration::from_secs(30),
         program,
     };
@@ -96,6 +98,7 @@ fn read(words: &[&str]) -> Result<(Plan, PathBuf), String> {
         match word {
             "all" => plan.scenarios = Scenario::all(),
             "--runs" => plan.runs = Some(number(value()?)?),
+            "--others" => plan.runs_of_others = Some(number(value()?)?),
             "--lasting" => plan.lasting = Duration::from_secs(number(value()?)? as u64),
             "--only" => plan.contenders = contenders(value()?)?,
             "--keep" => keep = value()?.into(),

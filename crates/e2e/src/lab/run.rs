@@ -24,6 +24,8 @@ pub struct Plan {
     pub contenders: Vec<Contender>,
     /// How often; as often as each scenario says if none.
     pub runs: Option<usize>,
+    /// How often others than Evergate run; as often as that if none.
+    pub runs_of_others: Option<usize>,
     /// For how long faults last that do.
     pub lasting: Duration,
     /// The lab's own program.
@@ -69,8 +71,12 @@ impl Plan {
     pub fn run(&self, mut tell: impl FnMut(&Figures)) -> Vec<Figures> {
         let mut all = Vec::new();
         for scenario in &self.scenarios {
-            for _ in 0..self.runs.unwrap_or(scenario.runs) {
-                let able = self.contenders.iter().filter(|one| scenario.is_for(**one));
+            let runs = self.runs.unwrap_or(scenario.runs);
+            for round in 0..runs {
+                let able = self.contenders.iter().filter(|one| {
+                    let is_due = self.runs_of_others.is_none_or(|most| round < most);
+                    scenario.is_for(**one) && (**one == Contender::Evergate || is_due)
+                });
                 for &contender in able {
                     let figures = self.run_quietly(scenario, contender);
                     tell(&figures);

@@ -8,7 +8,7 @@ use evergate_e2e::lab::frr::Frr;
 use evergate_e2e::lab::keepalived::{Keepalived, PASSWORD, Profile};
 use evergate_e2e::lab::process::kill_all;
 use evergate_e2e::lab::product::{Product, Wish};
-use evergate_e2e::lab::{Place, Stage, process};
+use evergate_e2e::lab::{Place, Stage, pause, process};
 use evergate_e2e::skip;
 
 use super::{PROGRAM, is_possible};
@@ -123,6 +123,34 @@ fn follows(other: Other) {
     kill_all(&stage.nodes[1].victims(true));
     assert!(probe.wait_for_other('B', PATIENCE), "{}", stage.logs());
     drop(probe);
+}
+
+/// keepalived and FRR, as Debian has them, sum up a pseudo-header; other routers follow RFC 9568.
+#[test]
+fn checksums_of_either_kind_are_understood() {
+    if !is_possible() {
+        return;
+    }
+    let mut stage = Stage::empty(2, Path::new(PROGRAM));
+    for (index, checksum) in ["message", "pseudo-header"].into_iter().enumerate() {
+        let place = stage.network.nodes[index].clone();
+        let evergate = Evergate::new(&place, index, Wish::default(), Path::new(PROGRAM));
+        let priority = 200 - index;
+        let lines = format!("priority = {priority}\nchecksum = \"{checksum}\"\n");
+        stage.add(Box::new(evergate.beside_others(&lines)));
+    }
+    for owner_before in [0, 1] {
+        let other = 1 - owner_before;
+        stage.nodes[owner_before].product.start();
+        owner(&stage, owner_before, "alone");
+        stage.nodes[other].product.start();
+        // Whoever does not understand the master would claim the address itself by then.
+        pause(Duration::from_secs(1));
+        owner(&stage, owner_before, "when the other one listens");
+        stage.nodes[owner_before].product.stop();
+        owner(&stage, other, "when the other one has stopped");
+        stage.nodes[other].product.stop();
+    }
 }
 
 #[test]
