@@ -186,7 +186,10 @@ fn warn_lone_groups(reader: &Reader<'_>, config: &Config) {
 /// likely configured as this one is.
 fn warn_idle_weights(reader: &Reader<'_>, config: &Config) {
     for (name, vip) in config.vips.iter().filter(|(_, vip)| !vip.policy.preempt) {
-        let weighs = vip.track.iter().any(|rule| matches!(rule.effect, Effect::Weight(_)));
+        let weighs = vip
+            .track
+            .iter()
+            .any(|rule| matches!(rule.effect, Effect::Weight(weight) if weight != 0));
         if weighs {
             let message = format!("a weight in `vip.{name}.track` moves nothing without `preempt`");
             let diagnostic = Diagnostic::warning("idle-weight", message).help(

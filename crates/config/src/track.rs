@@ -77,7 +77,8 @@ static GATEWAY: &[Key] = &[
         "weight",
         Kind::Weight,
         Absent::Means("the machine gives the address up"),
-        "Added to the priority while it does not answer; a positive one while it does.",
+        "Added to the priority while it does not answer; a positive one while it does. With 0 the \
+         answer is only shown.",
     ),
     key("fall", Kind::Delay, Absent::Is("0s"), "How long it must have failed before that counts."),
     key("rise", Kind::Delay, Absent::Is("1s"), "How long it must answer again before that counts."),
@@ -183,9 +184,10 @@ fn effect(value: &Value<'_>) -> Option<Effect> {
             let number = i64::from_str_radix(written.as_str(), written.radix()).ok();
             let fits = |weight: &i64| (-WEIGHT_MAX..=WEIGHT_MAX).contains(weight);
             match number.filter(fits) {
-                Some(0) => {
+                // A gateway may be asked only for the answer to be shown.
+                Some(0) if !matches!(value.kind, Kind::Weight) => {
                     let message = format!("`{}` of 0 changes nothing", value.path);
-                    value.report(Diagnostic::error("out-of-range", message).help(zero_help(value)));
+                    value.report(Diagnostic::error("out-of-range", message).help(ZERO_HELP));
                     None
                 }
                 Some(weight) => i16::try_from(weight).ok().map(Effect::Weight),
@@ -213,12 +215,8 @@ fn effect(value: &Value<'_>) -> Option<Effect> {
 }
 
 /// What a weight of 0 means to others.
-fn zero_help(value: &Value<'_>) -> &'static str {
-    match value.kind {
-        Kind::Weight => "remove it: without a weight the address is given up, as keepalived does",
-        _ => "write \"fault\" to give the address up, as keepalived does with a weight of 0",
-    }
-}
+const ZERO_HELP: &str =
+    "write \"fault\" to give the address up, as keepalived does with a weight of 0";
 
 /// An IP address that can be asked.
 fn ping(text: &str) -> Result<IpAddr, Fault> {

@@ -222,6 +222,7 @@ fn virtual_addresses_mean_what_they_say() {
     let old = &config.vips["old"];
     assert_eq!((old.policy.version, old.policy.interval), (Version::V2, millis(2000)));
     assert_eq!(old.track[0].subject, Subject::Link(name("eth1")));
+    assert_eq!(old.track[1].effect, Effect::Weight(0), "its answer is only shown");
 }
 
 #[test]

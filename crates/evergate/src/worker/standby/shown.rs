@@ -83,6 +83,7 @@ fn told(configured: VipStatus, vip: &config::Vip, news: &VipNews) -> VipStatus {
 fn tracked(vip: &config::Vip, subject: &Subject, failure: Option<String>) -> TrackStatus {
     let rule = vip.track.iter().find(|rule| rule.subject == *subject);
     let effect = match rule.map(|rule| rule.effect) {
+        Some(Effect::Weight(0)) => "shown only".to_owned(),
         Some(Effect::Weight(weight)) => format!("{weight:+}"),
         // What is tracked without a rule is what no address can do without.
         Some(Effect::Fault) | None => "fault".to_owned(),
