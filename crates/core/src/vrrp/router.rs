@@ -32,7 +32,7 @@ use minicbor::{Decode, Encode};
 
 use super::announce::{Due, Farewell, Schedule};
 use super::{INTERVALS_DOWN, PRIORITY_STOP, Policy, Role};
-use crate::time::Instant;
+use crate::time::{Instant, Spoken};
 
 mod event;
 mod hearing;
@@ -256,7 +256,8 @@ impl Router {
     pub fn holding_back(&self, now: Instant) -> Option<String> {
         let State::Backup { down_at } = self.state else { return None };
         if now < self.claims_from {
-            return Some(format!("claims nothing for {:?}", self.claims_from.since(now)));
+            let left = self.claims_from.since(now);
+            return Some(format!("claims nothing for another {}", Spoken(left)));
         }
         if !self.policy.preempt || !self.hears_worse() || self.preempts(now) {
             // A master that is silent is replaced when the timer fires.
@@ -266,7 +267,7 @@ impl Router {
             return Some(String::from("an operator gave the addresses to the master"));
         }
         let at = self.able_since + self.policy.preempt_delay;
-        Some(format!("preempts in {:?}", at.since(now)))
+        Some(format!("preempts in {}", Spoken(at.since(now))))
     }
 
     /// Whether it would replace the master that it hears, as a move between two that talk if there

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use evergate_core::standby::{Note, Severity, Turn};
-use evergate_core::time::Instant;
+use evergate_core::time::{Instant, Spoken};
 use evergate_sys::child::{self, Spec, Starting};
 use evergate_sys::exit::Exit;
 use evergate_sys::privilege::{self, User};
@@ -248,7 +248,8 @@ impl Queue {
             (Some(fault), _) => failure(&telling.turn, fault.to_string()),
             (None, Exit::Status(0)) => done(&telling.turn, &program),
             (None, _) if is_killed => {
-                let why = format!("{program} was killed: it took longer than {:?}", self.within);
+                let why =
+                    format!("{program} was killed: it took longer than {}", Spoken(self.within));
                 failure(&telling.turn, why)
             }
             (None, exit) => failure(&telling.turn, format!("{program} ended: {exit}")),

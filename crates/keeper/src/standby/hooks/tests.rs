@@ -171,7 +171,7 @@ fn a_program_that_takes_too_long_is_killed_with_all_it_started() {
     assert_eq!(stage.hooks.deadline(), None, "it is killed once");
     assert_eq!(stage.await_exit(), Exit::Signal { number: 9, core: false });
     let reason = stage.hooks.take_notes().remove(0).reason;
-    assert!(reason.ends_with("was killed: it took longer than 5s"), "{reason}");
+    assert!(reason.ends_with("was killed: it took longer than 5 s"), "{reason}");
     let sleeper: u32 = stage.out().trim().parse().unwrap();
     let is_gone = || process::kin(sleeper).map_or(true, |kin| kin.is_zombie);
     while !is_gone() {

@@ -444,3 +444,19 @@ fn what_was_written_down_goes_on_as_it_was() {
     again.run(INTERVAL * 20);
     assert_eq!(again.outputs(), bench.outputs());
 }
+
+#[test]
+fn a_node_says_in_words_how_long_it_holds_back() {
+    let delays = Policy {
+        startup_delay: Duration::from_millis(2_345),
+        preempt: true,
+        preempt_delay: Duration::from_millis(4_567),
+        ..policy(Version::V3, 200)
+    };
+    let mut bench = Bench::new(delays);
+    let says = |bench: &Bench| bench.router.holding_back(bench.now);
+    assert_eq!(says(&bench).as_deref(), Some("claims nothing for another 2.3 s"));
+    bench.now = bench.now + Duration::from_millis(2_400);
+    bench.hear(6, 100);
+    assert_eq!(says(&bench).as_deref(), Some("preempts in 2.1 s"));
+}
