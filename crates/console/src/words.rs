@@ -204,7 +204,7 @@ pub fn role(vip: &VipStatus) -> String {
     let parts = rival
         .into_iter()
         .chain((!vip.reason.is_empty()).then(|| vip.reason.clone()))
-        .chain(vip.holding_back.clone())
+        .chain(vip.holding_back.clone().filter(|why| *why != vip.reason))
         .chain(failures);
     parts.collect::<Vec<_>>().join("; ")
 }
@@ -337,6 +337,9 @@ mod tests {
         };
         assert_eq!((role(&vip), master(&vip)), (vip.reason.clone(), "10.0.0.11 (254)".into()));
         assert_eq!(priority(&vip), "253");
+        vip.holding_back = Some(vip.reason.clone());
+        assert_eq!(role(&vip), vip.reason, "nothing is said twice");
+        vip.holding_back = None;
         vip.role = "master".into();
         vip.rival = Some("10.0.0.12 (priority 252)".into());
         vip.effective_priority = 203;

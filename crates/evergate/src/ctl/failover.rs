@@ -134,13 +134,13 @@ fn has_moved(vip: &VipStatus) -> bool {
 }
 
 fn last_words(vip: &VipStatus) -> String {
-    let VipStatus { name, role, epoch, .. } = vip;
+    let VipStatus { name, role, .. } = vip;
     match (&vip.master, role.as_str()) {
         (_, "master") => format!("{name}: this node still has it: {}", vip.reason),
         (Some(master), _) if !has_moved(vip) => {
             format!("{name}: {} has it; this node still finishes what it began", master.address)
         }
-        (Some(master), _) => format!("{name}: {} has it (epoch {epoch})", master.address),
+        (Some(master), _) => format!("{name}: {} has it", master.address),
         (None, _) => format!("{name}: no other node has taken it; this one is {role}"),
     }
 }
@@ -187,9 +187,8 @@ mod tests {
         assert!(!has_moved(&one));
         assert_eq!(last_words(&one), "web: no other node has taken it; this one is backup");
         one.master = Some(VipMaster { address: "10.0.0.12".into(), priority: 253 });
-        one.epoch = 7;
         assert!(has_moved(&one));
-        assert_eq!(last_words(&one), "web: 10.0.0.12 has it (epoch 7)");
+        assert_eq!(last_words(&one), "web: 10.0.0.12 has it");
         one.addresses[0].is_here = true;
         assert!(!has_moved(&one));
         assert!(last_words(&one).ends_with("still finishes what it began"));
