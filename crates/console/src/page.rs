@@ -387,7 +387,7 @@ mod tests {
                 reason: evil.into(),
                 master: Some(VipMaster { address: evil.into(), priority: 1 }),
                 rival: Some(evil.into()),
-                holding_back: Some(evil.into()),
+                holding_back: Some(format!("{evil} for now")),
                 tracked: vec![TrackStatus {
                     subject: evil.into(),
                     effect: evil.into(),
