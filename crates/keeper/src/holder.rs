@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use evergate_sys::table;
+
 /// The process that listens on the TCP port, as `name (process PID)`; `None` if it is not to be
 /// found, or another user's.
 pub(crate) fn of_port(port: u16) -> Option<String> {
@@ -18,7 +20,7 @@ pub(crate) fn of_port(port: u16) -> Option<String> {
 
 /// The same for the Unix socket at `path`; one of another user is named as that.
 pub(crate) fn of_path(path: &str) -> Option<String> {
-    let table = fs::read_to_string("/proc/net/unix").ok()?;
+    let table = table::read("/proc/net/unix").ok()?;
     let inode = table.lines().find_map(|line| unix_listener(line, path))?;
     Some(of_socket(inode).unwrap_or_else(|| "a process of another user".to_owned()))
 }
@@ -54,7 +56,7 @@ fn unix_listener<'l>(line: &'l str, path: &str) -> Option<&'l str> {
 }
 
 fn describe(process: &Path) -> Option<String> {
-    let name = fs::read_to_string(process.join("comm")).ok()?;
+    let name = table::read(process.join("comm")).ok()?;
     let pid = process.file_name()?.to_str()?;
     Some(format!("{} (process {pid})", name.trim()))
 }

@@ -20,6 +20,7 @@ use self::group::remove_tree;
 use self::hierarchy::Hierarchy;
 use crate::oom;
 use crate::process::Known;
+use crate::table;
 
 /// What the names of our own directories begin with; the keeper's pid and its start follow.
 const PREFIX: &str = "evergate-";
@@ -153,7 +154,7 @@ pub struct Made {
 impl Cgroups {
     /// Looks, and changes nothing.
     pub fn detect() -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let read = |path| table::read(path).unwrap_or_default();
         let own = std::process::id();
         let started = Known::now(own).map_or(0, |known| known.started_ticks);
         let base = format!("{PREFIX}{own}-{started}");

@@ -6,6 +6,9 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
+/// Most datagrams that are skipped in one go, because they are not what is waited for. A flood of such
+/// must not keep whoever has other things to do, too: they find the socket readable again.
+pub(crate) const SKIPPED_MAX: usize = 32;
 /// Room for control messages; all that are asked for here take less than half of it.
 const CONTROL_BYTES: usize = 256;
 /// Size of a control message's head, a multiple of its alignment: a length and two numbers.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{SocketFlags, SocketType, ipproto, socket_with};
 
-use crate::datagram::{self, Address, Control, first};
+use crate::datagram::{self, Address, Control, SKIPPED_MAX, first};
 use crate::family::Family;
 use crate::packet_filter::Program;
 use crate::sockopt::{self, at};
@@ -89,13 +89,15 @@ impl Echo {
         datagram::send(&self.fd, &Address::host(to, self.interface), &Control::new(), &message)
     }
 
-    /// The next answer that waits; nothing if there is none.
+    /// The next answer that waits; nothing if there is none, or only a lot that is none, and then the
+    /// socket stays readable.
     pub fn receive(&self) -> io::Result<Option<Reply>> {
         let mut buffer = [0; ANSWER_BYTES_MAX];
-        while let Some(received) = datagram::receive(&self.fd, &mut buffer)? {
+        for _ in 0..SKIPPED_MAX {
+            let Some(received) = datagram::receive(&self.fd, &mut buffer)? else { break };
             let packet = &buffer[..received.length];
             let message = match self.family {
-                Family::V4 => packet.get(usize::from(packet[0] & 0xf) * 4..).unwrap_or_default(),
+                Family::V4 => past_ipv4_header(packet),
                 Family::V6 => packet,
             };
             if let (Some(from), Some((sequence, token))) =
@@ -123,6 +125,12 @@ impl AsFd for Echo {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// What follows the header that raw sockets of IPv4 get too; nothing if that is not whole.
+fn past_ipv4_header(packet: &[u8]) -> &[u8] {
+    let words = packet.first().map_or(0, |first| first & 0xf);
+    packet.get(usize::from(words) * 4..).unwrap_or_default()
 }
 
 /// Kind of an answer.
@@ -220,6 +228,15 @@ mod tests {
             assert!(echo.ask("192.0.2.1".parse().unwrap(), 1, 1).is_err());
             assert!(Echo::open(Family::V4, 1, Some(4711)).is_err());
         });
+    }
+
+    #[test]
+    fn a_header_that_is_not_whole_has_nothing_behind_it() {
+        let packet = [0x45; 24];
+        assert_eq!(past_ipv4_header(&packet), &packet[20..]);
+        for length in 0..=20 {
+            assert_eq!(past_ipv4_header(&packet[..length]), &[0; 0]);
+        }
     }
 
     #[test]

@@ -52,15 +52,20 @@ fn replace_prepared(
     if let Err(error) = alone() {
         return error;
     }
+    let flags = |&fd: &BorrowedFd<'_>| rustix::io::fcntl_getfd(fd);
+    let before: Vec<FdFlags> = match kept.iter().map(flags).collect() {
+        Ok(before) => before,
+        Err(error) => return error.into(),
+    };
     // From here on nothing is allocated: either all of it is done or none.
     for (index, &fd) in kept.iter().enumerate() {
         if let Err(error) = rustix::io::fcntl_setfd(fd, FdFlags::empty()) {
-            close_on_exec(&kept[..index]);
+            set_back(&kept[..index], &before);
             return error.into();
         }
     }
     let error = become_image(image.as_raw_fd(), argv, envp);
-    close_on_exec(kept);
+    set_back(kept, &before);
     error
 }
 
@@ -95,9 +100,10 @@ fn alone() -> io::Result<()> {
     }
 }
 
-fn close_on_exec(fds: &[BorrowedFd<'_>]) {
-    for &fd in fds {
+fn set_back(fds: &[BorrowedFd<'_>], before: &[FdFlags]) {
+    // The last first, so that one that is listed twice becomes what it was.
+    for (&fd, &flags) in fds.iter().zip(before).rev() {
         // It is open, so there is nothing to refuse.
-        let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
+        let _ = rustix::io::fcntl_setfd(fd, flags);
     }
 }

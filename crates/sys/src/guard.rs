@@ -55,9 +55,10 @@ static WAY: AtomicPtr<Way> = AtomicPtr::new(ptr::null_mut());
 #[must_use = "a guard that is dropped guards no more"]
 #[derive(Debug)]
 pub struct Guard {
+    // The first to go: nothing that it leads to may be gone before it.
+    _trap: Trap,
     image: OwnedFd,
     argv: Vec<OsString>,
-    _trap: Trap,
 }
 
 /// Handlers, their stack, and what was there before.
@@ -89,7 +90,7 @@ impl Guard {
         let mask = mask()?;
         let way = Way { image: image.as_raw_fd(), argv: prepared, envp, why: why.cast(), mask };
         WAY.store(Box::into_raw(Box::new(way)), Ordering::Release);
-        let guard = Self { image, argv, _trap: Trap::set()? };
+        let guard = Self { _trap: Trap::set()?, image, argv };
         set_timer(within)?;
         Ok(guard)
     }
@@ -252,10 +253,8 @@ fn unblock() -> io::Result<()> {
 #[expect(unsafe_code, reason = "rustix has no interval timers")]
 fn set_timer(within: Duration) -> io::Result<()> {
     let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
-    let once = libc::timeval {
-        tv_sec: within.as_secs() as libc::time_t,
-        tv_usec: within.subsec_micros() as libc::suseconds_t,
-    };
+    let once =
+        libc::timeval { tv_sec: within.as_secs() as _, tv_usec: within.subsec_micros() as _ };
     let timer = libc::itimerval { it_interval: never, it_value: once };
     // SAFETY: the timer is a live local that is only read.
     match unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, ptr::null_mut()) } {

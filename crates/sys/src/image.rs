@@ -72,7 +72,8 @@ impl Image {
             device: found.dev(),
             inode: found.ino(),
             bytes: found.size(),
-            written_at: found.mtime() * 1_000_000_000 + found.mtime_nsec(),
+            // Beyond the year 2262 it is no time any more, and still tells one file from another.
+            written_at: found.mtime().wrapping_mul(1_000_000_000).wrapping_add(found.mtime_nsec()),
         };
         Ok(Self { file, identity })
     }
@@ -115,6 +116,17 @@ mod tests {
         fs::write(&link, b"\x7fELF two!").unwrap();
         assert_ne!(before.identity(), Image::open(&link).unwrap().identity());
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_a_far_future_is_an_image_too() {
+        let path = std::env::temp_dir().join(format!("evergate-future-{}", std::process::id()));
+        fs::write(&path, b"\x7fELF").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        let year = std::time::Duration::from_secs(366 * 86_400);
+        file.set_modified(std::time::UNIX_EPOCH + 400 * year).unwrap();
+        Image::open(&path).unwrap();
+        fs::remove_file(path).unwrap();
     }
 
     #[test]

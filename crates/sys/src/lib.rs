@@ -47,6 +47,7 @@ mod sockopt;
 pub mod splice;
 pub mod stderr;
 mod strings;
+pub mod table;
 pub mod tree;
 pub mod vrrp_socket;
 pub mod wait;

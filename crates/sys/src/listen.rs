@@ -5,10 +5,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 /// Connections that may wait to be accepted, unless asked otherwise; the kernel may allow fewer
@@ -90,10 +91,17 @@ fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
+/// Whether it is a socket that nobody listens on. Does not wait: somebody who listens and does not
+/// accept would have us wait for ever.
 fn is_stale(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connect = || {
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+    };
+    is_socket && connect() == Err(Errno::CONNREFUSED)
 }
 
 #[cfg(test)]
@@ -101,6 +109,7 @@ mod tests {
     use std::io::ErrorKind;
     use std::net::TcpStream;
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
@@ -163,6 +172,18 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert_eq!(unix(&path, 0o600, 8).unwrap_err().kind(), ErrorKind::AddrInUse);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn one_who_listens_and_does_not_accept_is_alive_and_keeps_nobody_waiting() {
+        let directory = std::env::temp_dir().join(format!("evergate-full-{}", std::process::id()));
+        let path = directory.join("full.sock");
+        let _busy = unix(&path, 0o600, 0).unwrap();
+        // As many as may wait to be accepted: one with a backlog of none.
+        let waiting = UnixStream::connect(&path).unwrap();
+        assert_eq!(unix(&path, 0o600, 8).unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(waiting);
         fs::remove_dir_all(directory).unwrap();
     }
 }

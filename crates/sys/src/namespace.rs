@@ -62,15 +62,20 @@ pub(crate) mod lab {
     }
 
     /// Gives an interface that is up an address of IPv6, and waits until that can be reached: the
-    /// kernel finishes this a moment after it has said so.
+    /// kernel finishes this a moment after it has said so. Until then there may be a way there
+    /// already, to the network that the address is in, at the end of which nobody is.
     pub(crate) fn add_address(address: &str, device: &str) {
         ip(&format!("addr add {address} dev {device} nodad"));
         let (address, _) = address.split_once('/').unwrap();
         let patience = Patience::new();
         let socket = UdpSocket::bind("[::]:0").unwrap();
-        while socket.connect((address, 9)).is_err() {
+        let port = socket.local_addr().unwrap().port();
+        loop {
             patience.check();
-            thread::yield_now();
+            let _ = socket.send_to(b"x", (address, port));
+            if is_readable_soon(&socket) {
+                break;
+            }
         }
     }
 

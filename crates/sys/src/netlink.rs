@@ -190,6 +190,9 @@ impl Netlink {
             if received.source.netlink_port() != Some(0) {
                 continue;
             }
+            if received.is_truncated {
+                return Err(too_long());
+            }
             let answers = message::messages(&buffer[..received.length]);
             // Others are of a question whose answer nobody waited for.
             let mut answers = answers.filter(|answer| answer.sequence == sequence);
@@ -199,6 +202,11 @@ impl Netlink {
         }
         Ok(())
     }
+}
+
+/// What is behind the cut may be the end of a list, or the most of it.
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is too long to be read")
 }
 
 /// Why the kernel does not do something.

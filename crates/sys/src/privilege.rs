@@ -3,9 +3,11 @@
 //! Users and groups are looked up in `/etc/passwd` and `/etc/group` themselves: the binary is
 //! static, where the C library's own look-up would need plugins that are not there.
 
-use std::{fs, io};
+use std::io;
 
 use rustix::process::DumpableBehavior;
+
+use crate::table;
 
 /// Most supplementary groups that are taken from `/etc/group`.
 pub const GROUPS_MAX: usize = 256;
@@ -45,8 +47,8 @@ pub fn user(name: &str) -> io::Result<User> {
     if let Ok(id) = name.parse() {
         return Ok(User { uid: id, gid: id, groups: vec![id] });
     }
-    let passwd = fs::read_to_string("/etc/passwd")?;
-    let group = fs::read_to_string("/etc/group").unwrap_or_default();
+    let passwd = table::read("/etc/passwd")?;
+    let group = table::read("/etc/group").unwrap_or_default();
     find(name, &passwd, &group).ok_or_else(|| {
         io::Error::new(io::ErrorKind::NotFound, format!("no user {name} in /etc/passwd"))
     })
@@ -54,7 +56,7 @@ pub fn user(name: &str) -> io::Result<User> {
 
 /// What people call the user with this number: its name in `/etc/passwd`, or else the number.
 pub fn name(uid: u32) -> String {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = table::read("/etc/passwd").unwrap_or_default();
     find_name(uid, &passwd).map_or_else(|| uid.to_string(), str::to_owned)
 }
 
@@ -182,6 +184,8 @@ fn check(result: libc::c_int) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

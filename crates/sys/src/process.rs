@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use crate::privilege::User;
 use crate::signal::{self, Signal};
+use crate::table;
 
 /// How much of an environment is searched by [`variable`], in bytes.
 pub const ENVIRONMENT_BYTES_MAX: u64 = 256 * 1024;
@@ -42,7 +43,7 @@ pub fn own_usage() -> io::Result<Usage> {
 
 /// What the process `pid` uses; `NotFound` if there is none.
 pub fn usage(pid: u32) -> io::Result<Usage> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let stat = table::read(format!("/proc/{pid}/stat"))?;
     let mut usage = parse(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     usage.fds = fs::read_dir(format!("/proc/{pid}/fd")).ok().map(|fds| fds.count() as u32);
     if usage.fds.is_some() && pid == std::process::id() {
@@ -95,7 +96,7 @@ pub struct Kin {
 
 /// Where the process `pid` comes from; `NotFound` if there is none.
 pub fn kin(pid: u32) -> io::Result<Kin> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let stat = table::read(format!("/proc/{pid}/stat"))?;
     parse_kin(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
@@ -131,7 +132,7 @@ pub fn variable(pid: u32, name: &str) -> io::Result<Option<Vec<u8>>> {
 
 /// Memory of a process that is its own and in use (anonymous and resident), in bytes.
 pub fn own_bytes(pid: u32) -> io::Result<u64> {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let statm = table::read(format!("/proc/{pid}/statm"))?;
     let pages: Vec<u64> = statm.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
     match pages[..] {
         [_, resident, shared, ..] => {
@@ -143,7 +144,7 @@ pub fn own_bytes(pid: u32) -> io::Result<u64> {
 
 /// Who the process `pid` is, by its effective ids.
 pub fn user(pid: u32) -> io::Result<User> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let status = table::read(format!("/proc/{pid}/status"))?;
     parse_user(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
@@ -276,6 +277,26 @@ mod tests {
         assert!(known.signal(Signal::Kill).unwrap());
         child.0.wait().unwrap();
         assert!(!known.is_there());
+    }
+
+    #[test]
+    fn a_process_with_a_name_that_is_no_text_is_still_seen() {
+        // As a long name is when the kernel has cut it in the middle of a letter.
+        let name = CString::new(&b"caf\xc3"[..]).unwrap();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (stop, end) = std::sync::mpsc::channel::<()>();
+        let named = std::thread::spawn(move || {
+            rustix::thread::set_name(&name).unwrap();
+            ready.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
+            let _ = end.recv();
+        });
+        // A thread can be looked at by its number like a process.
+        let pid = is_ready.recv().unwrap();
+        assert_eq!(kin(pid).unwrap().known.pid, pid);
+        assert!(usage(pid).unwrap().threads >= 2);
+        assert_eq!(super::user(pid).unwrap().uid == 0, crate::privilege::is_root());
+        drop(stop);
+        named.join().unwrap();
     }
 
     /// A child that does not outlive a test that fails.

@@ -1,5 +1,6 @@
 //! Running before everybody else, and from memory that stays: for loops that must not be late.
 
+use std::ffi::c_int;
 use std::io;
 
 use rustix::process::{Resource, getrlimit};
@@ -10,31 +11,30 @@ use crate::privilege::{Right, has};
 /// Its children do not: they begin with the normal policy. 1 to 99, of which the highest runs first.
 ///
 /// Kept across an exec. Needs `CAP_SYS_NICE`, or a limit (`RLIMIT_RTPRIO`) that allows it.
-#[expect(unsafe_code, reason = "rustix has no scheduling policies, and musl refuses to set one")]
 pub fn set_priority(priority: u8) -> io::Result<()> {
-    let param = libc::sched_param { sched_priority: priority.into() };
-    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: the parameter is a live local that the call only reads.
-    let set = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const param) };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set_policy(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, priority)
 }
 
-/// Has the calling thread be one of many again.
-#[expect(unsafe_code, reason = "rustix has no scheduling policies, and musl refuses to set one")]
+/// Has the calling thread be one of many again. Allocates nothing.
 pub fn unset_priority() -> io::Result<()> {
-    let param = libc::sched_param { sched_priority: 0 };
+    set_policy(libc::SCHED_OTHER, 0)
+}
+
+#[expect(unsafe_code, reason = "rustix has no scheduling policies, and musl refuses to set one")]
+fn set_policy(policy: c_int, priority: u8) -> io::Result<()> {
+    // All that the kernel knows of a `sched_param`; that of musl has more in it.
+    let priority = c_int::from(priority);
     // SAFETY: the parameter is a live local that the call only reads.
-    let set = unsafe {
-        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const param)
-    };
+    let set =
+        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Whether the calling thread runs before all that is not real-time.
+/// Whether the calling thread runs before all that is not real-time. Allocates nothing.
 #[expect(unsafe_code, reason = "rustix has no scheduling policies")]
 pub fn has_priority() -> bool {
     // SAFETY: takes and returns plain numbers.
-    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) } as libc::c_int;
+    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) } as c_int;
     matches!(policy & !libc::SCHED_RESET_ON_FORK, libc::SCHED_FIFO | libc::SCHED_RR)
 }
 
@@ -100,30 +100,5 @@ mod tests {
             }
         });
         tested.join().unwrap();
-    }
-
-    #[test]
-    fn memory_is_locked_where_that_is_allowed() {
-        let locked = || {
-            let status = std::fs::read_to_string("/proc/self/status").unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
-            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-        };
-        assert_eq!(locked(), 0);
-        if let Err(error) = lock_memory() {
-            eprintln!("skipped: no locked memory here: {error}");
-            return;
-        }
-        assert!(locked() > 0);
-        let resident = || crate::process::own_usage().unwrap().resident_bytes;
-        let before = resident();
-        let room: Vec<u8> = Vec::with_capacity(512 << 20);
-        assert!(resident() < before + (256 << 20), "nobody has used it");
-        drop(room);
-        let status = std::process::Command::new("cat").arg("/proc/self/status").output().unwrap();
-        let status = String::from_utf8(status.stdout).unwrap();
-        assert!(status.contains("VmLck:\t       0 kB"), "a child has locked something");
-        unlock_memory().unwrap();
-        assert_eq!(locked(), 0);
     }
 }

@@ -3,10 +3,13 @@
 //!
 //! The record is there twice. The writer fills the copy that is not in force and then puts it in
 //! force, so whenever it dies, the reader finds a whole record: the last one.
+//!
+//! The reader may not write, and a load from such memory is only sure to be no more than a load if it
+//! is relaxed and of a machine word (as `core::sync::atomic` says); so fences do all the ordering.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -15,8 +18,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
 
 /// What the page begins with, so that nothing else is taken for one; the last digit is the version.
-const MAGIC: u64 = u64::from_be_bytes(*b"EGPAGE-1");
-const WORD: usize = size_of::<u64>();
+const MAGIC: usize = u64::from_be_bytes(*b"EGPAGE-1") as usize;
+const WORD: usize = size_of::<usize>();
 /// Words of the head: magic, count, number of the record in force, and room to spare.
 const HEAD_WORDS: usize = 8;
 /// Words of a copy of the record: its length, and its bytes.
@@ -64,15 +67,15 @@ impl Page {
         if record.len() > RECORD_BYTES_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let number = self.memory.number().load(Ordering::Relaxed).wrapping_add(1);
+        let number = load(self.memory.number()).wrapping_add(1);
         let copy = self.memory.copy(number);
         // A reader that finds something of this copy must find that another one is in force.
         fence(Ordering::SeqCst);
-        copy[0].store(record.len() as u64, Ordering::Relaxed);
+        copy[0].store(record.len(), Ordering::Relaxed);
         for (word, bytes) in copy[1..].iter().zip(record.chunks(WORD)) {
             let mut padded = [0; WORD];
             padded[..bytes.len()].copy_from_slice(bytes);
-            word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
+            word.store(usize::from_ne_bytes(padded), Ordering::Relaxed);
         }
         self.memory.number().store(number, Ordering::SeqCst);
         Ok(())
@@ -99,14 +102,16 @@ impl Reader {
         Ok(Self { memory })
     }
 
-    /// How often the writer has shown that it goes on.
+    /// How often the writer has shown that it goes on. It begins anew after a machine word's worth.
     pub fn beats(&self) -> u64 {
-        self.memory.beats().load(Ordering::Acquire)
+        let beats = load(self.memory.beats());
+        fence(Ordering::Acquire);
+        beats as u64
     }
 
     /// Number of the record in force; another one has another number.
     pub fn number(&self) -> u64 {
-        self.memory.number().load(Ordering::Acquire)
+        load(self.memory.number()) as u64
     }
 
     /// Copies the record in force to `record`, which needs no more room than [`RECORD_BYTES_MAX`],
@@ -117,18 +122,25 @@ impl Reader {
     }
 
     fn try_read(&self, record: &mut Vec<u8>) -> Option<u64> {
-        let number = self.memory.number().load(Ordering::SeqCst);
+        let number = load(self.memory.number());
+        // What was written before the number was is found after it.
+        fence(Ordering::SeqCst);
         let copy = self.memory.copy(number);
         record.clear();
-        let length = usize::try_from(copy[0].load(Ordering::Relaxed)).ok()?;
+        let length = load(&copy[0]);
         let words = copy[1..].iter().take(length.min(RECORD_BYTES_MAX).div_ceil(WORD));
         for word in words {
-            record.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+            record.extend_from_slice(&load(word).to_ne_bytes());
         }
         record.truncate(length);
         fence(Ordering::SeqCst);
-        (self.memory.number().load(Ordering::Relaxed) == number).then_some(number)
+        (load(self.memory.number()) == number).then_some(number as u64)
     }
+}
+
+/// The one way to look at a word of memory that may not be written.
+fn load(word: &AtomicUsize) -> usize {
+    word.load(Ordering::Relaxed)
 }
 
 /// What may be done to memory.
@@ -141,7 +153,7 @@ enum Access {
 /// The page in this process.
 #[derive(Debug)]
 struct Memory {
-    words: &'static [AtomicU64],
+    words: &'static [AtomicUsize],
 }
 
 impl Memory {
@@ -163,34 +175,34 @@ impl Memory {
             unsafe { mmap(std::ptr::null_mut(), WORDS * WORD, rights, MapFlags::SHARED, file, 0) }?;
         // SAFETY: mapped with this length, which the seals keep it from losing, aligned to a page,
         // and unmapped when this value is dropped, out of which no reference leads. Others write to
-        // it, so it is read and written as atomic words only; without the right to write no method
-        // that stores is reached.
-        let words = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), WORDS) };
+        // it, so it is read and written as atomic words only; without the right to write it is read
+        // by `load` only, and no method that stores is reached.
+        let words = unsafe { std::slice::from_raw_parts(start.cast::<AtomicUsize>(), WORDS) };
         Ok(Self { words })
     }
 
     fn check(&self) -> io::Result<()> {
-        match self.word(0).load(Ordering::Acquire) {
+        match load(self.word(0)) {
             MAGIC => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a shared page of another kind")),
         }
     }
 
-    fn word(&self, index: usize) -> &AtomicU64 {
+    fn word(&self, index: usize) -> &AtomicUsize {
         &self.words[index]
     }
 
-    fn beats(&self) -> &AtomicU64 {
+    fn beats(&self) -> &AtomicUsize {
         self.word(1)
     }
 
-    fn number(&self) -> &AtomicU64 {
+    fn number(&self) -> &AtomicUsize {
         self.word(2)
     }
 
     /// The copy that the record with this number is in.
-    fn copy(&self, number: u64) -> &[AtomicU64] {
-        let start = HEAD_WORDS + (number % 2) as usize * COPY_WORDS;
+    fn copy(&self, number: usize) -> &[AtomicUsize] {
+        let start = HEAD_WORDS + number % 2 * COPY_WORDS;
         &self.words[start..start + COPY_WORDS]
     }
 }

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{Protocol, SocketFlags, SocketType, socket_with, sockopt as common};
 
-use crate::datagram::{self, Address, Control, first};
+use crate::datagram::{self, Address, Control, SKIPPED_MAX, first};
 use crate::family::Family;
 use crate::packet_filter::Program;
 use crate::sockopt::{self, at};
@@ -152,13 +152,14 @@ impl VrrpSocket {
     }
 
     /// The next message that waits, put into `buffer`; nothing if there is none. Skips what is too
-    /// long to be a message, and what is no packet at all. While the interface is down there are
+    /// long to be a message, and what is no packet at all; after a lot of that there is nothing either,
+    /// and the socket stays readable. While the interface is down there are
     /// none; when it is up again, so is the socket.
     pub fn receive<'a>(
         &self,
         buffer: &'a mut [u8; MESSAGE_BYTES_MAX],
     ) -> io::Result<Option<Heard<'a>>> {
-        loop {
+        for _ in 0..SKIPPED_MAX {
             let Some(received) = datagram::receive(&self.fd, &mut buffer[..])? else {
                 return Ok(None);
             };
@@ -175,6 +176,7 @@ impl VrrpSocket {
                 return Ok(Some(Heard { source, destination, hop_limit, message }));
             }
         }
+        Ok(None)
     }
 }
 
@@ -339,6 +341,26 @@ mod tests {
     #[test]
     fn two_networks_talk_over_ipv6() {
         alone(|| talk(Family::V6, ["fe80::9", "fe80::11", "fe80::10", "fe80::12"], 64));
+    }
+
+    #[test]
+    fn a_flood_of_what_is_no_message_holds_nobody_up() {
+        alone(|| {
+            let open = || VrrpSocket::open(index("lo"), Family::V4).unwrap();
+            let (near, far) = (open(), open());
+            near.listen_to(&[51]).unwrap();
+            let own = "127.0.0.1".parse().unwrap();
+            let mut long = [0; MESSAGE_BYTES_MAX];
+            long[..ADVERT.len()].copy_from_slice(&ADVERT);
+            for _ in 0..SKIPPED_MAX {
+                far.send(own, own, &long).unwrap();
+            }
+            far.send(own, own, &ADVERT).unwrap();
+            let mut buffer = [0; MESSAGE_BYTES_MAX];
+            assert_eq!(near.receive(&mut buffer).unwrap(), None, "it lets others have their turn");
+            await_readable(&near);
+            assert_eq!(near.receive(&mut buffer).unwrap().unwrap().message, ADVERT);
+        });
     }
 
     #[test]

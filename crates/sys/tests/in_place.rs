@@ -251,8 +251,13 @@ fn stay() -> ExitCode {
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     let image = Image::open(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    let error = exec::replace(image.as_fd(), &["name".into()], &[image.as_fd()]);
+    // Standard input is for whoever comes next anyway, and stays so.
+    let (stdin, kept) = (std::io::stdin(), rustix::io::fcntl_getfd(std::io::stdin()).unwrap());
+    assert!(kept.is_empty());
+    let fds = [image.as_fd(), stdin.as_fd(), image.as_fd()];
+    let error = exec::replace(image.as_fd(), &["name".into()], &fds);
     assert!(rustix::io::fcntl_getfd(&image).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    assert!(rustix::io::fcntl_getfd(stdin).unwrap().is_empty());
     let error = error.to_string();
     println!(
         "{}, closed on exec as before\nas {}",

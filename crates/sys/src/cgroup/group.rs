@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Bounds, Controller, Version, why};
 use crate::signal::{self, Signal};
+use crate::table;
 
 /// How often [`Group::kill`] looks for processes that were not there before.
 const SWEEPS_MAX: usize = 8;
@@ -172,7 +173,7 @@ impl Group {
         else {
             return false;
         };
-        let listed = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let listed = table::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let tail = format!("/{base}/{name}");
         listed.lines().any(|line| {
             // Of the group, or of one inside it; not of one whose name only begins alike.

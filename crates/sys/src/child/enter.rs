@@ -16,6 +16,7 @@ use super::fault::{Stage, encode};
 use super::image::Image;
 use super::{FD_NUMBER_MAX, Spec};
 use crate::privilege::GROUPS_MAX;
+use crate::real_time;
 
 /// Descriptors that are looked at where the kernel cannot mark them all at once (before 5.11).
 const FDS_MARKED_MAX: RawFd = 65_536;
@@ -286,25 +287,9 @@ fn give_up_protection() -> rustix::io::Result<()> {
 
 /// The normal policy in place of a real-time one, and no better a priority than usual. A lower
 /// priority stays: the administrator chose it.
-#[expect(unsafe_code, reason = "rustix has no scheduling policies, and musl refuses to set one")]
 fn reset_scheduling() -> io::Result<()> {
-    // SAFETY: takes and returns plain numbers.
-    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) } as libc::c_int;
-    if matches!(policy & !libc::SCHED_RESET_ON_FORK, libc::SCHED_FIFO | libc::SCHED_RR) {
-        // SAFETY: sched_param is plain data, of which zero is valid for the normal policy.
-        let param: libc::sched_param = unsafe { std::mem::zeroed() };
-        // SAFETY: `param` is a live local that the call only reads.
-        let set = unsafe {
-            libc::syscall(
-                libc::SYS_sched_setscheduler,
-                0,
-                libc::SCHED_OTHER,
-                std::ptr::from_ref(&param),
-            )
-        };
-        if set != 0 {
-            return Err(io::Error::last_os_error());
-        }
+    if real_time::has_priority() {
+        real_time::unset_priority()?;
     }
     if process::getpriority_process(None)? < 0 {
         process::setpriority_process(None, 0)?;

@@ -14,7 +14,8 @@ const SETTINGS: [(&str, &str); 2] = [("arp_ignore", "3"), ("arp_announce", "2")]
 /// What was set before on an interface, to be set again when this is dropped.
 #[derive(Debug)]
 pub struct Shade {
-    before: Vec<(PathBuf, String)>,
+    /// Where, what was set here, and what was set before.
+    before: Vec<(PathBuf, &'static str, String)>,
 }
 
 impl Shade {
@@ -27,7 +28,7 @@ impl Shade {
             let path = folder.join(name);
             let before = fs::read_to_string(&path)?.trim().to_owned();
             fs::write(&path, value)?;
-            shade.before.push((path, before));
+            shade.before.push((path, value, before));
         }
         Ok(shade)
     }
@@ -35,9 +36,9 @@ impl Shade {
 
 impl Drop for Shade {
     fn drop(&mut self) {
-        for (path, before) in &self.before {
+        for (path, ours, before) in &self.before {
             // Somebody may have set something else meanwhile, or the interface may be gone.
-            let is_ours = |now: String| SETTINGS.iter().any(|(_, value)| now.trim() == *value);
+            let is_ours = |now: String| now.trim() == *ours;
             if fs::read_to_string(path).is_ok_and(is_ours) {
                 let _ = fs::write(path, before);
             }
@@ -64,9 +65,10 @@ mod tests {
             drop(shade);
             assert_eq!([read("arp_ignore"), read("arp_announce")], before);
             let shade = Shade::cast("lo").unwrap();
-            fs::write("/proc/sys/net/ipv4/conf/lo/arp_ignore", "1").unwrap();
+            // What is ours of the one is not ours of the other.
+            fs::write("/proc/sys/net/ipv4/conf/lo/arp_ignore", "2").unwrap();
             drop(shade);
-            assert_eq!(read("arp_ignore"), "1", "somebody else wanted it so");
+            assert_eq!(read("arp_ignore"), "2", "somebody else wanted it so");
             assert!(Shade::cast("nothing").is_err());
         });
     }

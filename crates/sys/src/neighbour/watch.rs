@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::frame::{ADVERTISEMENT, ETHERNET_BYTES, ICMPV6, IPV6_BYTES, checksum};
 use super::{link_address, packet_socket};
-use crate::datagram::{self, first};
+use crate::datagram::{self, SKIPPED_MAX, first};
 use crate::family::Family;
 use crate::mac::Mac;
 use crate::packet_filter::{INSTRUCTIONS_MAX, Program};
@@ -116,13 +116,14 @@ impl ClaimWatch {
         program.attach(&self.fd).map_err(at("cannot set a filter"))
     }
 
-    /// The next claim that waits; nothing if there is none. It may be of an address with the same
+    /// The next claim that waits; nothing if there is none, or only a lot that is none, and then the
+    /// watch stays readable. It may be of an address with the same
     /// last four bytes as one that is looked for, or be one of before the last [`Self::look_for`].
     ///
     /// While the interface is down there are none; when it is up again, so is the watch.
     pub fn receive(&self) -> io::Result<Option<Claim>> {
         let mut buffer = [0; FRAME_BYTES_MAX];
-        loop {
+        for _ in 0..SKIPPED_MAX {
             let received = match datagram::receive(&self.fd, &mut buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => return Ok(None),
@@ -139,6 +140,7 @@ impl ClaimWatch {
                 return Ok(claim);
             }
         }
+        Ok(None)
     }
 }
 

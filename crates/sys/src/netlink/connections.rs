@@ -8,7 +8,7 @@ use evergate_core::handover::Flow;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
 use super::message::{self, Draft};
-use super::{DATAGRAM_BYTES_MAX, LIST_TRIES, NLM_F_DUMP_INTR, kernel, refusal};
+use super::{DATAGRAM_BYTES_MAX, LIST_TRIES, NLM_F_DUMP_INTR, kernel, refusal, too_long};
 use crate::datagram::{self, Control, first};
 use crate::sockopt;
 
@@ -109,8 +109,14 @@ impl Connections {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         let mut is_torn = false;
         while let Some(received) = datagram::receive(&self.fd, &mut buffer)? {
+            if received.source.netlink_port() != Some(0) {
+                continue;
+            }
+            if received.is_truncated {
+                return Err(too_long());
+            }
             for answer in message::messages(&buffer[..received.length]) {
-                if received.source.netlink_port() != Some(0) || answer.sequence != self.sequence {
+                if answer.sequence != self.sequence {
                     continue;
                 }
                 is_torn |= answer.flags & NLM_F_DUMP_INTR != 0;

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
 use super::{Address, DATAGRAM_BYTES_MAX, Link, message, open};
-use crate::{datagram, sockopt};
+use crate::{datagram, sockopt, table};
 
 /// Links, and addresses of both families (`RTMGRP_*`).
 const GROUPS: u32 =
@@ -53,7 +53,7 @@ impl fmt::Display for Author {
         if self.is_kernel() {
             return f.write_str("the kernel");
         }
-        match fs::read_to_string(format!("/proc/{}/comm", self.port)) {
+        match table::read(format!("/proc/{}/comm", self.port)) {
             Ok(name) => write!(f, "{} (process {})", name.trim_end(), self.port),
             Err(_) => write!(f, "a program that has ended (process {})", self.port),
         }
