@@ -35,6 +35,10 @@ pub use trace::Trace;
 
 /// The virtual address.
 pub const VIP: &str = "10.77.0.100";
+/// The one of IPv6, where there is one.
+pub const VIP_V6: &str = "fd77::100";
+/// The link-local one, which comes first in adverts of IPv6.
+pub const VIP_LOCAL: &str = "fe80::100";
 /// Its VRID.
 pub const VRID: u8 = 51;
 /// How often it is looked whether something is so, that nobody tells.

@@ -11,6 +11,7 @@ mod link;
 mod message;
 mod monitor;
 mod neighbours;
+mod routes;
 
 use std::cell::Cell;
 use std::io;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use evergate_e2e::lab::scenario::Extent;
 use evergate_e2e::lab::{self, Contender, Figures, Plan, Scenario, plot, probe, report};
 
 const USAGE: &str = "\
@@ -21,6 +22,7 @@ usage: cargo xtask lab SCENARIO… [options]     plays these
   --others N         how often others than Evergate, if not as often
   --only NAMES       contenders: evergate, keepalived, or v2-1, v3-0.1, v3-0.03
   --lasting SECONDS  how long faults last that do [30]
+  --few              what happens again and again happens fewer times, as in the tests
   --debug            an Evergate built in a hurry, not for figures
   --keep DIR         where the table, pictures, and what runs that failed leave behind go
                      [target/lab]
@@ -88,7 +90,7 @@ fn read(words: &[&str]) -> Result<(Plan, PathBuf), String> {
         contenders: Contender::ALL.to_vec(),
         runs: None,
         runs_of_others: None,
-        lasting: Duration::from_secs(30),
+        extent: Extent { lasting: Duration::from_secs(30), is_full: true },
         program,
     };
     let mut keep = PathBuf::from("target/lab");
@@ -99,8 +101,9 @@ fn read(words: &[&str]) -> Result<(Plan, PathBuf), String> {
             "all" => plan.scenarios = Scenario::all(),
             "--runs" => plan.runs = Some(number(value()?)?),
             "--others" => plan.runs_of_others = Some(number(value()?)?),
-            "--lasting" => plan.lasting = Duration::from_secs(number(value()?)? as u64),
+            "--lasting" => plan.extent.lasting = Duration::from_secs(number(value()?)? as u64),
             "--only" => plan.contenders = contenders(value()?)?,
+            "--few" => plan.extent.is_full = false,
             "--keep" => keep = value()?.into(),
             name => {
                 let scenario = Scenario::named(name);

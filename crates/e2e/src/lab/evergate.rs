@@ -7,13 +7,21 @@ use std::time::Duration;
 use evergate_sys::signal::{self, Signal};
 use serde_json::Value;
 
-use super::network::{Place, SUBNET};
-use super::product::{Product, Wish};
-use super::{VIP, VRID, wait_within};
+use super::network::Place;
+use super::product::{Product, SIDE, Variant, Wish};
+use super::{VIP, VIP_LOCAL, VIP_V6, VRID, wait_within};
 use crate::{Node, Setup};
 
 /// What the virtual address is called in the configuration.
 pub const VIP_NAME: &str = "web";
+/// The same of the one that moves with it.
+pub const COMPANION_NAME: &str = "web6";
+/// How long the better node must be well before it takes the address back, if it does.
+pub const PREEMPT_DELAY: Duration = Duration::from_secs(1);
+/// What the two of them have in common.
+const SYNC: &str = "both";
+/// What heartbeats and adverts are sealed with.
+const SECRET: &str = "only-for-the-lab-0123456789-0123456789";
 /// The word with which the lab's program is the app behind a node.
 pub const APP_WORD: &str = "app";
 /// How long a call to a node that is busy with something else is repeated.
@@ -78,9 +86,16 @@ impl Evergate {
 
     /// The configuration, all but `[node]`.
     pub fn config(&self) -> String {
-        let mut text = "[listener.web]\nbind = [\"0.0.0.0:80\"]\n\n[route.all]\nmatch = \"/*\"\n\
-                        drain_timeout = \"3s\"\n"
-            .to_owned();
+        self.config_with("")
+    }
+
+    /// The same with more lines in `[vip.web]`, and maybe tables behind it.
+    pub fn config_with(&self, more: &str) -> String {
+        let any = if self.wish.variant == Variant::Ipv6 { "[::]" } else { "0.0.0.0" };
+        let mut text = format!(
+            "[listener.web]\nbind = [\"{any}:80\"]\n\n[route.all]\nmatch = \"/*\"\n\
+             drain_timeout = \"3s\"\n"
+        );
         let letter = self.letter;
         if self.wish.has_app {
             text += "pool = \"web\"\n\n[pool.web]\nservers = { app = { app = \"web\" } }\n\n";
@@ -93,23 +108,35 @@ impl Evergate {
         } else {
             let _ = write!(text, "respond = {{ body = \"{letter}\" }}\n\n");
         }
+        let addresses = match self.wish.variant {
+            Variant::Plain | Variant::Hmac | Variant::Unicast => format!("\"{VIP}/24\""),
+            Variant::Ipv6 => format!("\"{VIP_LOCAL}/64\", \"{VIP_V6}/64\""),
+        };
         let _ = write!(
             text,
-            "[vip.{VIP_NAME}]\naddress = [\"{VIP}/24\"]\ninterface = \"eth0\"\nrouter_id = {VRID}\n"
+            "[vip.{VIP_NAME}]\naddress = [{addresses}]\ninterface = \"eth0\"\nrouter_id = {VRID}\n"
         );
         match &self.vip {
             Some(lines) => text += lines,
             None => text += &self.usual_vip(),
         }
+        text += more;
+        if self.wish.has_companion {
+            text += &self.companion();
+        }
         if self.has_peers {
-            text += "\n[heartbeat]\nsecret = \"only-for-the-lab-0123456789\"\n";
-            for other in (0..self.wish.nodes.max(2)).filter(|&other| other != self.index) {
-                let name = ['a', 'b', 'c'][other];
-                let address = format!("{SUBNET}.{}", 11 + other);
+            let _ = writeln!(text, "\n[heartbeat]\nsecret = \"{SECRET}\"");
+            for (name, address) in self.others() {
                 let _ = write!(text, "\n[peer.edge-{name}]\naddresses = [\"{address}\"]\n");
             }
         }
         text
+    }
+
+    /// Letter and address of each other node.
+    fn others(&self) -> impl Iterator<Item = (char, String)> {
+        let others = (0..self.wish.nodes.max(2)).filter(|&other| other != self.index);
+        others.map(|other| (['a', 'b', 'c'][other], self.wish.variant.address(other)))
     }
 
     fn usual_vip(&self) -> String {
@@ -118,21 +145,67 @@ impl Evergate {
         let app = if self.wish.has_app { ", app.web = \"fault\"" } else { "" };
         let _ = writeln!(lines, "track = {{ listener.web = \"fault\"{app} }}");
         if self.wish.preempts {
-            lines += "preempt = true\npreempt_delay = \"1s\"\n";
+            let _ = writeln!(lines, "preempt = true\npreempt_delay = \"{PREEMPT_DELAY:?}\"");
+        }
+        if self.wish.has_companion {
+            let _ = writeln!(lines, "sync = \"{SYNC}\"");
+        }
+        match self.wish.variant {
+            Variant::Plain | Variant::Ipv6 => {}
+            Variant::Hmac => {
+                let _ = writeln!(lines, "auth = {{ hmac = \"{SECRET}\" }}");
+            }
+            Variant::Unicast => {
+                let peers: Vec<String> = self.others().map(|(_, address)| address).collect();
+                let _ = writeln!(lines, "peers = {peers:?}");
+            }
         }
         lines
     }
 
+    /// The virtual address that moves with the usual one.
+    fn companion(&self) -> String {
+        let priority = 254 - self.index;
+        format!(
+            "\n[vip.{COMPANION_NAME}]\naddress = [\"{VIP_LOCAL}/64\", \"{VIP_V6}/64\"]\n\
+             interface = \"eth0\"\nrouter_id = {VRID}\npriority = {priority}\n\
+             interval = \"30ms\"\nsync = \"{SYNC}\"\n\
+             track = {{ link.{SIDE} = {{ effect = \"fault\", rise = \"100ms\" }} }}\n"
+        )
+    }
+
     /// How the node stands with the virtual address, as its status says.
     pub fn vip(&self) -> Value {
+        self.vip_named(VIP_NAME)
+    }
+
+    fn vip_named(&self, name: &str) -> Value {
         let status = self.node().status();
         let vips = status["vips"].as_array().cloned().unwrap_or_default();
-        vips.into_iter().find(|vip| vip["name"] == VIP_NAME).unwrap_or_default()
+        vips.into_iter().find(|vip| vip["name"] == name).unwrap_or_default()
+    }
+
+    /// Its role with another virtual address.
+    pub fn role_of(&self, name: &str) -> String {
+        self.vip_named(name)["role"].as_str().unwrap_or("unknown").to_owned()
+    }
+
+    /// Whether it hears every other node, and they hear it.
+    pub fn hears_all(&self) -> bool {
+        let status = self.node().status();
+        let peers = status["peers"].as_array().cloned().unwrap_or_default();
+        peers.iter().all(|peer| {
+            let is_heard = peer["state"] == "alive";
+            is_heard
+                && peer["paths"]
+                    .as_array()
+                    .is_some_and(|paths| paths.iter().all(|path| path["hears_us"] == true))
+        })
     }
 
     /// Its role there, such as `master`.
     pub fn role(&self) -> String {
-        self.vip()["role"].as_str().unwrap_or("unknown").to_owned()
+        self.role_of(VIP_NAME)
     }
 
     /// Changes of role so far.

@@ -30,12 +30,12 @@ impl Network {
     /// Nothing that `from` sends reaches `to`; the other way is open.
     pub fn cut_one_way(&self, from: usize, to: usize) {
         let (from, to) = (LETTERS[from], LETTERS[to]);
-        self.filter(&format!("iifname \"p-{from}\" oifname \"p-{to}\" drop"));
+        self.filter(&format!("iifname \"p-{from}\" oifname \"p-{to}\" counter drop"));
     }
 
     /// Loses this percentage of all adverts.
     pub fn lose_adverts(&self, percent: u8) {
-        self.filter(&format!("ip protocol vrrp numgen random mod 100 < {percent} drop"));
+        self.filter(&format!("ip protocol vrrp numgen random mod 100 < {percent} counter drop"));
     }
 
     /// Drops the next `count` adverts, each `bytes` long, on their way from one node to another.

@@ -24,6 +24,8 @@ const NAMES: &str = "/run/netns";
 const LOCK: &str = "/run/evergate-lab.lock";
 /// First three parts of every address.
 pub const SUBNET: &str = "10.77.0";
+/// What every IPv6 address begins with; its last part is that of the IPv4 address.
+pub const SUBNET_V6: &str = "fd77:";
 /// How long processes may take to be gone once killed.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,8 @@ const GONE_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Place {
     name: String,
+    /// The virtual address that is looked for here.
+    vip: &'static str,
 }
 
 /// Everything, up and connected. Goes with this value, and whatever runs inside with it.
@@ -54,8 +58,8 @@ struct Orders {
 }
 
 impl Place {
-    fn new(prefix: &str, what: &str) -> Self {
-        let place = Self { name: format!("{prefix}-{what}") };
+    fn new(prefix: &str, what: &str, vip: &'static str) -> Self {
+        let place = Self { name: format!("{prefix}-{what}"), vip };
         succeed(Command::new("ip").args(["netns", "add", &place.name]));
         place.ip("link set lo up");
         place
@@ -121,7 +125,7 @@ impl Place {
     /// The same, as it is there: with its prefix.
     pub fn prefixed(&self, address: &str) -> Option<String> {
         let mut command = Command::new("ip");
-        command.args(["-n", &self.name, "-br", "-4", "addr", "show"]);
+        command.args(["-n", &self.name, "-br", "addr", "show"]);
         let shown = command.output().expect("`ip` is there").stdout;
         String::from_utf8_lossy(&shown).lines().find_map(|line| {
             let mut words = line.split_whitespace();
@@ -133,9 +137,14 @@ impl Place {
         })
     }
 
+    /// The virtual address.
+    pub fn vip(&self) -> &'static str {
+        self.vip
+    }
+
     /// Whether the virtual address is here.
     pub fn holds(&self) -> bool {
-        self.has_address(VIP)
+        self.has_address(self.vip)
     }
 
     /// Link-layer address of `eth0`.
@@ -165,22 +174,22 @@ impl Place {
 }
 
 impl Network {
-    /// With this many nodes.
+    /// With this many nodes, between which `vip` is to move.
     ///
     /// # Panics
     /// If it cannot be made; ask [`super::missing`] first.
-    pub fn of(nodes: usize) -> Self {
+    pub fn of(nodes: usize, vip: &'static str) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let lock = lock();
         remove_left_over();
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}", std::process::id());
-        let switch = Place::new(&prefix, "switch");
+        let switch = Place::new(&prefix, "switch", vip);
         switch.ip("link add br0 type bridge stp_state 0 mcast_snooping 0");
         switch.ip("link set br0 up");
-        let client = Place::new(&prefix, "client");
+        let client = Place::new(&prefix, "client", vip);
         let places = ["a", "b", "c"].iter().take(nodes);
-        let places = places.map(|letter| Place::new(&prefix, letter)).collect();
+        let places = places.map(|letter| Place::new(&prefix, letter, vip)).collect();
         let orders = Orders::taken_in(&switch);
         let network = Self { switch, client, nodes: places, orders, _lock: lock };
         network.attach(&network.client, "client", 2);
@@ -194,13 +203,16 @@ impl Network {
     fn attach(&self, place: &Place, what: &str, host: usize) {
         self.switch.ip(&format!("link add p-{what} type veth peer name eth0 netns {}", place.name));
         self.switch.ip(&format!("link set p-{what} master br0 up"));
-        place.ip(&format!("addr add {SUBNET}.{host}/24 dev eth0"));
-        place.ip("link set eth0 up");
         let mut settings = place.command("sysctl");
         // Ports for a connection every 2 ms; and no interface answers for another one.
         settings.args(["-qw", "net.ipv4.ip_local_port_range=1024 65535"]);
         settings.arg("net.ipv4.conf.all.arp_ignore=1");
+        // Nobody else has these addresses: they need not be tried out for seconds.
+        settings.arg("net.ipv6.conf.eth0.accept_dad=0");
         succeed(&mut settings);
+        place.ip(&format!("addr add {SUBNET}.{host}/24 dev eth0"));
+        place.ip(&format!("addr add {SUBNET_V6}:{host}/64 dev eth0"));
+        place.ip("link set eth0 up");
     }
 
     /// Has `ip` change a link of the switch, such as `p-a down`; returns before that is done.
@@ -275,7 +287,7 @@ fn remove_left_over() {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
         let owner = rest.split('-').next().unwrap_or_default();
         if !Path::new("/proc").join(owner).exists() {
-            Place { name }.remove();
+            Place { name, vip: VIP }.remove();
         }
     }
 }

@@ -8,6 +8,7 @@ mod exchange;
 pub mod open_loop;
 
 use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::network::Place;
-use super::{Trace, VIP, wait_within};
+use super::{Trace, wait_within};
 
 /// What a line begins with that says who answers from now on.
 const TURN: &str = "turn ";
@@ -49,7 +50,8 @@ impl Probe {
     pub fn start(program: &Path, client: &Place) -> Self {
         let program: PathBuf = program.canonicalize().expect("the lab is its own probe");
         let mut command = client.real_time(program.to_str().expect("a path in UTF-8"));
-        command.args([WORD, &format!("{VIP}:80")]);
+        let vip: IpAddr = client.vip().parse().expect("it is an address");
+        command.args([WORD, &SocketAddr::from((vip, 80)).to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("`ip` is there");
         let stdin = child.stdin.take();
@@ -68,7 +70,7 @@ impl Probe {
         let probe = Self { child, stdin, seen, reader: Some(reader) };
         assert!(
             wait_within(SERVED_WITHIN, || probe.node().is_some()),
-            "nobody answers at {VIP} after {SERVED_WITHIN:?}"
+            "nobody answers at {vip} after {SERVED_WITHIN:?}"
         );
         probe
     }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use super::evergate::Evergate;
 use super::keepalived::Profile;
+use super::network::{SUBNET, SUBNET_V6};
+use super::{VIP, VIP_V6};
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,6 +15,20 @@ pub enum Contender {
     Evergate,
     /// keepalived beside nginx, configured so.
     Keepalived(Profile),
+}
+
+/// How the nodes of a lab tell each other of the address.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Variant {
+    /// IPv4, by multicast, believed as it comes.
+    #[default]
+    Plain,
+    /// IPv6: the first address is link-local, the client asks at the other one.
+    Ipv6,
+    /// Adverts are sealed.
+    Hmac,
+    /// Adverts go to each other node alone.
+    Unicast,
 }
 
 /// What all nodes of a lab have in common, beside the contender.
@@ -24,7 +40,15 @@ pub struct Wish {
     pub preempts: bool,
     /// Whether what answers is an app behind the node, so that it can die.
     pub has_app: bool,
+    /// What adverts are like. Only Evergate has others than plain ones here.
+    pub variant: Variant,
+    /// Whether there is a second virtual address, of IPv6, that moves with the first and needs the
+    /// interface [`SIDE`].
+    pub has_companion: bool,
 }
+
+/// The interface that the second virtual address needs.
+pub const SIDE: &str = "side";
 
 /// A node's programs. What is killed and frozen is found by its namespace.
 pub trait Product: Debug {
@@ -49,6 +73,36 @@ pub trait Product: Debug {
     /// What only Evergate can be asked.
     fn evergate(&mut self) -> Option<&mut Evergate> {
         None
+    }
+}
+
+impl Wish {
+    /// Two nodes, with what is usual.
+    pub const PAIR: Self = Self {
+        nodes: 2,
+        preempts: false,
+        has_app: false,
+        variant: Variant::Plain,
+        has_companion: false,
+    };
+}
+
+impl Variant {
+    /// The virtual address that the client asks at.
+    pub fn vip(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Hmac | Self::Unicast => VIP,
+            Self::Ipv6 => VIP_V6,
+        }
+    }
+
+    /// The address of the node with this index.
+    pub fn address(self, node: usize) -> String {
+        let host = 11 + node;
+        match self {
+            Self::Plain | Self::Hmac | Self::Unicast => format!("{SUBNET}.{host}"),
+            Self::Ipv6 => format!("{SUBNET_V6}:{host}"),
+        }
     }
 }
 

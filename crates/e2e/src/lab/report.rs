@@ -82,11 +82,14 @@ pub fn is_kept(bound: Bound, runs: &[&Figures]) -> bool {
     };
     let holds = match bound {
         Bound::Gap(middle, max) => {
-            measured.len() == runs.len() && within(middle, median(&measured)) && within(max, most)
+            let silences = runs.iter().map(|run| run.silence).max();
+            // What follows the move is no worse than the move.
+            let is_short = within(max, most) && within(max, silences);
+            measured.len() == runs.len() && within(middle, median(&measured)) && is_short
         }
         Bound::Silence(max) => within(max, most),
         Bound::Own(max) => measured.len() == runs.len() && within(max, most),
-        Bound::Lossless => runs.iter().all(|run| run.failed == 0),
+        Bound::Lossless => runs.iter().all(|run| run.failed + run.kept_failed == 0),
         Bound::Checks => true,
     };
     holds && runs.iter().all(|run| run.problems.is_empty())

@@ -5,8 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::capture::Capture;
-use super::scenario::{Bound, Play, Scenario};
+use super::scenario::{Bound, Extent, Play, Scenario};
 use super::trace::Switch;
 use super::{Contender, Moment, Stage, Trace};
 
@@ -26,8 +25,8 @@ pub struct Plan {
     pub runs: Option<usize>,
     /// How often others than Evergate run; as often as that if none.
     pub runs_of_others: Option<usize>,
-    /// For how long faults last that do.
-    pub lasting: Duration,
+    /// How much of each scenario.
+    pub extent: Extent,
     /// The lab's own program.
     pub program: PathBuf,
 }
@@ -92,7 +91,7 @@ impl Plan {
         let mut repeats = 0;
         loop {
             let ran = catch_unwind(AssertUnwindSafe(|| {
-                run(scenario, contender, &self.program, self.lasting)
+                run(scenario, contender, &self.program, self.extent)
             }));
             let figures = ran.unwrap_or_else(|cause| Figures::broken(scenario, contender, &*cause));
             if !figures.is_noisy() || repeats == REPEATS_MAX {
@@ -107,18 +106,13 @@ impl Plan {
 ///
 /// # Panics
 /// If the nodes do not even start.
-pub fn run(
-    scenario: &Scenario,
-    contender: Contender,
-    program: &Path,
-    lasting: Duration,
-) -> Figures {
+pub fn run(scenario: &Scenario, contender: Contender, program: &Path, extent: Extent) -> Figures {
     let stage = Stage::set(contender, scenario.wish, program);
-    let capture = Capture::start(&stage.network.client);
-    let mut play = Play::on(stage, contender, lasting);
+    let mut play = Play::on(stage, contender, extent);
     scenario.play(&mut play);
     let trace = play.finish();
-    let mut evidence = capture.map(Capture::stop).unwrap_or_default();
+    play.expect_adverts(scenario.wish);
+    let mut evidence = play.evidence();
     evidence.push(play.stage.logs());
     let event = play.event.unwrap_or(Moment(0));
     Figures {

@@ -5,16 +5,26 @@ mod moves;
 mod networks;
 mod repairs;
 mod splits;
+mod storms;
+mod together;
+mod variants;
 
 use std::fmt;
 use std::time::Duration;
 
+use super::capture::{self, Advert, Capture};
 use super::probe::Probe;
-use super::product::{Contender, Wish};
-use super::{Moment, Stage, pause, wait_within};
+use super::product::{Contender, Variant, Wish};
+use super::{Moment, Stage, Trace, pause, process, wait_within};
 
 /// How long requests run before and after the fault.
 const QUIET: Duration = Duration::from_millis(400);
+/// For how long a probe that is well asks nothing, however busy the machine is.
+const DEAF_MAX: Duration = Duration::from_secs(1);
+/// Bytes of a version 3 advert for one IPv4 address, without the header of IP.
+const ADVERT_BYTES: usize = 12;
+/// Bytes that a seal adds.
+const SEAL_BYTES: usize = 28;
 /// How long the address may take to move before it counts as lost.
 const MOVED_WITHIN: Duration = Duration::from_secs(12);
 
@@ -65,15 +75,29 @@ pub struct Play {
     pub problems: Vec<String>,
     /// What the scenario took the time of.
     pub own: Option<Duration>,
+    /// How much of it there is to be.
+    pub extent: Extent,
     probe: Option<Probe>,
+    capture: Option<Capture>,
+    /// A line for each packet, once the capture has ended.
+    wire: Vec<String>,
+}
+
+/// How much of a scenario is played.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Extent {
     /// For how long a fault that lasts is to last.
     pub lasting: Duration,
+    /// Whether what happens again and again happens as often as is promised to be stood.
+    pub is_full: bool,
 }
 
 impl Scenario {
     /// Every one.
     pub fn all() -> Vec<Self> {
-        [deaths::ALL, networks::ALL, moves::ALL, splits::ALL, repairs::ALL].concat()
+        let usual = [deaths::ALL, networks::ALL, moves::ALL, splits::ALL, repairs::ALL];
+        [usual.concat(), storms::ALL.to_vec(), together::ALL.to_vec(), variants::ALL.to_vec()]
+            .concat()
     }
 
     /// The one with this name.
@@ -99,10 +123,43 @@ impl fmt::Debug for Scenario {
 }
 
 impl Play {
-    /// On this stage; faults that last do so for `lasting`.
-    pub fn on(stage: Stage, contender: Contender, lasting: Duration) -> Self {
-        let (event, probe, own) = (None, None, None);
-        Self { stage, contender, event, problems: Vec::new(), own, probe, lasting }
+    /// On this stage.
+    pub fn on(stage: Stage, contender: Contender, extent: Extent) -> Self {
+        let capture = Capture::start(&stage.network.client);
+        Self {
+            stage,
+            contender,
+            event: None,
+            problems: Vec::new(),
+            own: None,
+            extent,
+            probe: None,
+            capture,
+            wire: Vec::new(),
+        }
+    }
+
+    /// How often something is done.
+    fn count(&self, few: usize, full: usize) -> usize {
+        if self.extent.is_full { full } else { few }
+    }
+
+    /// Every advert that the client has seen. There is no capture after this.
+    fn adverts(&mut self) -> Vec<Advert> {
+        self.end_capture();
+        self.wire.iter().filter_map(|line| Advert::read(line)).collect()
+    }
+
+    fn end_capture(&mut self) {
+        if let Some(capture) = self.capture.take() {
+            self.wire = capture.stop();
+        }
+    }
+
+    /// What was on the wire, for people.
+    pub(super) fn evidence(&mut self) -> Vec<String> {
+        self.end_capture();
+        capture::without_repeats(&self.wire)
     }
 
     /// Starts the probe, lets it run for a while that ends at any phase of what goes on, and notes
@@ -160,7 +217,33 @@ impl Play {
     }
 
     /// Ends the probe; what it saw.
-    pub(super) fn finish(&mut self) -> super::Trace {
-        self.probe.take().map(Probe::stop).unwrap_or_default()
+    pub(super) fn finish(&mut self) -> Trace {
+        let Some(probe) = self.probe.take() else { return Trace::default() };
+        let ended = Moment::now();
+        let trace = probe.stop();
+        let last = trace.fresh.last().map_or(Moment(0), |request| request.start);
+        // One that has seen nothing has seen nothing fail.
+        self.expect(ended.since(last) < DEAF_MAX, || "the probe ended before the run".to_owned());
+        trace
+    }
+
+    /// Expects that adverts were what `wish` wants.
+    pub(super) fn expect_adverts(&mut self, wish: Wish) {
+        if self.contender != Contender::Evergate || process::program("tcpdump").is_none() {
+            return;
+        }
+        let adverts = self.adverts();
+        let is_wished = |advert: &Advert| match wish.variant {
+            Variant::Plain => advert.to.is_multicast() && advert.bytes == ADVERT_BYTES,
+            Variant::Ipv6 => advert.to.is_multicast() && advert.from.is_ipv6(),
+            Variant::Hmac => advert.bytes == ADVERT_BYTES + SEAL_BYTES,
+            // A switch that has forgotten where a node is asks for it everywhere.
+            Variant::Unicast => !advert.to.is_multicast(),
+        };
+        let is_companion = |advert: &Advert| wish.has_companion && advert.from.is_ipv6();
+        let is_any = !adverts.is_empty() || wish.variant == Variant::Unicast;
+        self.expect(is_any, || "the client has seen no advert".to_owned());
+        let other = adverts.iter().find(|advert| !is_wished(advert) && !is_companion(advert));
+        self.expect(other.is_none(), || format!("there was {other:?}"));
     }
 }

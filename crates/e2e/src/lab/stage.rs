@@ -8,13 +8,13 @@ use super::keepalived::Keepalived;
 use super::network::{Network, Place};
 use super::probe::Probe;
 use super::process::Process;
-use super::product::{Contender, Product, Wish};
-use super::{pause, wait_within};
+use super::product::{Contender, Product, SIDE, Wish};
+use super::{Moment, VIP, pause, wait_within};
 
 /// How long the first claim may take.
 const CLAIMED_WITHIN: Duration = Duration::from_secs(20);
-/// How long after the start of Evergate what is said and done about it is over.
-const EVERGATE_SETTLES: Duration = Duration::from_millis(1500);
+/// How long after a claim of Evergate the last of its announcements is made, and a little more.
+const ANNOUNCED_WITHIN: Duration = Duration::from_millis(1100);
 
 /// Nodes at work. They end before their network does.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Stage {
     /// # Panics
     /// If the nodes do not come to that.
     pub fn set(contender: Contender, wish: Wish, program: &Path) -> Self {
-        let mut stage = Self::empty(wish.nodes.max(2), program);
+        let mut stage = Self::with_vip(wish.nodes.max(2), wish.variant.vip(), program);
         for index in 0..stage.network.nodes.len() {
             let place = stage.network.nodes[index].clone();
             let product: Box<dyn Product> = match contender {
@@ -58,26 +58,51 @@ impl Stage {
             };
             stage.add(product);
         }
+        if wish.has_companion {
+            for place in &stage.network.nodes {
+                place.ip(&format!("link add {SIDE} type veth peer name {SIDE}-end"));
+                place.ip(&format!("link set {SIDE}-end up"));
+                place.ip(&format!("link set {SIDE} up"));
+            }
+        }
         stage.nodes[0].product.start();
         assert!(
             wait_within(CLAIMED_WITHIN, || stage.nodes[0].place.holds()),
             "nobody has claimed the address:\n{}",
             stage.nodes[0].product.log()
         );
+        let claimed = Moment::now();
         for node in &mut stage.nodes[1..] {
             node.product.start();
         }
-        pause(match contender {
-            Contender::Evergate => EVERGATE_SETTLES,
-            Contender::Keepalived(profile) => profile.settle,
-        });
+        match contender {
+            Contender::Evergate => stage.settle(claimed),
+            Contender::Keepalived(profile) => pause(profile.settle),
+        }
         assert_eq!(stage.network.holders(), [0], "the first node has the address, and no other");
         stage
     }
 
+    /// Waits until all know of each other, and nothing more is said about the claim of back then.
+    fn settle(&mut self, claimed: Moment) {
+        for node in 0..self.nodes.len() {
+            let role = if node == 0 { "master" } else { "backup" };
+            let is_there = wait_within(CLAIMED_WITHIN, || {
+                let node = self.evergate(node);
+                node.role() == role && node.hears_all()
+            });
+            assert!(is_there, "node {node} is not {role} among others:\n{}", self.logs());
+        }
+        pause(ANNOUNCED_WITHIN.saturating_sub(Moment::now().since(claimed)));
+    }
+
     /// A network with room for this many nodes, none of which is there.
     pub fn empty(nodes: usize, program: &Path) -> Self {
-        let (nodes, network) = (Vec::new(), Network::of(nodes));
+        Self::with_vip(nodes, VIP, program)
+    }
+
+    fn with_vip(nodes: usize, vip: &'static str, program: &Path) -> Self {
+        let (nodes, network) = (Vec::new(), Network::of(nodes, vip));
         Self { nodes, network, program: program.to_owned() }
     }
 

@@ -83,7 +83,7 @@ impl Running {
     }
 
     /// Puts one there for the first time.
-    fn put(&mut self, now: Instant, spot: Spot, key: RouterKey, prefix: u8) {
+    pub(super) fn put(&mut self, now: Instant, spot: Spot, key: RouterKey, prefix: u8) {
         let (interface, ip) = spot;
         let Some(vip) = self.vips.get_mut(&key) else { return };
         match self.network.add(interface, ip, prefix) {

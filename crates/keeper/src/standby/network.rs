@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use evergate_sys::mac::Mac;
@@ -97,6 +97,11 @@ impl Network {
     /// Who has an address on the link of an interface, if the kernel knows.
     pub(super) fn neighbour(&self, interface: u32, ip: IpAddr) -> io::Result<Option<Mac>> {
         self.netlink.neighbour(interface, ip)
+    }
+
+    /// Whether packets to an IPv6 address end here.
+    pub(super) fn is_local(&self, interface: u32, ip: Ipv6Addr) -> io::Result<bool> {
+        self.netlink.is_local(interface, ip)
     }
 
     /// Removes an address from an interface.

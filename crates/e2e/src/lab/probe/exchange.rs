@@ -1,6 +1,6 @@
 //! A request on a connection that is new or kept, without ever blocking.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -36,9 +36,10 @@ pub(super) enum Step {
 
 impl Exchange {
     /// Connects, with a request due at `start`.
-    pub(super) fn open(to: SocketAddrV4, start: Moment) -> Result<Self, Failure> {
+    pub(super) fn open(to: SocketAddr, start: Moment) -> Result<Self, Failure> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let opened = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
+        let family = if to.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+        let opened = rustix::net::socket_with(family, SocketType::STREAM, flags, None);
         let socket = opened.map_err(failure)?;
         match rustix::net::connect(&socket, &to) {
             Ok(()) | Err(Errno::INPROGRESS) => {}

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ const KEPT_KEY: u64 = 2;
 const FIRST_KEY: u64 = 3;
 
 /// Asks `target` until standard input is closed.
-pub fn run(target: SocketAddrV4) -> io::Result<()> {
+pub fn run(target: SocketAddr) -> io::Result<()> {
     let mut probe = Loop::new(target)?;
     let mut events: Vec<Event> = Vec::with_capacity(64);
     let wake = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
@@ -60,7 +60,7 @@ pub fn run(target: SocketAddrV4) -> io::Result<()> {
 
 #[derive(Debug)]
 struct Loop {
-    target: SocketAddrV4,
+    target: SocketAddr,
     epoll: OwnedFd,
     timer: OwnedFd,
     is_ending: bool,
@@ -75,7 +75,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(target: SocketAddrV4) -> io::Result<Self> {
+    fn new(target: SocketAddr) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::pause;
+use super::super::evergate::PREEMPT_DELAY;
 use super::super::product::{Contender, Wish};
+use super::super::{Moment, pause};
 use super::{Bound, Play, Scenario};
 use crate::Binaries;
 use crate::upgrade::Order;
 
-const TWO: Wish = Wish { nodes: 2, preempts: false, has_app: false };
-const MOVED: Scenario = Scenario {
+const TWO: Wish = Wish::PAIR;
+pub(super) const MOVED: Scenario = Scenario {
     name: "failover",
     about: "the operator moves the address",
     bound: Bound::Lossless,
@@ -28,6 +29,13 @@ pub(super) const ALL: &[Scenario] = &[
         about: "the better node starts again and takes the address back",
         wish: Wish { preempts: true, ..TWO },
         play: failback,
+        ..MOVED
+    },
+    Scenario {
+        name: "link-back",
+        about: "the better node's cable is put back, and it takes the address back",
+        wish: Wish { preempts: true, ..TWO },
+        play: link_back,
         ..MOVED
     },
     Scenario { name: "stop", about: "the master is stopped in order", play: stop, ..MOVED },
@@ -48,7 +56,7 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "reload",
-        about: "the master's configuration is changed and loaded",
+        about: "the configuration of both is changed and loaded 50 times, that of the address too",
         is_for_all: false,
         play: reload,
         ..MOVED
@@ -71,6 +79,9 @@ pub(super) const ALL: &[Scenario] = &[
     },
 ];
 
+/// How long another worker is watched before the one before it goes.
+const SOAK: Duration = Duration::from_millis(500);
+
 fn failover(play: &mut Play) {
     play.begin();
     play.stage.nodes[0].product.give_up();
@@ -86,6 +97,25 @@ fn failback(play: &mut Play) {
     play.stage.nodes[0].product.start();
     play.wait_for_move();
     play.wait_for_owner(0);
+    expect_delay(play);
+}
+
+fn link_back(play: &mut Play) {
+    play.stage.network.cable(0, false);
+    play.wait_for_owner(1);
+    play.begin();
+    play.stage.network.cable(0, true);
+    play.wait_for_move();
+    play.wait_for_owner(0);
+    expect_delay(play);
+}
+
+/// Expects that Evergate was well for as long as it is to be before it took the address back.
+fn expect_delay(play: &mut Play) {
+    let taken = play.event.map(|event| Moment::now().since(event)).unwrap_or_default();
+    if play.contender == Contender::Evergate {
+        play.expect(taken >= PREEMPT_DELAY, || format!("it took the address after {taken:?}"));
+    }
 }
 
 fn stop(play: &mut Play) {
@@ -133,11 +163,22 @@ fn back_and_forth(play: &mut Play) {
 fn reload(play: &mut Play) {
     let before = turns(play);
     play.begin();
-    let node = play.stage.evergate(0);
-    let changed = format!("{}\n[route.more]\nmatch = \"/more\"\nrespond = {{}}\n", node.config());
-    let (status, answer) = node.node().reload(&changed);
-    play.expect(status == 200, || format!("the reload answered {status}: {answer}"));
-    pause(Duration::from_millis(800));
+    for round in 0..play.count(5, 50) {
+        for node in [0, 1] {
+            let node = play.stage.evergate(node);
+            // A route comes and goes, and so does something of the virtual address itself.
+            let more = match round % 2 {
+                0 => {
+                    "announce = { repeat = 4 }\non_change_timeout = \"5s\"\n\n\
+                      [route.more]\nmatch = \"/more\"\nrespond = {}\n"
+                }
+                _ => "",
+            };
+            let (status, answer) = node.node().reload(&node.config_with(more));
+            play.expect(status == 200, || format!("reload {round} answered {status}: {answer}"));
+        }
+    }
+    pause(Duration::from_millis(300));
     stays(play, before);
 }
 
@@ -154,7 +195,7 @@ fn upgrade(play: &mut Play, part: fn(Order) -> Order) {
     let before = turns(play);
     play.begin();
     for node in [0, 1] {
-        let order = part(Order::to(&binaries.good()));
+        let order = part(Order::to(&binaries.good())).soak(SOAK);
         let upgrade = play.stage.evergate(node).node().upgrade(&order);
         play.expect(upgrade["outcome"] == "done", || format!("the upgrade ended so: {upgrade}"));
     }

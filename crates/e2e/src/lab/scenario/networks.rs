@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::super::fault::{ADVERT_BYTES_V2, ADVERT_BYTES_V3};
 use super::super::pause;
 use super::super::product::{Contender, Wish};
+use super::moves::turns;
 use super::{Bound, Play, Scenario};
 
-const TWO: Wish = Wish { nodes: 2, preempts: false, has_app: false };
-const PULLED: Scenario = Scenario {
+const TWO: Wish = Wish::PAIR;
+pub(super) const PULLED: Scenario = Scenario {
     name: "link-down",
     about: "the master's cable is pulled",
     bound: Bound::Gap(120, 180),
@@ -45,7 +46,9 @@ fn link_down(play: &mut Play) {
     play.stage.network.cable(0, false);
     play.wait_for_move();
     play.stage.network.cable(0, true);
-    play.wait_until("one node has the address", |stage| stage.network.holders().len() == 1);
+    pause(Duration::from_millis(300));
+    let owner = if play.contender == Contender::Evergate { 1 } else { 0 };
+    play.wait_for_owner(owner);
 }
 
 fn duel(play: &mut Play) {
@@ -59,6 +62,10 @@ fn duel(play: &mut Play) {
     if let Contender::Keepalived(profile) = play.contender {
         pause(SECOND_ANNOUNCEMENT.saturating_sub(profile.settle));
     }
+    let before = match play.contender {
+        Contender::Evergate => turns(play)[1],
+        Contender::Keepalived(_) => 0,
+    };
     play.begin();
     play.stage.network.drop_adverts(0, 1, 3, bytes);
     // The takeover, and what keepalived needs to come back from it.
@@ -67,6 +74,10 @@ fn duel(play: &mut Play) {
         pause(SECOND_ANNOUNCEMENT);
     }
     let dropped = play.stage.network.dropped();
+    if play.contender == Contender::Evergate {
+        let after = turns(play)[1];
+        play.expect(after > before, || "the backup has claimed nothing".to_owned());
+    }
     play.expect(dropped == 3, || format!("{dropped} adverts were dropped, not 3"));
     play.stage.network.let_through();
     play.wait_until("one node has the address", |stage| stage.network.holders().len() == 1);
@@ -78,7 +89,9 @@ fn duel(play: &mut Play) {
 fn loss(play: &mut Play) {
     play.begin();
     play.stage.network.lose_adverts(20);
-    pause(play.lasting);
+    pause(play.extent.lasting);
+    let dropped = play.stage.network.dropped();
+    play.expect(dropped > 0, || "no advert was dropped".to_owned());
     play.stage.network.let_through();
     pause(Duration::from_secs(1));
     play.wait_until("one node has the address", |stage| stage.network.holders().len() == 1);

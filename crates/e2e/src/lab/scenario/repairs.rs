@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::product::Wish;
-use super::super::{Moment, VIP, pause};
+use super::super::{Moment, pause};
 use super::moves::{stays, turns};
 use super::{Bound, Play, Scenario};
 
@@ -11,7 +11,7 @@ pub(super) const ALL: &[Scenario] = &[Scenario {
     name: "address-removed",
     about: "another program removes the master's address: it is put back",
     bound: Bound::Own(100),
-    wish: Wish { nodes: 2, preempts: false, has_app: false },
+    wish: Wish::PAIR,
     is_for_all: false,
     runs: 10,
     play: address_removed,
@@ -21,7 +21,7 @@ fn address_removed(play: &mut Play) {
     let before = turns(play);
     play.begin();
     let place = &play.stage.nodes[0].place;
-    let held = place.prefixed(VIP).expect("the first node has the address");
+    let held = place.prefixed(place.vip()).expect("the first node has the address");
     place.ip(&format!("addr del {held} dev eth0"));
     play.wait_until("the address is back", |stage| stage.nodes[0].place.holds());
     play.own = play.event.map(|event| Moment::now().since(event));

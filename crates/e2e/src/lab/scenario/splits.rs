@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::super::product::Wish;
 use super::super::{Moment, fault, pause, wait_within};
+use super::deaths::expect_told;
 use super::{Bound, Play, Scenario};
 
-const TWO: Wish = Wish { nodes: 2, preempts: false, has_app: false };
+const TWO: Wish = Wish::PAIR;
 const APART: Scenario = Scenario {
     name: "partition-and-heal",
     about: "the nodes cannot hear each other for a while, the client hears both",
@@ -64,7 +65,13 @@ fn partition(play: &mut Play) {
 fn one_way(play: &mut Play) {
     play.begin();
     play.stage.network.cut_one_way(0, 1);
+    play.wait_until("both have claimed the address", |stage| stage.network.holders() == [0, 1]);
     pause(APART_FOR);
+    let path = play.stage.evergate(0).node().status()["peers"][0]["paths"][0].clone();
+    let is_one_way = path["is_heard"] == true && path["hears_us"] == false;
+    play.expect(is_one_way, || format!("the master shows no cut in one direction: {path}"));
+    let events = play.stage.evergate(0).events("vip_split");
+    play.expect(events > 0, || "the master has no event about the split".to_owned());
     play.stage.network.let_through();
     play.wait_until("one node has the address", |stage| stage.network.holders().len() == 1);
     pause(Duration::from_millis(1500));
@@ -88,7 +95,7 @@ fn expect_alarms(play: &mut Play) {
 }
 
 /// One owner, whom both agree on, who answers, and no rival any more.
-fn expect_peace(play: &mut Play) {
+pub(super) fn expect_peace(play: &mut Play) {
     let owners = play.stage.network.holders();
     play.expect(owners.len() == 1, || format!("nodes {owners:?} have the address"));
     for node in [0, 1] {
@@ -109,6 +116,9 @@ fn thaw(play: &mut Play) {
     play.mark();
     fault::freeze(&victims);
     pause(PAUSED_FOR);
+    play.wait_until("the other node has claimed the address", |stage| {
+        stage.network.holders() == [0, 1]
+    });
     let woken = Moment::now();
     fault::thaw(&victims);
     let came = wait_within(ONE_WITHIN, || play.stage.network.holders().len() == 1);
@@ -130,9 +140,11 @@ fn three_nodes(play: &mut Play) {
     play.wait_until("one node has the address", |stage| stage.network.holders().len() == 1);
     // Which of the two is left to chance: their priorities are a tenth of a millisecond apart.
     let next = play.stage.network.holders().first().copied().unwrap_or(1);
+    expect_told(play, next);
     kill_all(&play.stage.nodes[next].victims(false));
     let last = 3 - next;
     play.wait_for_owner(last);
+    expect_told(play, last);
     play.stage.nodes[0].product.start();
     pause(Duration::from_millis(800));
     play.wait_for_owner(last);

@@ -13,6 +13,11 @@ fn a_failback_loses_nothing() {
 }
 
 #[test]
+fn a_failback_to_a_cable_that_is_put_back_loses_nothing() {
+    play("link-back");
+}
+
+#[test]
 fn a_stop_loses_nothing() {
     play("stop");
 }
