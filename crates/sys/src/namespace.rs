@@ -61,22 +61,12 @@ pub(crate) mod lab {
         assert!(output.status.success(), "ip {arguments}: {said}");
     }
 
-    /// Gives an interface that is up an address of IPv6, and waits until that can be reached: the
-    /// kernel finishes this a moment after it has said so. Until then there may be a way there
-    /// already, to the network that the address is in, at the end of which nobody is.
+    /// Gives an interface that is up an address of IPv6, and waits until that can be reached.
     pub(crate) fn add_address(address: &str, device: &str) {
         ip(&format!("addr add {address} dev {device} nodad"));
         let (address, _) = address.split_once('/').unwrap();
-        let patience = Patience::new();
-        let socket = UdpSocket::bind("[::]:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        loop {
-            patience.check();
-            let _ = socket.send_to(b"x", (address, port));
-            if is_readable_soon(&socket) {
-                break;
-            }
-        }
+        let netlink = crate::netlink::Netlink::open().unwrap();
+        assert!(netlink.await_local(&[address.parse().unwrap()], ENOUGH).unwrap());
     }
 
     /// A thread with a network of its own, at the far end of a cable: the interface `far`, where this

@@ -8,6 +8,7 @@ mod address;
 mod connections;
 mod hidden;
 mod link;
+mod local;
 mod message;
 mod monitor;
 mod neighbours;
@@ -91,8 +92,7 @@ impl Netlink {
 
     /// Sees to it that the address is there; see [`Place::among`].
     ///
-    /// One of IPv6 can be reached only a moment later, when the kernel tells of it
-    /// ([`Event::Address`]): up to some milliseconds.
+    /// One of IPv6 can be reached only a moment later: see [`Self::await_local`].
     ///
     /// # Errors
     /// In words. `NotFound` if there is no such interface.

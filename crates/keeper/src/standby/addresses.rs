@@ -66,12 +66,15 @@ impl Running {
         }
         let [removed, added] = self.network.take_authors();
         // New ones first: a router of which every address is replaced is never without one.
+        let mut new = Vec::new();
         for (&spot, &(key, prefix)) in &wanted {
             if !self.addresses.owned.contains_key(&spot) {
                 self.put(now, spot, key, prefix);
+                new.push(spot.1);
             }
         }
-        self.put_back(now, &wanted, &removed);
+        new.extend(self.put_back(now, &wanted, &removed));
+        self.network.finish(&new);
         let owned = self.addresses.owned.iter().map(|(&spot, &prefix)| (spot, prefix));
         let surplus = owned.filter(|(spot, _)| !wanted.contains_key(spot));
         for (spot, prefix) in surplus.collect::<Vec<_>>() {
@@ -100,13 +103,14 @@ impl Running {
         }
     }
 
-    /// Puts back what somebody else has removed.
+    /// Puts back what somebody else has removed; what that was.
     fn put_back(
         &mut self,
         now: Instant,
         wanted: &BTreeMap<Spot, (RouterKey, u8)>,
         removed: &BTreeMap<Spot, Author>,
-    ) {
+    ) -> Vec<IpAddr> {
+        let mut added = Vec::new();
         let interfaces = self.network.interfaces();
         let is_missing = |(spot, _): &(&Spot, _)| {
             self.addresses.owned.contains_key(spot) && !interfaces.has(spot.0, spot.1)
@@ -128,6 +132,7 @@ impl Running {
                 match self.network.add(interface, ip, prefix) {
                     Ok((prefix, true)) => {
                         vip.counts().put_back += 1;
+                        added.push(ip);
                         self.addresses.owned.insert((interface, ip), prefix);
                         let who = removed.get(&(interface, ip));
                         let who = who.map_or("somebody".to_owned(), Author::to_string);
@@ -149,6 +154,7 @@ impl Running {
                 self.telling.mark();
             }
         }
+        added
     }
 
     /// Removes one that is not to be there any more.

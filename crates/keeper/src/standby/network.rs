@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use evergate_sys::mac::Mac;
 use evergate_sys::netlink::{Author, Change, Event, Monitor, Netlink, Place};
@@ -14,6 +15,11 @@ use super::interface::Interfaces;
 
 /// Most changes that are read in one turn.
 const CHANGES_PER_TURN: usize = 1024;
+
+/// How long the keeper waits, at most, until the kernel has finished addresses of IPv6 that were put.
+/// As a rule it takes less than 0.1 ms. What is announced before can cost each client a second: the
+/// first packet of a connection is thrown away.
+const FINISHED_WITHIN: Duration = Duration::from_millis(5);
 
 /// Interfaces and addresses.
 #[derive(Debug)]
@@ -82,6 +88,19 @@ impl Network {
         // The kernel tells of an IPv6 address only a little later.
         self.interfaces.expect(&place);
         Ok((place.prefix, change == Change::Made))
+    }
+
+    /// Waits until addresses that were just added can be reached. What is not by then is left to
+    /// itself: it is announced more than once.
+    pub(super) fn finish(&self, added: &[IpAddr]) {
+        let finished_later = added.iter().filter_map(|ip| match ip {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => Some(*ip),
+        });
+        let addresses: Vec<_> = finished_later.collect();
+        if !addresses.is_empty() {
+            let _ = self.netlink.await_local(&addresses, FINISHED_WITHIN);
+        }
     }
 
     /// Has an address without telling anybody.
