@@ -27,6 +27,7 @@ pub(crate) mod lab {
     use rustix::event::{PollFd, PollFlags, poll};
 
     use crate::clock;
+    use crate::netlink::Netlink;
 
     const ENOUGH: Duration = Duration::from_secs(20);
 
@@ -65,8 +66,8 @@ pub(crate) mod lab {
     pub(crate) fn add_address(address: &str, device: &str) {
         ip(&format!("addr add {address} dev {device} nodad"));
         let (address, _) = address.split_once('/').unwrap();
-        let netlink = crate::netlink::Netlink::open().unwrap();
-        assert!(netlink.await_local(&[address.parse().unwrap()], ENOUGH).unwrap());
+        let place = [(index(device), address.parse().unwrap())];
+        assert!(Netlink::open().unwrap().await_local(&place, ENOUGH).unwrap());
     }
 
     /// A thread with a network of its own, at the far end of a cable: the interface `far`, where this

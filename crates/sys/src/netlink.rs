@@ -8,7 +8,6 @@ mod address;
 mod connections;
 mod hidden;
 mod link;
-mod local;
 mod message;
 mod monitor;
 mod neighbours;

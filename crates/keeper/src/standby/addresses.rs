@@ -70,7 +70,7 @@ impl Running {
         for (&spot, &(key, prefix)) in &wanted {
             if !self.addresses.owned.contains_key(&spot) {
                 self.put(now, spot, key, prefix);
-                new.push(spot.1);
+                new.push(spot);
             }
         }
         new.extend(self.put_back(now, &wanted, &removed));
@@ -109,7 +109,7 @@ impl Running {
         now: Instant,
         wanted: &BTreeMap<Spot, (RouterKey, u8)>,
         removed: &BTreeMap<Spot, Author>,
-    ) -> Vec<IpAddr> {
+    ) -> Vec<Spot> {
         let mut added = Vec::new();
         let interfaces = self.network.interfaces();
         let is_missing = |(spot, _): &(&Spot, _)| {
@@ -132,7 +132,7 @@ impl Running {
                 match self.network.add(interface, ip, prefix) {
                     Ok((prefix, true)) => {
                         vip.counts().put_back += 1;
-                        added.push(ip);
+                        added.push((interface, ip));
                         self.addresses.owned.insert((interface, ip), prefix);
                         let who = removed.get(&(interface, ip));
                         let who = who.map_or("somebody".to_owned(), Author::to_string);

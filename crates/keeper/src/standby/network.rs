@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use evergate_sys::netlink::{Author, Change, Event, Monitor, Netlink, Place};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::NETWORK;
+use super::addresses::Spot;
 use super::interface::Interfaces;
 
 /// Most changes that are read in one turn.
@@ -90,17 +91,15 @@ impl Network {
         Ok((place.prefix, change == Change::Made))
     }
 
-    /// Waits until addresses that were just added can be reached. What is not by then is left to
-    /// itself: it is announced more than once.
-    pub(super) fn finish(&self, added: &[IpAddr]) {
-        let finished_later = added.iter().filter_map(|ip| match ip {
+    /// Waits until addresses that were just added can be reached; whether they can. What cannot by then
+    /// is left to itself: it is announced more than once.
+    pub(super) fn finish(&self, added: &[Spot]) -> bool {
+        let finished_later = added.iter().filter_map(|&(interface, ip)| match ip {
             IpAddr::V4(_) => None,
-            IpAddr::V6(ip) => Some(*ip),
+            IpAddr::V6(ip) => Some((interface, ip)),
         });
-        let addresses: Vec<_> = finished_later.collect();
-        if !addresses.is_empty() {
-            let _ = self.netlink.await_local(&addresses, FINISHED_WITHIN);
-        }
+        let spots: Vec<_> = finished_later.collect();
+        spots.is_empty() || self.netlink.await_local(&spots, FINISHED_WITHIN).unwrap_or(false)
     }
 
     /// Has an address without telling anybody.
@@ -116,11 +115,6 @@ impl Network {
     /// Who has an address on the link of an interface, if the kernel knows.
     pub(super) fn neighbour(&self, interface: u32, ip: IpAddr) -> io::Result<Option<Mac>> {
         self.netlink.neighbour(interface, ip)
-    }
-
-    /// Whether packets to an IPv6 address end here.
-    pub(super) fn is_local(&self, interface: u32, ip: Ipv6Addr) -> io::Result<bool> {
-        self.netlink.is_local(interface, ip)
     }
 
     /// Removes an address from an interface.

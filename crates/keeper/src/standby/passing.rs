@@ -31,10 +31,6 @@ const PACKETS_PER_TURN: usize = 512;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a neighbour is looked for that has not answered yet.
 const RESOLVE_EVERY: Duration = Duration::from_millis(2);
-/// How often it is looked whether a new address is in the kernel's routes.
-const READY_LOOK_EVERY: Duration = Duration::from_micros(100);
-/// How many times it is looked at most, for each address: a kernel that is well takes one or two.
-const READY_LOOKS: u32 = 50;
 /// Where nobody listens: what is sent there makes the kernel find the neighbour (RFC 863).
 const DISCARD_PORT: u16 = 9;
 
@@ -396,26 +392,20 @@ impl Running {
         self.pass(now);
     }
 
-    /// Puts IPv6 addresses there just before they are claimed. The kernel routes packets to a new one
-    /// only when a thread of its own has come to that, and drops what arrives before: the first of
-    /// clients that were told, and what the old node has caught.
+    /// Puts IPv6 addresses there just before they are claimed, for what arrives from then on not to be
+    /// thrown away: of clients that were told first, and what the old node has caught.
     fn make_ready(&mut self, now: Instant, key: RouterKey) -> bool {
         let Some(vip) = self.vips.get(&key) else { return true };
         let Some(link) = self.network.interfaces().find(&vip.wish().interface) else { return true };
-        let (interface, addresses) = (link.index, vip.addresses().to_vec());
-        addresses.into_iter().all(|(ip, prefix)| match ip {
-            IpAddr::V4(_) => true,
-            IpAddr::V6(ip) => {
+        let (interface, mut spots) = (link.index, Vec::new());
+        for (ip, prefix) in vip.addresses().to_vec() {
+            if ip.is_ipv6() {
                 // If it is not claimed after all, it is one too many and goes.
-                self.put(now, (interface, ip.into()), key, prefix);
-                (0..READY_LOOKS).any(|look| {
-                    if look > 0 {
-                        std::thread::sleep(READY_LOOK_EVERY);
-                    }
-                    self.network.is_local(interface, ip).unwrap_or(false)
-                })
+                self.put(now, (interface, ip), key, prefix);
+                spots.push((interface, ip));
             }
-        })
+        }
+        self.network.finish(&spots)
     }
 
     /// Nothing is passed on any more.
