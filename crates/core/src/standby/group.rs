@@ -1,11 +1,19 @@
 //! Virtual routers that move together (`sync`): all are masters or none is.
+//!
+//! That holds for those that have been together: one that a reload puts among others joins them as
+//! their follower. Until it was well there once it does not count, so that nothing is given up, nor
+//! left without a standby, for it; and while they follow a master elsewhere it claims nothing, so
+//! that the node that gets a new configuration first takes nothing from the one that has not got it
+//! yet.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::member::Member;
-use super::{RouterKey, Standby};
+use super::{Plan, RouterKey, Standby};
 use crate::time::Instant;
 use crate::vrrp::Role;
 use crate::vrrp::router::{self, Fitness};
@@ -17,8 +25,10 @@ impl Standby {
         if !matches!(own, Fitness::Able { .. }) {
             return own;
         }
-        for mate in self.mates(key) {
-            let member = &self.members[&mate];
+        for (_, member) in self.mates(key) {
+            if member.joins_since.is_some() {
+                continue;
+            }
             match self.fitness(member) {
                 Fitness::Able { .. } => {}
                 Fitness::Faulty { leave, why } => {
@@ -41,7 +51,7 @@ impl Standby {
         match (role, before) {
             (Role::Master, _) => {
                 let why = format!("{subject}, which it moves with, is master");
-                for mate in self.mates(key) {
+                for mate in self.mate_keys(key) {
                     self.feed(
                         now,
                         mate,
@@ -51,7 +61,7 @@ impl Standby {
             }
             (Role::Backup, Role::Master) => {
                 let why = format!("{subject}, which it moves with, is master no more");
-                for mate in self.mates(key) {
+                for mate in self.mate_keys(key) {
                     let hold_off = self.hold_off(mate);
                     let input =
                         router::Input::Resign { why: why.clone(), hold_off, is_lasting: false };
@@ -63,21 +73,86 @@ impl Standby {
         }
     }
 
-    /// Whether it, or one that it moves with, has its addresses.
-    pub(super) fn holds_together(&self, member: &Member) -> bool {
-        let mates = self.mates(member.setup.key);
-        member.router.holds() || mates.iter().any(|mate| self.members[mate].router.holds())
+    /// Whether it has its addresses, or belongs to one that it moves with and that has them.
+    pub(super) fn keeps(&self, member: &Member) -> bool {
+        let key = member.setup.key;
+        member.router.holds()
+            || member.joins_since.is_none() && self.mates(key).any(|(_, mate)| mate.router.holds())
     }
 
-    pub(super) fn mates(&self, key: RouterKey) -> Vec<RouterKey> {
-        let Some(sync) = self.members.get(&key).and_then(|member| member.setup.sync.as_ref())
-        else {
-            return Vec::new();
-        };
-        let is_mate = |other: &RouterKey| {
-            *other != key && self.members[other].setup.sync.as_ref() == Some(sync)
-        };
-        self.members.keys().copied().filter(is_mate).collect()
+    /// Those that `plan` puts among others that were together before.
+    pub(super) fn joining(&self, plan: &Plan) -> BTreeSet<RouterKey> {
+        let before =
+            |key: &RouterKey| self.members.get(key).and_then(|old| old.setup.sync.as_ref());
+        let is_new = |key, sync: &String| before(key) != Some(sync);
+        let old = plan.routers.iter().filter(|setup| self.members.contains_key(&setup.key));
+        let old =
+            old.filter_map(|setup| setup.sync.as_ref().filter(|sync| !is_new(&setup.key, sync)));
+        let old: BTreeSet<&String> = old.collect();
+        let joins = plan.routers.iter().filter(|setup| {
+            setup.sync.as_ref().is_some_and(|sync| is_new(&setup.key, sync) && old.contains(sync))
+        });
+        joins.map(|setup| setup.key).collect()
+    }
+
+    /// Lets those that joined others count from now on, if they are well and where these are.
+    pub(super) fn settle_joining(&mut self) {
+        if self.members.values().all(|member| member.joins_since.is_none()) {
+            return;
+        }
+        for key in self.keys() {
+            let member = &self.members[&key];
+            let is_led = || self.mates(key).any(|(_, mate)| mate.is_master());
+            let has_joined = matches!(self.fitness(member), Fitness::Able { .. })
+                && (member.is_master() || !is_led());
+            if has_joined {
+                self.members.entry(key).and_modify(|member| member.joins_since = None);
+            }
+        }
+    }
+
+    /// Keeps a backup that hears nobody from claiming while one that it moves with hears its master:
+    /// the others would follow it, and take what is served well elsewhere.
+    pub(super) fn wait_for_group(&mut self, now: Instant, key: RouterKey) {
+        if self.members[&key].router.is_due_to_claim(now)
+            && let Some((until, _)) = self.followed_by_mates(now, key)
+        {
+            self.feed(now, key, router::Input::Wait { until });
+        }
+    }
+
+    /// Why a backup claims nothing though it hears nobody, for people.
+    pub(super) fn waits_for_group(&self, member: &Member) -> Option<String> {
+        let now = self.seen_at;
+        let is_alone =
+            member.router.role() == Role::Backup && member.router.follows_until(now).is_none();
+        let (_, mate) = self.followed_by_mates(now, member.setup.key).filter(|_| is_alone)?;
+        let subject = self.members[&mate].subject();
+        Some(format!("{subject}, which it moves with, follows another node"))
+    }
+
+    /// Which of those that move with it follows a master for the longest time, and until when.
+    fn followed_by_mates(&self, now: Instant, key: RouterKey) -> Option<(Instant, RouterKey)> {
+        let mates = self.mates(key).filter(|(_, mate)| mate.joins_since.is_none());
+        mates.filter_map(|(key, mate)| Some((mate.router.follows_until(now)?, key))).max()
+    }
+
+    /// The others that move with it.
+    pub(super) fn mates(&self, key: RouterKey) -> impl Iterator<Item = (RouterKey, &Member)> {
+        let sync = self.members.get(&key).and_then(|member| member.setup.sync.as_ref());
+        let others = self.members.iter().filter(move |(other, member)| {
+            sync.is_some() && **other != key && member.setup.sync.as_ref() == sync
+        });
+        others.map(|(key, member)| (*key, member))
+    }
+
+    fn mate_keys(&self, key: RouterKey) -> Vec<RouterKey> {
+        self.mates(key).map(|(key, _)| key).collect()
+    }
+
+    /// All that move with it, and itself.
+    pub(super) fn group(&self, key: RouterKey) -> Vec<RouterKey> {
+        self.mates(key).map(|(key, _)| key).chain([key]).collect()
     }
 
     /// A wait by chance, so that two nodes of which each lost one of two addresses to the other do

@@ -118,21 +118,31 @@ impl Standby {
             self.members.keys().copied().filter(|key| !wanted.contains(key)).collect();
         for key in gone {
             let why = String::from("not configured any more");
+            self.move_on(now, Event::Upset { router: key.0, why: why.clone() });
             self.feed(now, key, router::Input::Fitness(Fitness::Out { leave: Leave::AtOnce, why }));
             self.members.remove(&key);
         }
+        let joining = self.joining(&plan);
         for setup in &plan.routers {
             match self.members.get_mut(&setup.key) {
                 Some(member) if member.setup == *setup => {}
                 Some(member) => {
                     member.router.set_policy(now, setup.policy);
                     member.tracker.apply(now, setup.policy.priority, setup.track.clone());
+                    if member.setup.sync != setup.sync {
+                        member.joins_since = None;
+                    }
                     member.setup = setup.clone();
+                    self.carry_out(now, setup.key);
                 }
                 None => {
-                    self.members.insert(setup.key, Member::new(now, setup.clone()));
+                    let member = Member::new(now, self.birth.now, setup.clone());
+                    self.members.insert(setup.key, member);
                 }
             }
+        }
+        for key in joining {
+            self.members.entry(key).and_modify(|member| member.joins_since = Some(now));
         }
         let tracked: BTreeSet<&Subject> =
             plan.routers.iter().flat_map(|setup| &setup.track).map(|rule| &rule.subject).collect();
@@ -184,6 +194,7 @@ impl Standby {
                 self.peers.handle(now, peer::Input::Tick);
                 self.move_on(now, Event::Tick);
                 for key in self.keys() {
+                    self.wait_for_group(now, key);
                     self.feed(now, key, router::Input::Tick);
                 }
             }
@@ -215,6 +226,7 @@ impl Standby {
         let view = |member: &Member| {
             let mut view = member.view(self.seen_at, self.unix_ms(member.since));
             let why = self.holding_back().or_else(|| self.move_under_way(member.setup.key));
+            let why = why.or_else(|| self.waits_for_group(member));
             if why.is_some() {
                 view.holding_back = why;
             }
@@ -270,6 +282,7 @@ impl Standby {
         for member in self.members.values_mut() {
             member.tracker.handle(now, track::Input::Tick);
         }
+        self.settle_joining();
         self.judge(now);
         self.settle_moves(now);
         self.talk(now);
@@ -287,7 +300,9 @@ impl Standby {
     pub(super) fn judge(&mut self, now: Instant) {
         for key in self.keys() {
             let fitness = self.fitness_in_group(key);
-            self.feed(now, key, router::Input::Fitness(fitness));
+            if *self.members[&key].router.fitness() != fitness {
+                self.feed(now, key, router::Input::Fitness(fitness));
+            }
         }
     }
 
@@ -314,7 +329,7 @@ impl Standby {
             return Fitness::Faulty { leave: Leave::AtOnce, why: why.clone() };
         }
         // Whoever holds an address keeps it while something new is not judged yet.
-        if let Some(why) = member.tracker.waits_for().filter(|_| !self.holds_together(member)) {
+        if let Some(why) = member.tracker.waits_for().filter(|_| !self.keeps(member)) {
             return Fitness::Out { leave: Leave::InOrder, why };
         }
         match member.tracker.standing() {
@@ -328,6 +343,10 @@ impl Standby {
     pub(super) fn feed(&mut self, now: Instant, key: RouterKey, input: router::Input) {
         let Some(member) = self.members.get_mut(&key) else { return };
         member.router.handle(now, input);
+        self.carry_out(now, key);
+    }
+
+    fn carry_out(&mut self, now: Instant, key: RouterKey) {
         let mut turns = Vec::new();
         while let Some(output) = self.members.get_mut(&key).and_then(|m| m.router.next_output()) {
             if let Some(turn) = self.carry(now, key, output) {

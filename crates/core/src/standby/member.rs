@@ -39,6 +39,10 @@ pub(super) struct Member {
     pub(super) split: Option<Split>,
     #[n(9)]
     pub(super) tracker: Tracker,
+    /// When it was put among others that move together and were there before, if it has not been
+    /// one of them yet.
+    #[n(10)]
+    pub(super) joins_since: Option<Instant>,
 }
 
 /// What adverts are sent from.
@@ -62,9 +66,9 @@ pub(super) struct Split {
 }
 
 impl Member {
-    pub(super) fn new(now: Instant, setup: Setup) -> Self {
+    pub(super) fn new(now: Instant, started: Instant, setup: Setup) -> Self {
         Self {
-            router: Router::new(now, setup.policy),
+            router: Router::new(started, setup.policy),
             tracker: Tracker::new(setup.policy.priority, setup.track.clone()),
             setup,
             source: Source::Unknown,
@@ -74,6 +78,7 @@ impl Member {
             turns: 0,
             splits: 0,
             split: None,
+            joins_since: None,
         }
     }
 

@@ -148,8 +148,8 @@ impl Standby {
         let mut left: BTreeSet<RouterKey> =
             keys.iter().copied().filter(|key| !self.moves.is_leaving(*key)).collect();
         while let Some(key) = left.pop_first() {
-            let group: BTreeSet<RouterKey> =
-                self.mates(key).into_iter().chain([key]).filter(|key| keys.contains(key)).collect();
+            let group = self.group(key).into_iter();
+            let group: BTreeSet<RouterKey> = group.filter(|key| keys.contains(key)).collect();
             left.retain(|key| !group.contains(key));
             let successor = self.successor(&group);
             for key in &group {
@@ -241,8 +241,11 @@ impl Standby {
 
     /// Brings moves in line with what virtual routers do, and begins what can be begun.
     pub(super) fn settle_moves(&mut self, now: Instant) {
-        for key in self.keys() {
-            self.upset_if_turned(now, key);
+        self.forget_wants();
+        if !self.moves.mover.is_idle() {
+            for key in self.keys() {
+                self.upset_if_turned(now, key);
+            }
         }
         let is_overdue =
             |gift: &Gift| !gift.is_begun && gift.until.is_some_and(|until| until <= now);
@@ -253,18 +256,23 @@ impl Standby {
             self.give_up(now, gift, "the move before it takes too long");
         }
         self.begin_gift(now);
-        for key in self.keys() {
+        let wanting = self.members.iter().filter(|(_, one)| one.router.wants_to_preempt(now));
+        for key in wanting.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.ask_for(now, key);
         }
+    }
+
+    /// What it has got needs not be asked for any more, nor what is there no more.
+    fn forget_wants(&mut self) {
+        let members = &self.members;
+        let is_open = |key: &RouterKey| members.get(key).is_some_and(|one| !one.is_master());
+        self.moves.wants.retain(|key, _| is_open(key));
     }
 
     /// A role that has changed otherwise than by a move ends that move.
     fn upset_if_turned(&mut self, now: Instant, key: RouterKey) {
         let member = &self.members[&key];
         let role = member.router.role();
-        if role == Role::Master {
-            self.moves.wants.remove(&key);
-        }
         let Some((stage, _)) = self.moves.mover.stage(key.0) else { return };
         let is_right = match stage {
             Stage::Offered | Stage::Frozen => role == Role::Master,
@@ -340,7 +348,7 @@ impl Standby {
             return;
         }
         let asked = self.moves.wants.get(&key).copied().unwrap_or(0);
-        let group: Vec<RouterKey> = self.mates(key).into_iter().chain([key]).collect();
+        let group = self.group(key);
         let is_master = |peer: usize, key: &RouterKey| {
             let claim = self.peers.claim(peer, key.0);
             claim.is_some_and(|claim| claim.role == Role::Master)

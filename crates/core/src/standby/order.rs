@@ -23,7 +23,7 @@ impl Standby {
                     let word = role.word();
                     return Err(format!("vip.{name} is not on this node: its role is {word}"));
                 }
-                let keys = core::iter::once(key).chain(self.mates(key)).collect();
+                let keys = self.group(key).into_iter().collect();
                 self.fail_over(now, keys)
             }
             Order::Failover { vip: None } => {
@@ -83,7 +83,7 @@ impl Standby {
     /// Whether some node might take a virtual router and all that move with it. Without peers
     /// nobody knows: backups are silent.
     fn may_be_followed(&self, key: RouterKey) -> bool {
-        let group: Vec<RouterKey> = self.mates(key).into_iter().chain([key]).collect();
+        let group = self.group(key);
         let is_able = |peer: usize, key: &RouterKey| {
             let claim = self.peers.claim(peer, key.0);
             claim.is_some_and(|claim| claim.role == Role::Backup && claim.priority > 0)

@@ -64,9 +64,8 @@ impl Standby {
                 let RouterKey(number) = key;
                 return Err(format!("virtual router {number} is not configured here"));
             };
-            if let Some(mate) = self.mates(key).into_iter().find(|mate| !routers.contains(&mate.0))
-            {
-                let mate = self.members[&mate].subject();
+            if let Some((_, mate)) = self.mates(key).find(|(mate, _)| !routers.contains(&mate.0)) {
+                let mate = mate.subject();
                 return Err(format!("{} moves with {mate} here", member.subject()));
             }
             would(key)?;

@@ -12,9 +12,17 @@ mod duel;
 mod groups;
 mod moves;
 mod orders;
+mod reloads;
 mod simulation;
 mod tracking;
 mod world;
+
+/// The seeds of a simulation, `EVERGATE_SEEDS` times as many if that is set: for long runs.
+fn seeds(count: u64) -> core::ops::Range<u64> {
+    let times = std::env::var("EVERGATE_SEEDS").ok();
+    let times = times.map_or(1, |text| text.parse().expect("EVERGATE_SEEDS is a number"));
+    0..count * times
+}
 
 const KEY: RouterKey = RouterKey(51);
 

@@ -142,9 +142,9 @@ enum State {
 }
 
 impl Router {
-    /// A virtual router that takes no part until it has a source and is able, and claims nothing
-    /// before its startup delay has passed.
-    pub fn new(now: Instant, policy: Policy) -> Self {
+    /// A virtual router of a node that has `started` then: it takes no part until it has a source and
+    /// is able, and claims nothing before its startup delay has passed.
+    pub fn new(started: Instant, policy: Policy) -> Self {
         let why = String::from("starting");
         Self {
             policy,
@@ -152,13 +152,13 @@ impl Router {
             fitness: Fitness::Out { leave: Leave::AtOnce, why },
             state: State::Init,
             heard: None,
-            claims_from: now + policy.startup_delay,
-            able_since: now,
+            claims_from: started + policy.startup_delay,
+            able_since: started,
             is_moved: false,
             expects_until: None,
             schedule: Schedule::default(),
             replaced: None,
-            defers_until: now,
+            defers_until: started,
             farewell: None,
             outputs: VecDeque::new(),
         }
@@ -193,6 +193,7 @@ impl Router {
             Input::Expect { until } => self.expects_until = Some(until),
             Input::Cede { why } => self.cede(now, why),
             Input::Defer { until } => self.defers_until = until,
+            Input::Wait { until } => self.wait(until),
             Input::Tick => self.tick(now),
         }
     }
@@ -232,6 +233,11 @@ impl Router {
             State::Init | State::Fault | State::Backup { .. } => false,
             State::Master { .. } | State::Leaving { .. } => true,
         }
+    }
+
+    /// What it was told last of its fitness.
+    pub fn fitness(&self) -> &Fitness {
+        &self.fitness
     }
 
     /// Effective priority; 0 while it takes no part.
@@ -275,6 +281,19 @@ impl Router {
     pub fn wants_to_preempt(&self, now: Instant) -> bool {
         let State::Backup { .. } = self.state else { return false };
         self.preempts(now) && self.hears_worse()
+    }
+
+    /// Whether the timer of a backup has run out: with the next tick it claims.
+    pub fn is_due_to_claim(&self, now: Instant) -> bool {
+        matches!(self.state, State::Backup { down_at } if down_at <= now)
+    }
+
+    /// Until when a backup counts on the master that it hears, if it does and would not replace it.
+    pub fn follows_until(&self, now: Instant) -> Option<Instant> {
+        let State::Backup { .. } = self.state else { return None };
+        let heard = self.heard.filter(|heard| heard.priority != PRIORITY_STOP)?;
+        let until = heard.at + self.master_down();
+        (now < until && !self.wants_to_preempt(now)).then_some(until)
     }
 
     /// Why it takes no part, for people.
@@ -383,6 +402,12 @@ impl Router {
     fn stand_by(&mut self, now: Instant, reason: String) {
         let down_at = (now + self.master_down()).max(self.claims_from);
         self.enter(State::Backup { down_at }, reason);
+    }
+
+    fn wait(&mut self, until: Instant) {
+        if let State::Backup { down_at } = &mut self.state {
+            *down_at = until.max(*down_at);
+        }
     }
 
     /// Restarts the timer of a backup.

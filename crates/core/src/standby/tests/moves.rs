@@ -203,7 +203,7 @@ fn a_node_that_stops_or_is_maintained_moves_what_it_has_first() {
 #[test]
 fn without_an_able_peer_a_failover_is_refused() {
     let mut world = world(1, 2, false);
-    world.nodes[1].standby.order(world.now, Order::Maintenance { is_on: true }).unwrap();
+    world.order(1, Order::Maintenance { is_on: true }).unwrap();
     world.run(ms(300));
     let why = world.order(0, failover()).unwrap_err();
     assert!(why.contains("edge-1 takes no part"), "{why}");
@@ -240,7 +240,7 @@ fn of_three_nodes_the_best_one_follows_and_the_third_one_is_not_asked() {
 #[test]
 fn whatever_is_lost_and_whoever_dies_one_owner_is_left_and_nothing_is_passed_on() {
     let mut moved = 0;
-    for seed in 0..120 {
+    for seed in seeds(120) {
         let mut rng = Rng::seeded(seed ^ 0x6d6f_7665);
         let mut world = world(seed, 2 + rng.below(2) as usize, rng.below(2) == 0);
         world.net.loss = rng.below(30);

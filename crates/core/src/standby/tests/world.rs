@@ -30,9 +30,11 @@ pub(super) struct World {
     flights: BTreeMap<(Instant, u64), Flight>,
     numbered: u64,
     pub(super) net: Net,
-    /// One for each virtual router.
+    /// One for each virtual router that matters.
     pub(super) clients: BTreeMap<RouterKey, Client>,
     steps: u64,
+    /// Whether something has changed that clients see.
+    is_news: bool,
 }
 
 impl World {
@@ -56,6 +58,7 @@ impl World {
             net: Net::default(),
             clients,
             steps: 0,
+            is_news: true,
         };
         for node in 0..world.nodes.len() {
             world.connect(node);
@@ -89,7 +92,9 @@ impl World {
                     }
                 }
             }
-            self.observe();
+            if self.is_news {
+                self.observe();
+            }
         }
         self.now = end;
         self.observe();
@@ -103,8 +108,10 @@ impl World {
     fn arrive(&mut self, flight: Flight) {
         match (flight.to, flight.packet) {
             (None, Packet::Announcement { router, from }) => {
-                self.clients.get_mut(&router).expect("every router has a client").believes =
-                    Some(from);
+                if let Some(client) = self.clients.get_mut(&router) {
+                    client.believes = Some(from);
+                    self.is_news = true;
+                }
             }
             (None, Packet::Advert { .. } | Packet::Word { .. } | Packet::Drained) => {}
             (Some(to), packet) => match self.nodes[to].life {
@@ -145,9 +152,8 @@ impl World {
         self.nodes[node].standby.handle(self.now, input);
         self.perform(node);
         if is_tick {
-            let deadline = self.nodes[node].standby.deadline();
             assert!(
-                deadline.is_none_or(|at| at > self.now),
+                self.nodes[node].deadline.is_none_or(|at| at > self.now),
                 "seed {:#x}: a tick left something due",
                 self.seed
             );
@@ -161,6 +167,9 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, node: usize, plan: Plan) {
+        for setup in &plan.routers {
+            self.clients.entry(setup.key).or_default();
+        }
         self.nodes[node].standby.apply(self.now, plan);
         self.perform(node);
     }
@@ -191,9 +200,11 @@ impl World {
                     self.advertise(index, router, priority);
                 }
                 Output::Hold(key) => {
+                    self.is_news = true;
                     assert!(node.held.insert(key), "seed {seed:#x}: {key:?} was held");
                 }
                 Output::Release(key) => {
+                    self.is_news = true;
                     assert!(node.held.remove(&key), "seed {seed:#x}: {key:?} was not held");
                 }
                 Output::Announce(key) => {
@@ -224,7 +235,8 @@ impl World {
                 Output::PassNone { routers } => self.pass_none(index, &routers),
             }
         }
-        let node = &self.nodes[index];
+        let node = &mut self.nodes[index];
+        node.deadline = node.standby.deadline();
         for key in given_up {
             assert_ne!(node.role(key), Role::Master, "seed {seed:#x}: it said 0 and is master");
         }
@@ -266,12 +278,14 @@ impl World {
         let birth = Birth { now: self.now, unix_ms, seed: self.rng.next_u64() };
         self.nodes[node] = Node::new(Standby::new(plan, birth), self.nodes[node].address);
         self.connect(node);
+        self.is_news = true;
     }
 
     /// The keeper's exec: written down and read again.
     pub(super) fn exec(&mut self, node: usize) {
         let bytes = minicbor::to_vec(&self.nodes[node].standby).unwrap();
         self.nodes[node].standby = minicbor::decode(&bytes).unwrap();
+        assert_eq!(self.nodes[node].standby.deadline(), self.nodes[node].deadline);
     }
 
     /// Who is master of `key`.

@@ -105,6 +105,12 @@ pub enum Input {
         /// When this ends.
         until: Instant,
     },
+    /// As a backup, claim nothing until then because of silence: others that it moves with hear
+    /// their master.
+    Wait {
+        /// When this ends.
+        until: Instant,
+    },
     /// Time has passed.
     Tick,
 }

@@ -17,6 +17,7 @@ pub(in crate::standby::tests) struct Client {
 impl World {
     /// Whether each client is served now.
     pub(super) fn observe(&mut self) {
+        self.is_news = false;
         for (&key, client) in &mut self.clients {
             let holds = |node: &&Node| {
                 node.life == Life::Up && node.held.contains(&key) && !node.frozen.contains(&key)
@@ -57,11 +58,14 @@ impl World {
 
     /// The longest time that a client was not served, also one that has not ended.
     pub(in crate::standby::tests) fn gap(&self) -> Duration {
-        let gaps = self.clients.values().map(|client| {
-            let open = client.unserved_since.map_or(Duration::ZERO, |since| self.now.since(since));
-            client.gap_max.max(open)
-        });
-        gaps.max().unwrap_or_default()
+        self.clients.keys().map(|key| self.gap_of(*key)).max().unwrap_or_default()
+    }
+
+    /// The longest time that the client of one virtual router was not served.
+    pub(in crate::standby::tests) fn gap_of(&self, key: RouterKey) -> Duration {
+        let client = &self.clients[&key];
+        let open = client.unserved_since.map_or(Duration::ZERO, |since| self.now.since(since));
+        client.gap_max.max(open)
     }
 
     pub(in crate::standby::tests) fn is_served(&self) -> bool {

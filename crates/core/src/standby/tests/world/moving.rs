@@ -10,6 +10,7 @@ use super::net::{Flight, Packet};
 
 impl World {
     pub(super) fn freeze(&mut self, index: usize, routers: Vec<RouterKey>) {
+        self.is_news = true;
         let seed = self.seed;
         let node = &mut self.nodes[index];
         assert!(node.frozen.is_empty() && node.passes_on.is_empty(), "seed {seed:#x}");
@@ -27,6 +28,7 @@ impl World {
     }
 
     pub(super) fn pass_on(&mut self, index: usize, routers: Vec<(RouterKey, IpAddr)>) {
+        self.is_news = true;
         let node = &mut self.nodes[index];
         let keys: BTreeSet<RouterKey> = routers.iter().map(|(key, _)| *key).collect();
         assert_eq!(node.frozen, keys, "seed {:#x}", self.seed);
@@ -53,6 +55,7 @@ impl World {
     }
 
     pub(super) fn pass_none(&mut self, index: usize, routers: &[RouterKey]) {
+        self.is_news = true;
         let node = &mut self.nodes[index];
         for key in routers {
             let is_known = node.frozen.remove(key)

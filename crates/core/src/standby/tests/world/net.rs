@@ -20,6 +20,8 @@ pub(in crate::standby::tests) struct Net {
     pub(in crate::standby::tests) jitter_us: u32,
     /// From whom to whom nothing passes.
     pub(in crate::standby::tests) cuts: BTreeSet<(usize, usize)>,
+    /// A virtual router whose adverts are all lost.
+    pub(in crate::standby::tests) deaf_to: Option<RouterKey>,
     /// How many of the next adverts from one node to another are lost.
     pub(in crate::standby::tests) drops: BTreeMap<(usize, usize), u32>,
     /// Whether nodes see each other's announcements.
@@ -67,6 +69,7 @@ impl Default for Net {
             delay_us: 300,
             jitter_us: 200,
             cuts: BTreeSet::new(),
+            deaf_to: None,
             drops: BTreeMap::new(),
             sees_rivals: true,
             loss_of_words: 0,
@@ -102,7 +105,8 @@ impl World {
         let advert = Advert { priority, interval };
         let packet = Packet::Advert { router, from: self.nodes[from].address_of(router), advert };
         for to in 0..self.nodes.len() {
-            if to == from || self.net.cuts.contains(&(from, to)) {
+            let is_cut = self.net.cuts.contains(&(from, to)) || self.net.deaf_to == Some(router);
+            if to == from || is_cut {
                 continue;
             }
             if let Some(left) = self.net.drops.get_mut(&(from, to)).filter(|left| **left > 0) {

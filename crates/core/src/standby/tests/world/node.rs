@@ -24,6 +24,8 @@ pub(in crate::standby::tests) struct Node {
     /// When each was master last.
     pub(super) ended: BTreeMap<RouterKey, Instant>,
     pub(super) sequence: u64,
+    /// When its next tick is due.
+    pub(super) deadline: Option<Instant>,
     /// How late its next tick comes.
     pub(super) jitter: Duration,
     pub(in crate::standby::tests) notes: Vec<Note>,
@@ -58,6 +60,7 @@ impl Node {
             epochs: BTreeMap::new(),
             ended: BTreeMap::new(),
             sequence: 0,
+            deadline: None,
             jitter: Duration::ZERO,
             notes: Vec::new(),
             turns: Vec::new(),
@@ -105,8 +108,7 @@ impl Node {
     }
 
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        let deadline = self.standby.deadline().filter(|_| self.life == Life::Up)?;
-        Some(deadline + self.jitter)
+        Some(self.deadline.filter(|_| self.life == Life::Up)? + self.jitter)
     }
 
     pub(in crate::standby::tests) fn role(&self, key: RouterKey) -> Role {
