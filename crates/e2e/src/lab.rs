@@ -16,6 +16,7 @@ pub mod plot;
 pub mod probe;
 pub mod process;
 pub mod product;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
@@ -53,6 +54,11 @@ impl Moment {
     pub fn now() -> Self {
         let time = clock_gettime(ClockId::Monotonic);
         Self(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+
+    /// How long ago this one was.
+    pub fn elapsed(self) -> Duration {
+        Self::now().since(self)
     }
 
     /// How long ago `earlier` was; nothing if it was not.

@@ -22,7 +22,8 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> anyhow::Result<ExitCode> {
         } else {
             (&["build", "--release"][..], "release")
         };
-        build(root, &[profile, &["-p", "evergate"]].concat())?;
+        let faults: &[&str] = if needs_faults(arguments) { &["--features", "faults"] } else { &[] };
+        build(root, &[profile, &["-p", "evergate"], faults].concat())?;
         lab.env("EVERGATE_BIN", target.join(folder).join("evergate"));
     }
     // Becoming it leaves no parent in between that a signal could end alone.
@@ -48,9 +49,21 @@ fn needs_evergate(arguments: &[&str]) -> bool {
     plays && only.is_none_or(|names| names.split(',').any(|name| name == "evergate"))
 }
 
+/// Whether some scenario needs binaries that misbehave to order: those of a release do not.
+fn needs_faults(arguments: &[&str]) -> bool {
+    arguments.iter().any(|word| matches!(*word, "keeper-storm" | "all"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_are_built_in_for_whom_they_matter() {
+        assert!(needs_faults(&["killed", "keeper-storm"]));
+        assert!(needs_faults(&["all"]));
+        assert!(!needs_faults(&["killed", "--keep", "target/lab"]));
+    }
 
     #[test]
     fn evergate_is_built_when_it_takes_part() {

@@ -1,6 +1,7 @@
 //! The failover lab: `evergate-lab SCENARIO…`, `all`, or `--list`.
 //!
-//! With the word `probe` it is the lab's probe, with `app` an app behind a node.
+//! With the word `probe` it is the lab's probe, with `app` an app behind a node, with `replay` a
+//! recording of another router.
 
 #![expect(clippy::print_stdout, reason = "the report is its result")]
 
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use evergate_e2e::lab::scenario::Extent;
-use evergate_e2e::lab::{self, Contender, Figures, Plan, Scenario, plot, probe, report};
+use evergate_e2e::lab::{self, Contender, Figures, Plan, Scenario, plot, probe, replay, report};
 
 const USAGE: &str = "\
 usage: cargo xtask lab SCENARIO… [options]     plays these
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         }
         ["--list"] => Ok(list()),
         ["probe", target] => ask(target),
+        ["replay", from] => tell_again(from),
         ["app", letter] => serve(letter),
         words => read(words).and_then(|(plan, keep)| play(&plan, &keep)),
     };
@@ -58,6 +60,12 @@ fn list() -> ExitCode {
 fn ask(target: &str) -> Result<ExitCode, String> {
     let target = target.parse().map_err(|_| format!("{target} is no address"))?;
     probe::open_loop::run(target).map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_again(from: &str) -> Result<ExitCode, String> {
+    let from = from.parse().map_err(|_| format!("{from} is no IPv4 address"))?;
+    replay::run(from).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 

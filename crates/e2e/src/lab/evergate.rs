@@ -251,6 +251,10 @@ impl Product for Evergate {
         self.node = Some(setup.start(&self.config()));
     }
 
+    fn stands_by(&mut self) -> bool {
+        self.role() == "backup" && self.hears_all()
+    }
+
     fn stop(&mut self) {
         if let Some(node) = &mut self.node {
             node.stop();

@@ -104,6 +104,11 @@ impl Product for Frr {
         self.spawn("vrrpd");
     }
 
+    fn stands_by(&mut self) -> bool {
+        // It cannot be asked.
+        true
+    }
+
     fn stop(&mut self) {
         for child in &mut self.children {
             let _ = signal::send(child.id(), Signal::Terminate);

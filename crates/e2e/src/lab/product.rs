@@ -55,6 +55,9 @@ pub trait Product: Debug {
     /// Starts everything, and waits until it serves.
     fn start(&mut self);
 
+    /// Whether it is ready to take the address over, and knows who has it.
+    fn stands_by(&mut self) -> bool;
+
     /// Ends everything in order, and waits until it has ended.
     fn stop(&mut self);
 

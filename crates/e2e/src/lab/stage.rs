@@ -25,6 +25,8 @@ pub struct Stage {
     pub network: Network,
     /// The lab's own program.
     pub program: PathBuf,
+    /// When the first node was seen to have the address.
+    pub claimed: Option<Moment>,
 }
 
 /// A node at its place.
@@ -75,25 +77,18 @@ impl Stage {
         for node in &mut stage.nodes[1..] {
             node.product.start();
         }
-        match contender {
-            Contender::Evergate => stage.settle(claimed),
-            Contender::Keepalived(profile) => pause(profile.settle),
+        for node in &mut stage.nodes[1..] {
+            let stands_by = wait_within(CLAIMED_WITHIN, || node.product.stands_by());
+            assert!(stands_by, "{} does not stand by:\n{}", node.letter, node.product.log());
         }
+        match contender {
+            Contender::Evergate => pause(ANNOUNCED_WITHIN.saturating_sub(claimed.elapsed())),
+            // The next adverts find all that there is to be learned.
+            Contender::Keepalived(profile) => pause(2 * profile.interval),
+        }
+        stage.claimed = Some(claimed);
         assert_eq!(stage.network.holders(), [0], "the first node has the address, and no other");
         stage
-    }
-
-    /// Waits until all know of each other, and nothing more is said about the claim of back then.
-    fn settle(&mut self, claimed: Moment) {
-        for node in 0..self.nodes.len() {
-            let role = if node == 0 { "master" } else { "backup" };
-            let is_there = wait_within(CLAIMED_WITHIN, || {
-                let node = self.evergate(node);
-                node.role() == role && node.hears_all()
-            });
-            assert!(is_there, "node {node} is not {role} among others:\n{}", self.logs());
-        }
-        pause(ANNOUNCED_WITHIN.saturating_sub(Moment::now().since(claimed)));
     }
 
     /// A network with room for this many nodes, none of which is there.
@@ -103,7 +98,7 @@ impl Stage {
 
     fn with_vip(nodes: usize, vip: &'static str, program: &Path) -> Self {
         let (nodes, network) = (Vec::new(), Network::of(nodes, vip));
-        Self { nodes, network, program: program.to_owned() }
+        Self { nodes, network, program: program.to_owned(), claimed: None }
     }
 
     /// Puts a node at the next free place; it is not started.

@@ -10,6 +10,8 @@ mod faults;
 mod moves;
 #[path = "standby/others.rs"]
 mod others;
+#[path = "standby/replayed.rs"]
+mod replayed;
 #[path = "standby/storms.rs"]
 mod storms;
 #[path = "standby/variants.rs"]

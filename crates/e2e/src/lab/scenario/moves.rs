@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::evergate::PREEMPT_DELAY;
+use super::super::pause;
 use super::super::product::{Contender, Wish};
-use super::super::{Moment, pause};
 use super::{Bound, Play, Scenario};
 use crate::Binaries;
 use crate::upgrade::Order;
@@ -112,7 +112,7 @@ fn link_back(play: &mut Play) {
 
 /// Expects that Evergate was well for as long as it is to be before it took the address back.
 fn expect_delay(play: &mut Play) {
-    let taken = play.event.map(|event| Moment::now().since(event)).unwrap_or_default();
+    let taken = play.event.map(|event| event.elapsed()).unwrap_or_default();
     if play.contender == Contender::Evergate {
         play.expect(taken >= PREEMPT_DELAY, || format!("it took the address after {taken:?}"));
     }

@@ -59,8 +59,8 @@ fn duel(play: &mut Play) {
         }
         Contender::Keepalived(profile) => (ADVERT_BYTES_V3, profile.interval),
     };
-    if let Contender::Keepalived(profile) = play.contender {
-        pause(SECOND_ANNOUNCEMENT.saturating_sub(profile.settle));
+    if let (Contender::Keepalived(_), Some(claimed)) = (play.contender, play.stage.claimed) {
+        pause(SECOND_ANNOUNCEMENT.saturating_sub(claimed.elapsed()));
     }
     let before = match play.contender {
         Contender::Evergate => turns(play)[1],

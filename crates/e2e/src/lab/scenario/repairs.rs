@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::super::pause;
 use super::super::product::Wish;
-use super::super::{Moment, pause};
 use super::moves::{stays, turns};
 use super::{Bound, Play, Scenario};
 
@@ -24,7 +24,7 @@ fn address_removed(play: &mut Play) {
     let held = place.prefixed(place.vip()).expect("the first node has the address");
     place.ip(&format!("addr del {held} dev eth0"));
     play.wait_until("the address is back", |stage| stage.nodes[0].place.holds());
-    play.own = play.event.map(|event| Moment::now().since(event));
+    play.own = play.event.map(|event| event.elapsed());
     play.wait_until("the node tells of it", |stage| stage.evergate(0).events("vip_put_back") > 0);
     pause(Duration::from_millis(300));
     stays(play, before);

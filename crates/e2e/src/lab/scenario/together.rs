@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::evergate::{COMPANION_NAME, VIP_NAME};
 use super::super::product::{SIDE, Wish};
-use super::super::{Moment, Stage, VIP_V6};
+use super::super::{Stage, VIP_V6};
 use super::{Bound, Play, Scenario};
 
 pub(super) const ALL: &[Scenario] = &[Scenario {
@@ -27,7 +27,7 @@ fn sync_group(play: &mut Play) {
     // Only the second address needs it.
     play.stage.nodes[0].place.ip(&format!("link set {SIDE} down"));
     play.wait_until("both addresses are on the second node", |stage| at(stage, 1));
-    play.own = play.event.map(|event| Moment::now().since(event));
+    play.own = play.event.map(|event| event.elapsed());
     let reason = play.stage.evergate(0).vip()["reason"].to_string();
     play.expect(reason.contains("moves with"), || format!("the first node says {reason}"));
     play.stage.nodes[0].place.ip(&format!("link set {SIDE} up"));
