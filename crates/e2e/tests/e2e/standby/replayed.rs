@@ -65,7 +65,7 @@ fn a_worse_keepalived_that_sums_up_the_message_alone_is_led() {
     let (mut stage, mut replay) = stage(200);
     stage.nodes[0].product.start();
     wait_for_role(&mut stage, "master");
-    // Whoever did not understand us would claim the address too: from that, we learn.
+    // It has claimed the address as well, and hears at once that there is somebody better.
     replay.say(WORSE);
     replay.heard().wait_for(10, OURS_200);
     let node = stage.evergate(0);
