@@ -50,6 +50,11 @@ fn row(scenario: &Scenario, contender: Contender, runs: &[&Figures]) -> String {
     let measured: Vec<Duration> = runs.iter().filter_map(|run| run.measured(bound)).collect();
     let after: Vec<Duration> =
         runs.iter().filter_map(|run| run.switch.map(|switch| switch.after_event)).collect();
+    let mut shown = pair(&measured);
+    // One without a figure is no better than the others: it is not even that.
+    if !measured.is_empty() && measured.len() < runs.len() {
+        let _ = write!(shown, " ({} of {})", measured.len(), runs.len());
+    }
     let failed: Vec<usize> = runs.iter().map(|run| run.failed).collect();
     let most = |of: fn(&Figures) -> usize| runs.iter().map(|run| of(run)).max().unwrap_or_default();
     let noisy = runs.iter().filter(|run| run.is_noisy()).count();
@@ -63,7 +68,7 @@ fn row(scenario: &Scenario, contender: Contender, runs: &[&Figures]) -> String {
         "| {} | {contender} | {}{noise} | {} | {} | {} / {} | {} | {} | {} | {verdict} |\n",
         scenario.name,
         runs.len(),
-        pair(&measured),
+        shown,
         pair(&after),
         median(&failed).unwrap_or_default(),
         failed.iter().max().unwrap_or(&0),
@@ -100,7 +105,7 @@ fn words(bound: Bound) -> String {
         Bound::Gap(middle, max) => format!("gap {middle} / {max} ms"),
         Bound::Silence(max) => format!("no silence over {max} ms"),
         Bound::Own(max) => format!("within {max} ms"),
-        Bound::Lossless => "0 failed".to_owned(),
+        Bound::Lossless => "0 failed, 0 kept".to_owned(),
         Bound::Checks => "all checks hold".to_owned(),
     }
 }

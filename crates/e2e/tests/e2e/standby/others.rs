@@ -8,8 +8,8 @@ use evergate_e2e::lab::frr::Frr;
 use evergate_e2e::lab::keepalived::{Keepalived, PASSWORD, Profile};
 use evergate_e2e::lab::process::kill_all;
 use evergate_e2e::lab::product::{Product, Wish};
-use evergate_e2e::lab::{Place, Stage, pause, process};
-use evergate_e2e::skip;
+use evergate_e2e::lab::{Place, Stage, process};
+use evergate_e2e::{skip, wait_until};
 
 use super::{PROGRAM, is_possible};
 
@@ -145,8 +145,10 @@ fn checksums_of_either_kind_are_understood() {
         owner(&stage, owner_before, "alone");
         stage.nodes[other].product.start();
         // Whoever does not understand the master would claim the address itself by then.
-        pause(Duration::from_secs(1));
-        owner(&stage, owner_before, "when the other one listens");
+        let node = stage.evergate(other);
+        wait_until("many adverts are understood", || node.count("heard") >= 10);
+        assert_eq!((node.role().as_str(), node.count("refused")), ("backup", 0));
+        assert_eq!(stage.network.holders(), [owner_before], "{}", stage.logs());
         stage.nodes[owner_before].product.stop();
         owner(&stage, other, "when the other one has stopped");
         stage.nodes[other].product.stop();
