@@ -1,12 +1,17 @@
 //! A load in a thread of its own, for tests that act while it runs.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::generator::Generator;
 use crate::load::{Load, Outcome};
+
+/// How often it is looked whether a load that is asked has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A load that runs until it is told to finish; dropped, it ends at once and uncounted.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ struct Shared {
     drain: AtomicBool,
     completed: AtomicU64,
     failed: AtomicU64,
+    /// Who wants what came of it so far.
+    asked: Mutex<Option<Sender<Outcome>>>,
 }
 
 impl Background {
@@ -40,6 +47,21 @@ impl Background {
     /// Requests that did not.
     pub fn failed(&self) -> u64 {
         self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// What came of it since it began, or since this was last called; it goes on meanwhile. None if
+    /// it has ended.
+    pub fn take(&self) -> Option<Outcome> {
+        let (asked, answer): (_, Receiver<Outcome>) = channel();
+        *self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+        loop {
+            if let Ok(outcome) = answer.recv_timeout(LOOK_EVERY) {
+                return Some(outcome);
+            }
+            if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+                return None;
+            }
+        }
     }
 
     /// Sends nothing new, waits for every answer that is still due, and says what came of it all.
@@ -64,11 +86,23 @@ impl Drop for Background {
 fn run(load: Load, shared: &Shared) -> io::Result<Outcome> {
     let mut generator = Generator::new(None)?;
     generator.start(load);
-    generator.run_until(|_, outcome| {
-        shared.completed.store(outcome.completed, Ordering::Relaxed);
-        shared.failed.store(outcome.failures(), Ordering::Relaxed);
-        shared.over.load(Ordering::Relaxed)
-    })?;
+    // What was taken counts as completed all the same.
+    let (mut completed, mut failed) = (0, 0);
+    let asked = || shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+    while !shared.over.load(Ordering::Relaxed) {
+        generator.run_until(|_, outcome| {
+            shared.completed.store(completed + outcome.completed, Ordering::Relaxed);
+            shared.failed.store(failed + outcome.failures(), Ordering::Relaxed);
+            shared.over.load(Ordering::Relaxed) || asked().is_some()
+        })?;
+        if let Some(asked) = asked().take() {
+            let outcome = generator.take_outcome();
+            completed += outcome.completed;
+            failed += outcome.failures();
+            // Whoever asked may have gone.
+            let _ = asked.send(outcome);
+        }
+    }
     if shared.drain.load(Ordering::Relaxed) {
         generator.drain()?;
     }

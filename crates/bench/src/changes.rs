@@ -4,7 +4,8 @@
 //! kept connections, half over fresh ones, some by clients that think for two seconds between their
 //! requests, and WebSockets that talk. First it is left alone for a while, then it is changed again
 //! and again. No request is tried again, so whatever fails is counted. The load ends before the
-//! proxy does.
+//! proxy does. Latency during the changes is told apart from that between them, so that both are of
+//! the same minutes of a machine that may have other things to do.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -36,8 +37,13 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// The same after a new process: the one before it needs a while to end, and at most two may be
 /// about that.
 const PAUSE_OF_PROCESS: Duration = Duration::from_secs(3);
+/// Part of the time after a change that counts as being changed: one in so many.
+const SETTLING_PART: u32 = 3;
 /// How long a process that is replaced may finish what it began, for every proxy.
 pub const DRAIN_SECONDS: u64 = 5;
+/// How often a process that is being replaced is asked how far that is: each answer takes time from
+/// what is measured.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often something is looked at that no event tells.
@@ -58,7 +64,7 @@ pub struct Plan<'a> {
     pub per_second: u32,
     /// WebSockets.
     pub web_sockets: u32,
-    /// How long it is left alone first.
+    /// How long the load runs before the first change.
     pub steady: Duration,
     /// Path of `evergate-bench`.
     pub bench: &'a Path,
@@ -73,9 +79,9 @@ pub struct Changes {
     pub completed: u64,
     /// Requests that did not, by what went wrong.
     pub failed: BTreeMap<String, u64>,
-    /// Latency while it was left alone: p50, p99, max.
+    /// Latency between two changes, in the same run: p50, p99, max.
     pub steady: [Duration; 3],
-    /// Latency while it was changed, likewise.
+    /// Latency from the beginning of each change until a while after it, likewise.
     pub changing: [Duration; 3],
     /// WebSockets that ended without a Close.
     pub cut: u64,
@@ -105,36 +111,45 @@ pub fn measure(plan: Plan<'_>) -> anyhow::Result<Changes> {
 fn measure_running(plan: Plan<'_>, scene: &Scene<'_>, tree: &Tree) -> anyhow::Result<Changes> {
     wait_until("it listens", || Ok(TcpStream::connect(scene.listen).is_ok()))?;
     thread::sleep(PAUSE);
-    let mut changes = Changes::default();
-    let load = Mixed::start(scene.listen, plan.per_second);
-    thread::sleep(plan.steady);
-    changes.steady = quantiles(&load.finish()?.latency);
-
     let load = Mixed::start(scene.listen, plan.per_second);
     let web_sockets = WebSockets::open(scene.listen, plan.web_sockets)?;
-    thread::sleep(PAUSE);
+    thread::sleep(plan.steady);
     let before = (tree.memory()?, tree.len()?);
     let (mut peak, mut took) = (before, Vec::new());
+    let (mut steady, mut changing) = (Whole::default(), Whole::default());
+    let pause = if plan.subject.is_process() { PAUSE_OF_PROCESS } else { PAUSE };
     for number in 1..=plan.changes {
+        plan.subject.make_ready(scene, number)?;
+        thread::sleep(PAUSE);
+        steady.add(load.take()?);
         let began = Instant::now();
         plan.subject.change(scene, tree, number)?;
         took.push(began.elapsed());
+        thread::sleep(pause / SETTLING_PART);
+        changing.add(load.take()?);
+        // To look takes time from whoever is looked at.
         peak = (larger(peak.0, tree.memory()?), peak.1.max(tree.len()?));
-        thread::sleep(if plan.subject.is_process() { PAUSE_OF_PROCESS } else { PAUSE });
+        thread::sleep(pause - pause / SETTLING_PART);
     }
-    let outcome = load.finish()?;
-    (changes.cut, changes.closed) = web_sockets.finish();
+    steady.add(load.finish()?);
+    let (cut, closed) = web_sockets.finish();
     wait_until("what was replaced has ended", || Ok(tree.len()? <= before.1))?;
     thread::sleep(PAUSE);
     took.sort_unstable();
+    let mut failed = steady.failed;
+    changing.failed.iter().for_each(|(what, count)| {
+        *failed.entry(what.clone()).or_default() += count;
+    });
     Ok(Changes {
-        completed: outcome.completed,
-        failed: outcome.failed,
-        changing: quantiles(&outcome.latency),
+        completed: steady.completed + changing.completed,
+        failed,
+        steady: quantiles(&steady.latency),
+        changing: quantiles(&changing.latency),
+        cut,
+        closed,
         memory: [before.0, peak.0, tree.memory()?].map(|memory| memory.resident),
         processes: [before.1, peak.1],
         change: took.get(took.len() / 2).copied().unwrap_or_default(),
-        ..changes
     })
 }
 
@@ -142,10 +157,24 @@ fn measure_running(plan: Plan<'_>, scene: &Scene<'_>, tree: &Tree) -> anyhow::Re
 struct Mixed([Background; 3]);
 
 /// What came of all its parts.
+#[derive(Default)]
 struct Whole {
     completed: u64,
     failed: BTreeMap<String, u64>,
     latency: Histogram,
+}
+
+impl Whole {
+    fn add(&mut self, outcomes: impl IntoIterator<Item = Outcome>) {
+        for Outcome { completed, latency, failed, notes, .. } in outcomes {
+            self.completed += completed;
+            self.latency.add(&latency);
+            for (failure, count) in failed {
+                *self.failed.entry(Failure::to_string(&failure)).or_default() += count;
+            }
+            notes.iter().for_each(|note| eprintln!("failed at {note}"));
+        }
+    }
 }
 
 impl Mixed {
@@ -161,19 +190,13 @@ impl Mixed {
         ])
     }
 
-    fn finish(self) -> anyhow::Result<Whole> {
-        let mut whole =
-            Whole { completed: 0, failed: BTreeMap::new(), latency: Histogram::default() };
-        for part in self.0 {
-            let Outcome { completed, latency, failed, notes, .. } = part.finish()?;
-            whole.completed += completed;
-            whole.latency.add(&latency);
-            for (failure, count) in failed {
-                *whole.failed.entry(Failure::to_string(&failure)).or_default() += count;
-            }
-            notes.iter().for_each(|note| eprintln!("failed at {note}"));
-        }
-        Ok(whole)
+    /// What came of each part since this was last asked.
+    fn take(&self) -> anyhow::Result<Vec<Outcome>> {
+        self.0.iter().map(|part| part.take().context("the load ended by itself")).collect()
+    }
+
+    fn finish(self) -> anyhow::Result<Vec<Outcome>> {
+        self.0.into_iter().map(|part| Ok(part.finish()?)).collect()
     }
 }
 
@@ -190,11 +213,19 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn wait_until(what: &str, mut ready: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+fn wait_until(what: &str, ready: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    look_until(what, LOOK_EVERY, ready)
+}
+
+fn look_until(
+    what: &str,
+    every: Duration,
+    mut ready: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
     while !ready()? {
         ensure!(Instant::now() < until, "waited for {PATIENCE:?} until {what}");
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(every);
     }
     Ok(())
 }

@@ -7,8 +7,10 @@
 //! ```text
 //!  Checking -> Loading -> Activating -> Probing -> Releasing -> Acquiring -> Soaking
 //!      |          |           |            |           |            |           |
-//!      v          v           v            v           v            v           v
-//!   refused    new killed, the old one goes on as it was      old one is primary again
+//!      v          v           v            v           v            v       Returning
+//!   refused    new one gone, the old one goes on as it was           |           |
+//!                                                                    v           v
+//!                                                             old one is primary again
 //!
 //!  Soaking -> Rehearsing -> Executing -> done
 //!                 |             |
@@ -19,6 +21,9 @@
 //! Exclusive things (what apps print, checks of servers, certificates, the admin socket) belong to
 //! the primary worker alone. They change hands once the new worker has been seen to serve, so that
 //! nothing has to be given back before that.
+//!
+//! A new worker that is no good has clients all the same: unless it is silent, dead or has let nobody
+//! in, it lets go in order and finishes what it began.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -114,6 +119,9 @@ pub enum Phase {
     /// The old one finishes what it began and stays; the new one is watched.
     #[n(6)]
     Soaking,
+    /// The new one lets go of exclusive things, for the old one to have them back.
+    #[n(9)]
+    Returning,
     /// The new keeper is asked once more whether it could go on.
     #[n(7)]
     Rehearsing,
@@ -167,8 +175,8 @@ pub enum Input {
     Activated,
     /// A request through the new worker was answered as it should be, or not.
     Probed(Result<(), String>),
-    /// The old worker let go.
-    Released,
+    /// A worker let go.
+    Released(Side),
     /// The new worker is the primary one.
     Acquired,
     /// How a worker fares.
@@ -180,9 +188,10 @@ pub enum Input {
     Stayed(String),
     /// This is the new binary, and it goes on.
     Executed,
-    /// The operator, or the end of the node, wants no upgrade any more; why. Too late once the
-    /// keeper was told to [`Output::Execute`].
-    Cancel(String),
+    /// The node ends, and this is in the way; why. Nobody is killed for that, and nothing is given
+    /// back any more: who is the primary worker stays so to the end. Too late once the keeper was
+    /// told to [`Output::Execute`].
+    Stop(String),
     /// The deadline passed.
     Tick,
 }
@@ -205,6 +214,9 @@ pub enum Output {
     /// Have the old worker let go of exclusive things and say what it knows.
     #[n(4)]
     Release,
+    /// Have the new worker, which has them, let go of exclusive things and say what it knows.
+    #[n(12)]
+    Recall,
     /// Have this worker be the primary one: it accepts, and what was let go is its own from here on.
     /// Nobody waits for the old one to say so: it has been the primary one before.
     #[n(5)]
@@ -219,6 +231,9 @@ pub enum Output {
     /// End the new worker at once, if it is still there.
     #[n(8)]
     Kill,
+    /// Have the new worker accept no more, finish what it began, and end.
+    #[n(13)]
+    Dismiss,
     /// Run the new binary aside with the state of this keeper and say [`Input::Checked`].
     #[n(9)]
     Rehearse,

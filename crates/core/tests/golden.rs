@@ -94,7 +94,7 @@ fn golden_upgrades_of_all_releases_are_read() {
         (12, served(Side::New)),
         (13, upgrade::Input::Activated),
         (13, upgrade::Input::Probed(Ok(()))),
-        (14, upgrade::Input::Released),
+        (14, upgrade::Input::Released(Side::Old)),
         (14, upgrade::Input::Lost(Side::Old, "signal 9".to_owned())),
         (15, upgrade::Input::Acquired),
         (90, upgrade::Input::Tick),

@@ -124,18 +124,20 @@ pub fn upgrade(input: &[u8]) {
 
 fn upgrade_input(rng: &mut Rng) -> upgrade::Input {
     let served = upgrade::Served { requests: rng.next_u64(), errors: rng.next_u64() };
-    match rng.below(12) {
+    match rng.below(14) {
         0 => upgrade::Input::Checked(Ok(())),
         1 => upgrade::Input::Checked(Err("too old".into())),
         2 => upgrade::Input::Ready,
         3 => upgrade::Input::Activated,
         4 => upgrade::Input::Probed(Ok(())),
-        5 => upgrade::Input::Released,
+        5 => upgrade::Input::Released(Side::Old),
         6 => upgrade::Input::Acquired,
         7 => upgrade::Input::Served(Side::Old, served),
         8 => upgrade::Input::Served(Side::New, served),
         9 => upgrade::Input::Lost(Side::Old, "signal 9".into()),
         10 => upgrade::Input::Executed,
+        11 => upgrade::Input::Released(Side::New),
+        12 => upgrade::Input::Stop("the end".into()),
         _ => upgrade::Input::Tick,
     }
 }

@@ -94,7 +94,15 @@ impl Upgrades {
 
     /// Whether another worker is about to take over.
     pub(crate) fn is_changing_hands(&self) -> bool {
-        self.phase().is_some_and(|phase| (Phase::Loading..Phase::Soaking).contains(&phase))
+        self.phase().is_some_and(|phase| match phase {
+            Phase::Loading
+            | Phase::Activating
+            | Phase::Probing
+            | Phase::Releasing
+            | Phase::Acquiring
+            | Phase::Returning => true,
+            Phase::Checking | Phase::Soaking | Phase::Rehearsing | Phase::Executing => false,
+        })
     }
 
     /// Which of its workers this is.
@@ -175,6 +183,7 @@ impl UnderWay {
             Phase::Activating | Phase::Probing => "the new worker is being tried",
             Phase::Releasing | Phase::Acquiring => "the new worker takes over",
             Phase::Soaking => "the new worker is being watched",
+            Phase::Returning => "the old worker takes over again",
             Phase::Rehearsing => "the new keeper is being checked",
             Phase::Executing => "the keeper becomes the new binary",
         };
@@ -203,7 +212,8 @@ fn in_words(phase: Phase) -> UpgradePhase {
         Phase::Probing => UpgradePhase::Probing,
         Phase::Releasing => UpgradePhase::Releasing,
         Phase::Acquiring => UpgradePhase::Acquiring,
-        Phase::Soaking => UpgradePhase::Soaking,
+        // How a soak ends; workers of the release before know no other word.
+        Phase::Soaking | Phase::Returning => UpgradePhase::Soaking,
         Phase::Rehearsing => UpgradePhase::Rehearsing,
         Phase::Executing => UpgradePhase::Executing,
     }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::origins::Origins;
-use super::{DRAIN_SECONDS, wait_until};
+use super::{ASK_EVERY, DRAIN_SECONDS, look_until, wait_until};
 use crate::process::Tree;
 use crate::restarts::node::Node;
 
@@ -90,6 +90,19 @@ impl Subject {
         })
     }
 
+    /// Does what can be done before change `number` begins: a copy of the binary, told apart by its
+    /// last line.
+    pub(super) fn make_ready(self, scene: &Scene<'_>, number: u32) -> anyhow::Result<()> {
+        if self.is_process() {
+            let binary = binary(scene, number);
+            fs::copy(scene.evergate, &binary)?;
+            let mut file = OpenOptions::new().append(true).open(&binary)?;
+            writeln!(file, "\ncopy {number}")?;
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+
     /// Makes change `number`, and waits until it is made.
     pub(super) fn change(self, scene: &Scene<'_>, tree: &Tree, number: u32) -> anyhow::Result<()> {
         let node = || Node::at(&scene.dir.join("run/admin.sock"));
@@ -135,15 +148,18 @@ impl Subject {
     }
 }
 
-/// Has the node become a copy of its binary, told apart by its last line.
+/// Where the copy of the binary for this change lies.
+fn binary(scene: &Scene<'_>, number: u32) -> PathBuf {
+    scene.dir.join(format!("evergate-{number}"))
+}
+
+/// Has the node become the copy of its binary.
 fn upgrade(node: &Node, scene: &Scene<'_>, number: u32, part: &str) -> anyhow::Result<()> {
-    let binary = scene.dir.join(format!("evergate-{number}"));
-    fs::copy(scene.evergate, &binary)?;
-    writeln!(OpenOptions::new().append(true).open(&binary)?, "\ncopy {number}")?;
+    let binary = binary(scene, number);
     let order = json!({ "binary": binary, "parts": part, "soak_ms": 500 });
     node.post("/api/v1/upgrade", &order)?;
     let mut last = serde_json::Value::Null;
-    wait_until("the upgrade is over", || {
+    look_until("the upgrade is over", ASK_EVERY, || {
         // Nobody answers while one worker takes over from the other.
         if let Ok(answer) = node.get("/api/v1/upgrade") {
             last = answer["upgrade"].clone();

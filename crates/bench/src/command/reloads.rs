@@ -25,8 +25,8 @@ pub(crate) struct Reloads {
     /// WebSockets meanwhile.
     #[arg(long, default_value_t = 100)]
     web_sockets: u32,
-    /// How long each is left alone first.
-    #[arg(long, default_value = "10s", value_parser = super::duration)]
+    /// How long the load runs before the first change.
+    #[arg(long, default_value = "3s", value_parser = super::duration)]
     steady: Duration,
     /// Only subjects whose title holds this.
     #[arg(long, default_value = "")]
@@ -88,10 +88,11 @@ impl Reloads {
             "`cargo xtask bench reloads --reloads {} --upgrades {} --rate {} --web-sockets {}`\n\n\
              {cores} cores, {processor}, Linux {kernel}, {architecture}; {versions}. One thread \
              each. A process that is replaced has {DRAIN_SECONDS} s for what it began. Times in \
-             ms: p50 / p99 / max; memory resident, in MB: before / most / after.\n\n\
-             | what | times | one takes | requests | failed | left alone | being changed \
-             | WebSockets cut, closed | memory | processes, at most |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n{}",
+             ms: p50 / p99 / max; being changed is from the beginning of each change until 0.1 s \
+             after it, 1 s for a process; memory resident, in MB: before / most / after.\n\n\
+             | what | times | one takes | requests | failed | between changes | being changed \
+             | p99, times | WebSockets cut, closed | memory | processes, at most |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n{}",
             self.reloads,
             self.upgrades,
             self.rate,
@@ -109,13 +110,14 @@ fn row(plan: Plan<'_>, changes: &Changes) -> String {
         changes.failed.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     format!(
-        "| {} | {} | {} | {} | {failed}{kinds} | {} | {} | {}, {} | {} | {} |\n",
+        "| {} | {} | {} | {} | {failed}{kinds} | {} | {} | {:.1} | {}, {} | {} | {} |\n",
         plan.subject.title(),
         plan.changes,
         ms(changes.change),
         changes.completed,
         changes.steady.map(ms).join(" / "),
         changes.changing.map(ms).join(" / "),
+        changes.changing[1].as_secs_f64() / changes.steady[1].as_secs_f64(),
         changes.cut,
         changes.closed,
         changes.memory.map(megabytes).join(" / "),

@@ -34,9 +34,9 @@ pub struct Upgrade {
     /// Why there is no old worker any more.
     #[n(3)]
     old_lost: Option<String>,
-    /// Why no upgrade is wanted any more, while that has to wait for a worker to serve.
+    /// Why it does not go on, while that has to wait for a worker.
     #[n(4)]
-    cancelled: Option<String>,
+    given_up: Option<String>,
     #[n(5)]
     old: Tally,
     #[n(6)]
@@ -63,6 +63,24 @@ enum State {
     },
 }
 
+/// How a new worker goes that is not wanted.
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    /// It is killed, with whatever it may have begun.
+    AtOnce,
+    /// It finishes what it began.
+    InOrder,
+}
+
+impl From<Leave> for Output {
+    fn from(leave: Leave) -> Self {
+        match leave {
+            Leave::AtOnce => Self::Kill,
+            Leave::InOrder => Self::Dismiss,
+        }
+    }
+}
+
 impl Upgrade {
     /// Begins an upgrade. One that is to replace nothing is refused.
     pub fn new(policy: Policy, parts: Parts, now: Instant) -> Self {
@@ -71,7 +89,7 @@ impl Upgrade {
             policy,
             parts,
             old_lost: None,
-            cancelled: None,
+            given_up: None,
             old: Tally::default(),
             new: Tally::of_new(),
             outputs: VecDeque::new(),
@@ -100,15 +118,19 @@ impl Upgrade {
                 | Phase::Releasing
                 | Phase::Acquiring
                 | Phase::Soaking
+                | Phase::Returning
                 | Phase::Executing => {}
             },
             Input::Probed(result) if phase == Phase::Probing => self.proved(now, phase, result),
             Input::Ready if phase == Phase::Loading => self.advance(now, phase),
             Input::Activated if phase == Phase::Activating => self.advance(now, phase),
-            Input::Released if phase == Phase::Releasing => self.advance(now, phase),
+            Input::Released(Side::Old) if phase == Phase::Releasing => self.advance(now, phase),
+            Input::Released(Side::New) if phase == Phase::Returning => self.advance(now, phase),
             Input::Acquired if phase == Phase::Acquiring => self.advance(now, phase),
             Input::Executed if phase == Phase::Executing => self.advance(now, phase),
-            Input::Stayed(why) if phase == Phase::Executing => self.undo(phase, why),
+            Input::Stayed(why) if phase == Phase::Executing => {
+                self.undo(phase, why, Leave::InOrder);
+            }
             Input::Tick if until <= now => self.overdue(now, phase),
             Input::Served(side, served) => {
                 match side {
@@ -116,16 +138,16 @@ impl Upgrade {
                     Side::Old => {}
                     Side::New => self.new.record(served),
                 }
-                self.judge(phase);
+                self.judge(now, phase);
             }
             Input::Lost(Side::Old, why) => self.lose_old(now, phase, why),
             Input::Lost(Side::New, why) => self.lose_new(phase, why),
-            Input::Cancel(why) => self.cancel(phase, why),
+            Input::Stop(why) => self.stop(phase, why),
             // Too early, too late or twice.
             Input::Probed(_)
             | Input::Ready
             | Input::Activated
-            | Input::Released
+            | Input::Released(_)
             | Input::Acquired
             | Input::Executed
             | Input::Stayed(_)
@@ -169,7 +191,7 @@ impl Upgrade {
     fn proved(&mut self, now: Instant, phase: Phase, result: Result<(), String>) {
         match result {
             Ok(()) => self.advance(now, phase),
-            Err(why) => self.undo(phase, why),
+            Err(why) => self.undo(phase, why, Leave::InOrder),
         }
     }
 
@@ -182,11 +204,12 @@ impl Upgrade {
             Phase::Activating => self.enter(now, Phase::Probing),
             Phase::Probing => self.enter(now, Phase::Releasing),
             Phase::Releasing => self.enter(now, Phase::Acquiring),
-            Phase::Acquiring => match self.cancelled.take() {
+            Phase::Acquiring => match self.given_up.take() {
                 Some(why) => self.stop_at_new_worker(phase, why),
                 None => self.enter(now, Phase::Soaking),
             },
             Phase::Soaking => self.commit(now),
+            Phase::Returning => self.go_back(phase, Leave::InOrder),
             Phase::Rehearsing => self.enter(now, Phase::Executing),
             Phase::Executing => self.end(phase, Outcome::Done),
         }
@@ -196,8 +219,7 @@ impl Upgrade {
     fn commit(&mut self, now: Instant) {
         // Only without an old worker: with one it would have gone back.
         if let Some(how) = worse(&self.policy, &self.old, &self.new) {
-            let why = format!("{how}; {}", self.no_way_back());
-            return self.stop_at_new_worker(Phase::Soaking, why);
+            return self.stop_at_new_worker(Phase::Soaking, how);
         }
         self.outputs.push_back(Output::Finish);
         if self.parts.keeper {
@@ -207,18 +229,20 @@ impl Upgrade {
         }
     }
 
-    fn judge(&mut self, phase: Phase) {
+    fn judge(&mut self, now: Instant, phase: Phase) {
         if phase == Phase::Soaking
             && self.old_lost.is_none()
             && let Some(how) = worse(&self.policy, &self.old, &self.new)
         {
-            self.undo(phase, how);
+            self.given_up = Some(how);
+            self.enter(now, Phase::Returning);
         }
     }
 
     fn overdue(&mut self, now: Instant, phase: Phase) {
         let why = match phase {
             Phase::Soaking => return self.advance(now, phase),
+            Phase::Returning => return self.go_back(phase, Leave::AtOnce),
             Phase::Checking => "the new binary did not say whether it could go on from here",
             Phase::Loading => "the new worker was not ready",
             Phase::Activating => "the new worker did not begin to accept",
@@ -229,20 +253,35 @@ impl Upgrade {
             Phase::Executing => "nobody said what became of the keeper",
         };
         let why = format!("{why} within {}", Spoken(self.within(phase)));
-        self.undo(phase, why);
+        let leave = match phase {
+            Phase::Releasing => Leave::InOrder,
+            // Silent for so long, it may be so for good.
+            Phase::Checking
+            | Phase::Loading
+            | Phase::Activating
+            | Phase::Probing
+            | Phase::Acquiring
+            | Phase::Soaking
+            | Phase::Returning
+            | Phase::Rehearsing
+            | Phase::Executing => Leave::AtOnce,
+        };
+        self.undo(phase, why, leave);
     }
 
     fn lose_old(&mut self, now: Instant, phase: Phase, why: String) {
         match phase {
-            Phase::Checking | Phase::Loading => self.undo(phase, format!("the old worker: {why}")),
+            Phase::Checking | Phase::Loading => {
+                self.undo(phase, format!("the old worker: {why}"), Leave::AtOnce);
+            }
             // Whatever the new one has proved so far: nobody else is there.
-            Phase::Activating | Phase::Probing | Phase::Releasing => {
+            Phase::Activating | Phase::Probing | Phase::Releasing | Phase::Returning => {
                 self.old_lost = Some(why);
                 self.enter(now, Phase::Acquiring);
             }
             Phase::Acquiring | Phase::Soaking => self.old_lost = Some(why),
             Phase::Rehearsing if !self.parts.worker => {
-                self.undo(phase, format!("the worker: {why}"));
+                self.undo(phase, format!("the worker: {why}"), Leave::AtOnce);
             }
             // It was told to finish.
             Phase::Rehearsing | Phase::Executing => {}
@@ -256,57 +295,45 @@ impl Upgrade {
             | Phase::Probing
             | Phase::Releasing
             | Phase::Acquiring
-            | Phase::Soaking => self.undo(phase, format!("the new worker: {why}")),
+            | Phase::Soaking => {
+                self.undo(phase, format!("the new worker: {why}"), Leave::AtOnce);
+            }
+            Phase::Returning => self.go_back(phase, Leave::AtOnce),
             Phase::Rehearsing if self.parts.worker => {
-                self.undo(phase, format!("the new worker: {why}"));
+                self.undo(phase, format!("the new worker: {why}"), Leave::AtOnce);
             }
             Phase::Checking | Phase::Rehearsing | Phase::Executing => {}
         }
     }
 
-    fn cancel(&mut self, phase: Phase, why: String) {
-        match (phase, &self.old_lost) {
-            // The new worker is the only one, so it stays, once it serves.
-            (Phase::Acquiring, Some(_)) => self.cancelled = Some(why),
-            (Phase::Soaking, Some(_)) => {
-                let why = format!("{why}; {}", self.no_way_back());
+    fn stop(&mut self, phase: Phase, why: String) {
+        match phase {
+            // It has let nobody in.
+            Phase::Checking | Phase::Loading => self.undo(phase, why, Leave::AtOnce),
+            Phase::Activating | Phase::Probing | Phase::Releasing | Phase::Rehearsing => {
+                self.undo(phase, why, Leave::InOrder);
+            }
+            Phase::Acquiring => self.given_up = Some(why),
+            Phase::Soaking => self.stop_at_new_worker(phase, why),
+            Phase::Returning => {
+                self.outputs.push_back(Output::Acquire(Side::New));
                 self.stop_at_new_worker(phase, why);
             }
-            (
-                Phase::Checking
-                | Phase::Loading
-                | Phase::Activating
-                | Phase::Probing
-                | Phase::Releasing
-                | Phase::Acquiring
-                | Phase::Soaking
-                | Phase::Rehearsing,
-                _,
-            ) => self.undo(phase, why),
-            (Phase::Executing, _) => {}
+            Phase::Executing => {}
         }
     }
 
-    /// The phase did not come off: goes back as far as there is a way.
-    fn undo(&mut self, phase: Phase, why: String) {
+    /// The phase did not come off: goes back as far as there is a way. A new worker leaves so.
+    fn undo(&mut self, phase: Phase, why: String, leave: Leave) {
         match phase {
             Phase::Checking => self.end(phase, Outcome::Refused(why)),
             Phase::Loading | Phase::Activating | Phase::Probing => {
-                self.outputs.push_back(Output::Kill);
+                self.outputs.push_back(leave.into());
                 self.end(phase, Outcome::Refused(why));
             }
-            Phase::Releasing | Phase::Acquiring | Phase::Soaking => {
-                self.outputs.push_back(Output::Kill);
-                let why = match &self.old_lost {
-                    None => {
-                        self.outputs.push_back(Output::Acquire(Side::Old));
-                        why
-                    }
-                    Some(_) => {
-                        format!("{why}; {}, so another of its binary starts", self.no_way_back())
-                    }
-                };
-                self.end(phase, Outcome::Returned(why));
+            Phase::Releasing | Phase::Acquiring | Phase::Soaking | Phase::Returning => {
+                self.given_up = Some(why);
+                self.go_back(phase, leave);
             }
             Phase::Rehearsing | Phase::Executing if self.parts.worker => {
                 self.end(phase, Outcome::Partial(why));
@@ -315,8 +342,24 @@ impl Upgrade {
         }
     }
 
-    /// Ends with the new worker, which is the only one.
-    fn stop_at_new_worker(&mut self, phase: Phase, why: String) {
+    /// The old worker is the primary one again, if it is there; the new one leaves.
+    fn go_back(&mut self, phase: Phase, leave: Leave) {
+        let mut why = self.given_up.take().unwrap_or_default();
+        match self.old_lost {
+            None => self.outputs.push_back(Output::Acquire(Side::Old)),
+            Some(_) => {
+                why = format!("{why}; {}, so another of its binary starts", self.no_way_back());
+            }
+        }
+        self.outputs.push_back(leave.into());
+        self.end(phase, Outcome::Returned(why));
+    }
+
+    /// Ends with the new worker, which is the primary one.
+    fn stop_at_new_worker(&mut self, phase: Phase, mut why: String) {
+        if self.old_lost.is_some() {
+            why = format!("{why}; {}", self.no_way_back());
+        }
         self.outputs.push_back(Output::Finish);
         self.end(phase, Outcome::Partial(why));
     }
@@ -338,6 +381,7 @@ impl Upgrade {
             Phase::Acquiring => Output::Acquire(Side::New),
             Phase::Soaking if self.old_lost.is_some() => return,
             Phase::Soaking => Output::Retire,
+            Phase::Returning => Output::Recall,
             Phase::Rehearsing => Output::Rehearse,
             Phase::Executing => Output::Execute,
         };
@@ -350,7 +394,7 @@ impl Upgrade {
             Phase::Loading => self.policy.load_within,
             Phase::Activating => self.policy.activate_within,
             Phase::Probing => self.policy.probe_within,
-            Phase::Releasing => self.policy.release_within,
+            Phase::Releasing | Phase::Returning => self.policy.release_within,
             Phase::Acquiring => self.policy.acquire_within,
             Phase::Soaking => self.policy.soak,
             Phase::Rehearsing => self.policy.rehearse_within,

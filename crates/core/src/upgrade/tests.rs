@@ -29,7 +29,8 @@ fn inputs() -> Vec<(&'static str, u64, Input)> {
         ("activated", 1, Input::Activated),
         ("probed", 1, Input::Probed(Ok(()))),
         ("not probed", 1, Input::Probed(Err("status 404".into()))),
-        ("released", 1, Input::Released),
+        ("released", 1, Input::Released(Side::Old)),
+        ("new released", 1, Input::Released(Side::New)),
         ("acquired", 1, Input::Acquired),
         ("old served", 1, served(Side::Old, 100, 100)),
         ("new served", 1, served(Side::New, 100, 100)),
@@ -37,7 +38,7 @@ fn inputs() -> Vec<(&'static str, u64, Input)> {
         ("new lost", 1, Input::Lost(Side::New, "exit 1".into())),
         ("stayed", 1, Input::Stayed("no such file".into())),
         ("executed", 1, Input::Executed),
-        ("cancel", 1, Input::Cancel("given up".into())),
+        ("stop", 1, Input::Stop("the end".into())),
         ("early", 1, Input::Tick),
         ("late", 1_000, Input::Tick),
     ]
@@ -56,9 +57,11 @@ fn outputs(upgrade: &mut Upgrade) -> String {
         | Output::Activate
         | Output::Probe
         | Output::Release
+        | Output::Recall
         | Output::Retire
         | Output::Finish
         | Output::Kill
+        | Output::Dismiss
         | Output::Rehearse
         | Output::Execute => format!("{output:?}"),
     });
@@ -110,6 +113,8 @@ const PROBING: &[&str] = &["checked", "ready", "activated"];
 const RELEASING: &[&str] = &["checked", "ready", "activated", "probed"];
 const ACQUIRING: &[&str] = &["checked", "ready", "activated", "probed", "released"];
 const SOAKING: &[&str] = &["checked", "ready", "activated", "probed", "released", "acquired"];
+const RETURNING: &[&str] =
+    &["checked", "ready", "activated", "probed", "released", "acquired", "new served"];
 const REHEARSING: &[&str] =
     &["checked", "ready", "activated", "probed", "released", "acquired", "late"];
 const BEFORE: &str = "the old worker was lost before (signal 9)";
@@ -129,7 +134,7 @@ fn every_input_before_the_new_worker_accepts() {
                 ("checked", Loading, "Spawn"),
                 ("not checked", Checking, "refused: too old"),
                 ("old lost", Checking, "refused: the old worker: signal 9"),
-                ("cancel", Checking, "refused: given up"),
+                ("stop", Checking, "refused: the end"),
                 ("late", Checking, &format!("refused: {late}")),
             ],
         );
@@ -141,7 +146,7 @@ fn every_input_before_the_new_worker_accepts() {
                 ("ready", Activating, "Activate"),
                 ("old lost", Loading, "Kill, refused: the old worker: signal 9"),
                 ("new lost", Loading, "Kill, refused: the new worker: exit 1"),
-                ("cancel", Loading, "Kill, refused: given up"),
+                ("stop", Loading, "Kill, refused: the end"),
                 ("late", Loading, "Kill, refused: the new worker was not ready within 30 s"),
             ],
         );
@@ -160,7 +165,7 @@ fn every_input_until_the_new_worker_is_the_primary_one() {
                 ("activated", Probing, "Probe"),
                 ("old lost", Acquiring, "acquire New"),
                 ("new lost", Activating, "Kill, refused: the new worker: exit 1"),
-                ("cancel", Activating, "Kill, refused: given up"),
+                ("stop", Activating, "Dismiss, refused: the end"),
                 (
                     "late",
                     Activating,
@@ -174,10 +179,10 @@ fn every_input_until_the_new_worker_is_the_primary_one() {
             Probing,
             &[
                 ("probed", Releasing, "Release"),
-                ("not probed", Probing, "Kill, refused: status 404"),
+                ("not probed", Probing, "Dismiss, refused: status 404"),
                 ("old lost", Acquiring, "acquire New"),
                 ("new lost", Probing, "Kill, refused: the new worker: exit 1"),
-                ("cancel", Probing, "Kill, refused: given up"),
+                ("stop", Probing, "Dismiss, refused: the end"),
                 (
                     "late",
                     Probing,
@@ -193,9 +198,9 @@ fn every_input_until_the_new_worker_is_the_primary_one() {
             &[
                 ("released", Acquiring, "acquire New"),
                 ("old lost", Acquiring, "acquire New"),
-                ("new lost", Releasing, "Kill, acquire Old, returned: the new worker: exit 1"),
-                ("cancel", Releasing, "Kill, acquire Old, returned: given up"),
-                ("late", Releasing, &format!("Kill, acquire Old, returned: {late}")),
+                ("new lost", Releasing, "acquire Old, Kill, returned: the new worker: exit 1"),
+                ("stop", Releasing, "acquire Old, Dismiss, returned: the end"),
+                ("late", Releasing, &format!("acquire Old, Dismiss, returned: {late}")),
             ],
         );
         let late = "the new worker did not take over within 2 s";
@@ -206,9 +211,9 @@ fn every_input_until_the_new_worker_is_the_primary_one() {
             &[
                 ("acquired", Soaking, "Retire"),
                 ("old lost", Acquiring, ""),
-                ("new lost", Acquiring, "Kill, acquire Old, returned: the new worker: exit 1"),
-                ("cancel", Acquiring, "Kill, acquire Old, returned: given up"),
-                ("late", Acquiring, &format!("Kill, acquire Old, returned: {late}")),
+                ("new lost", Acquiring, "acquire Old, Kill, returned: the new worker: exit 1"),
+                ("stop", Acquiring, ""),
+                ("late", Acquiring, &format!("acquire Old, Kill, returned: {late}")),
             ],
         );
     }
@@ -227,14 +232,62 @@ fn every_input_while_the_new_worker_is_watched() {
             SOAKING,
             Soaking,
             &[
-                ("new served", Soaking, &format!("Kill, acquire Old, returned: {worse}")),
+                ("new served", Returning, "Recall"),
                 ("old lost", Soaking, ""),
-                ("new lost", Soaking, "Kill, acquire Old, returned: the new worker: exit 1"),
-                ("cancel", Soaking, "Kill, acquire Old, returned: given up"),
+                ("new lost", Soaking, "acquire Old, Kill, returned: the new worker: exit 1"),
+                ("stop", Soaking, "Finish, partial: the end"),
                 ("late", next, then),
             ],
         );
+        let kill = format!("acquire Old, Kill, returned: {worse}");
+        expect(
+            parts,
+            RETURNING,
+            Returning,
+            &[
+                ("new released", Returning, &format!("acquire Old, Dismiss, returned: {worse}")),
+                ("old lost", Acquiring, "acquire New"),
+                ("new lost", Returning, &kill),
+                ("stop", Returning, "acquire New, Finish, partial: the end"),
+                ("late", Returning, &kill),
+            ],
+        );
+        let respawn = format!("{BEFORE}, so another of its binary starts");
+        let late = "the new worker did not take over within 2 s";
+        expect(
+            parts,
+            &[RETURNING, &["old lost"]].concat(),
+            Acquiring,
+            &[
+                ("acquired", Acquiring, &format!("Finish, partial: {worse}; {BEFORE}")),
+                (
+                    "new lost",
+                    Acquiring,
+                    &format!("Kill, returned: the new worker: exit 1; {respawn}"),
+                ),
+                ("stop", Acquiring, ""),
+                ("late", Acquiring, &format!("Kill, returned: {late}; {respawn}")),
+            ],
+        );
     }
+}
+
+#[test]
+fn an_end_while_the_new_worker_takes_over_waits_for_it() {
+    use Phase::*;
+    let late = "the new worker did not take over within 2 s";
+    expect(
+        BOTH,
+        &[ACQUIRING, &["stop"]].concat(),
+        Acquiring,
+        &[
+            ("acquired", Acquiring, "Finish, partial: the end"),
+            ("old lost", Acquiring, ""),
+            ("new lost", Acquiring, "acquire Old, Kill, returned: the new worker: exit 1"),
+            ("stop", Acquiring, ""),
+            ("late", Acquiring, &format!("acquire Old, Kill, returned: {late}")),
+        ],
+    );
 }
 
 #[test]
@@ -260,17 +313,18 @@ fn every_input_when_the_old_worker_was_lost_before_the_new_one_took_over() {
                     Acquiring,
                     &format!("Kill, returned: the new worker: exit 1; {respawn}"),
                 ),
-                ("cancel", Acquiring, ""),
+                ("stop", Acquiring, ""),
                 ("late", Acquiring, &format!("Kill, returned: {late}; {respawn}")),
             ],
         );
-        let path = [path, &["cancel"]].concat();
+        let path = [path, &["stop"]].concat();
         expect(
             BOTH,
             &path,
             Acquiring,
             &[
-                ("acquired", Acquiring, "Finish, partial: given up"),
+                ("acquired", Acquiring, &format!("Finish, partial: the end; {BEFORE}")),
+                ("stop", Acquiring, ""),
                 (
                     "new lost",
                     Acquiring,
@@ -301,7 +355,7 @@ fn every_input_when_the_old_worker_was_lost_and_the_new_one_is_watched() {
                         Soaking,
                         &format!("Kill, returned: the new worker: exit 1; {respawn}"),
                     ),
-                    ("cancel", Soaking, &format!("Finish, partial: given up; {BEFORE}")),
+                    ("stop", Soaking, &format!("Finish, partial: the end; {BEFORE}")),
                     ("late", next, then),
                 ],
             );
@@ -319,7 +373,7 @@ fn every_input_when_the_old_worker_was_lost_and_the_new_one_is_watched() {
                     Soaking,
                     &format!("Kill, returned: the new worker: exit 1; {respawn}"),
                 ),
-                ("cancel", Soaking, &format!("Finish, partial: given up; {BEFORE}")),
+                ("stop", Soaking, &format!("Finish, partial: the end; {BEFORE}")),
                 ("late", Soaking, &format!("Finish, partial: {worse}; {BEFORE}")),
             ],
         );
@@ -338,7 +392,7 @@ fn every_input_while_the_keeper_is_replaced() {
             ("checked", Executing, "Execute"),
             ("not checked", Rehearsing, "partial: too old"),
             ("new lost", Rehearsing, "partial: the new worker: exit 1"),
-            ("cancel", Rehearsing, "partial: given up"),
+            ("stop", Rehearsing, "partial: the end"),
             ("late", Rehearsing, &format!("partial: {late}")),
         ],
     );
@@ -350,7 +404,7 @@ fn every_input_while_the_keeper_is_replaced() {
             ("checked", Executing, "Execute"),
             ("not checked", Rehearsing, "refused: too old"),
             ("old lost", Rehearsing, "refused: the worker: signal 9"),
-            ("cancel", Rehearsing, "refused: given up"),
+            ("stop", Rehearsing, "refused: the end"),
             ("late", Rehearsing, &format!("refused: {late}")),
         ],
     );
@@ -375,8 +429,8 @@ fn every_input_while_the_keeper_is_replaced() {
 fn nothing_happens_after_the_end() {
     let done = [EXECUTING, &["executed"]].concat();
     let refused = ["not checked"];
-    let returned = [SOAKING, &["cancel"]].concat();
-    let partial = [REHEARSING, &["cancel"]].concat();
+    let returned = [RETURNING, &["new released"]].concat();
+    let partial = [REHEARSING, &["stop"]].concat();
     for path in [done.as_slice(), &refused, &returned, &partial] {
         let phase = after(BOTH, path).phase();
         expect(BOTH, path, phase, &[]);
@@ -395,7 +449,7 @@ fn an_upgrade_of_nothing_is_refused() {
 #[test]
 fn reasons_are_cut_where_a_character_ends() {
     let mut upgrade = after(BOTH, &[]);
-    upgrade.handle(at(1), Input::Cancel("é".repeat(REASON_BYTES_MAX)));
+    upgrade.handle(at(1), Input::Stop("é".repeat(REASON_BYTES_MAX)));
     let Some(Outcome::Refused(why)) = upgrade.outcome() else { panic!("it was given up") };
     assert_eq!(why.len(), REASON_BYTES_MAX);
 }
@@ -409,5 +463,8 @@ fn errors_of_the_old_worker_count_until_it_retires() {
     upgrade.handle(at(3), served(Side::New, 1_000, 540));
     assert_eq!(outputs(&mut upgrade), "Retire", "it may have a few more than half");
     upgrade.handle(at(4), served(Side::New, 2_000, 1_200));
-    assert!(outputs(&mut upgrade).starts_with("Kill, acquire Old, returned: 1200 of 2000"));
+    assert_eq!(outputs(&mut upgrade), "Recall");
+    upgrade.handle(at(5), Input::Released(Side::New));
+    let said = outputs(&mut upgrade);
+    assert!(said.starts_with("acquire Old, Dismiss, returned: 1200 of 2000"), "{said}");
 }

@@ -17,6 +17,8 @@ mod good;
 mod kills;
 #[path = "upgrades/reloads.rs"]
 mod reloads;
+#[path = "upgrades/returns.rs"]
+mod returns;
 #[path = "upgrades/signals.rs"]
 mod signals;
 #[path = "upgrades/stage.rs"]

@@ -306,7 +306,7 @@ impl Keeper {
 fn progress(side: Side, message: &ToKeeper) -> Option<Upgrade> {
     match (side, message) {
         (Side::New, ToKeeper::Activated) => Some(Upgrade::Activated),
-        (Side::Old, ToKeeper::Released) => Some(Upgrade::Released),
+        (side, ToKeeper::Released) => Some(Upgrade::Released(side)),
         (side, &ToKeeper::Served { requests, errors }) => {
             Some(Upgrade::Served(side, Served { requests, errors }))
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use evergate_control::link::ToWorker;
 use evergate_core::supervise::worker::Input;
 use evergate_core::time::Instant;
-use evergate_core::upgrade::Input::Cancel;
+use evergate_core::upgrade::Input::Stop;
 use evergate_sys::clock;
 
 use super::{Keeper, Stopping};
@@ -29,7 +29,7 @@ impl Keeper {
             self.notify.send(Word::Stopping);
             self.extend_at = Some(now);
             self.apps.refuse_wishes();
-            self.drive(now, Cancel("the node is stopping".to_owned()));
+            self.drive(now, Stop("the node is stopping".to_owned()));
             self.giving_up_until = Some(now + GIVE_UP_WITHIN);
             self.standby.stop(clock::now());
             self.attend();

@@ -62,6 +62,10 @@ impl Keeper {
                 self.apps.change_hands();
                 self.order(old, &ToWorker::Release)
             }
+            Output::Recall => {
+                self.apps.change_hands();
+                self.order(new, &ToWorker::Release)
+            }
             Output::Acquire(side) => {
                 self.hand_over(now, self.upgrades.worker(side)?);
                 None
@@ -78,6 +82,10 @@ impl Keeper {
             Output::Kill => {
                 self.workers.kill(new?);
                 None
+            }
+            Output::Dismiss => {
+                self.set_standing(new, Standing::Leaving);
+                self.order(new, &ToWorker::Finish)
             }
             Output::Execute => {
                 self.due = Some(Due::Execute);

@@ -9,7 +9,7 @@ use evergate_control::link::{
     UpgradeNews, UpgradeOrder, UpgradeOutcome, UpgradeParts, UpgradePhase, WorkerState,
 };
 use evergate_sys::memfd;
-use evergate_sys::signal::{self, Signal};
+use evergate_sys::signal::Signal;
 
 use crate::stage::{Pace, Settled, Stage, Worker, all_ready, app, listener};
 
@@ -18,16 +18,11 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a_candidate_that_is_lost_changes_nothing", a_candidate_that_is_lost_changes_nothing),
     ("a_candidate_that_hangs_is_given_up", a_candidate_that_hangs_is_given_up),
     ("a_worker_that_is_lost_is_followed_at_once", a_worker_that_is_lost_is_followed_at_once),
-    (
-        "the_old_worker_comes_back_from_its_retirement",
-        the_old_worker_comes_back_from_its_retirement,
-    ),
     ("a_wish_of_a_candidate_waits_until_it_takes_over", a_wish_of_a_candidate_waits),
     ("nothing_that_apps_print_is_lost_on_the_way", nothing_that_apps_print_is_lost_on_the_way),
     ("a_run_is_idle_when_every_worker_says_so", a_run_is_idle_when_every_worker_says_so),
     ("what_drains_is_known_to_whoever_serves", what_drains_is_known_to_whoever_serves),
     ("all_workers_finish_when_all_ends", all_workers_finish_when_all_ends),
-    ("an_end_in_the_middle_takes_the_upgrade_back", an_end_in_the_middle_takes_the_upgrade_back),
 ];
 
 /// How far a candidate is brought.
@@ -139,14 +134,14 @@ pub(crate) fn hear_order(
     }
 }
 
-fn hear_probe(stage: &Stage, worker: &Worker) -> (String, UnixStream) {
+pub(crate) fn hear_probe(stage: &Stage, worker: &Worker) -> (String, UnixStream) {
     match stage.next(worker) {
         (ToWorker::Probe { token }, mut fds) => (token, UnixStream::from(fds.pop().unwrap())),
         (other, _) => panic!("{other:?}"),
     }
 }
 
-fn answer(mut stream: UnixStream, body: &str) {
+pub(crate) fn answer(mut stream: UnixStream, body: &str) {
     let mut request = [0; 512];
     let length = stream.read(&mut request).unwrap();
     assert!(request[..length].starts_with(b"GET / HTTP/1.1\r\n"));
@@ -162,7 +157,7 @@ pub(crate) fn ended(stage: &Stage, worker: &Worker) -> UpgradeNews {
     node.upgrade.unwrap()
 }
 
-fn reason(upgrade: &UpgradeNews) -> &str {
+pub(crate) fn reason(upgrade: &UpgradeNews) -> &str {
     match upgrade.outcome.as_ref().unwrap() {
         UpgradeOutcome::Done => panic!("{upgrade:?}"),
         UpgradeOutcome::Refused(why)
@@ -253,16 +248,13 @@ fn a_candidate_that_hangs_is_given_up() {
         let _request = advance(&stage, &old, &new, &web(), step);
         let upgrade = ended(&stage, &old);
         assert!(reason(&upgrade).contains(why), "{step:?} {upgrade:?}");
+        if step == Step::Releasing {
+            // That is no fault of the new one, which may have clients.
+            hear_order(&stage, &new, &ToWorker::Finish);
+            new.exit(0);
+        }
         stage.await_node(&old, |node| states(node) == [WorkerState::Primary]);
     }
-    // A wrong answer is as bad as none.
-    let stage = Stage::new(Pace::Production);
-    let (old, _) = serving(&stage, &web());
-    let new = begin(&stage, &old, &order(LONG));
-    advance(&stage, &old, &new, &web(), Step::Activating);
-    new.say(&ToKeeper::Activated);
-    answer(hear_probe(&stage, &new).1, "me");
-    assert!(reason(&ended(&stage, &old)).contains("answered by somebody else"));
 }
 
 fn a_worker_that_is_lost_is_followed_at_once() {
@@ -303,36 +295,6 @@ fn a_worker_that_is_lost_is_followed_at_once() {
         let count = stage.await_true(|stage| Some(ends(stage)).filter(|&count| count > 0));
         assert_eq!(count, 1, "the one we killed, and no other");
     }
-}
-
-fn the_old_worker_comes_back_from_its_retirement() {
-    let stage = Stage::new(Pace::Production);
-    let desired = web();
-    let (old, _) = serving(&stage, &desired);
-    let new = begin(&stage, &old, &order(LONG));
-    advance(&stage, &old, &new, &desired, Step::Releasing);
-    old.say(&ToKeeper::Served { requests: 1000, errors: 0 });
-    old.say(&ToKeeper::Released);
-    hear_order(&stage, &new, &ToWorker::Acquire);
-    new.say(&ToKeeper::Acquired);
-    hear_order(&stage, &old, &ToWorker::Retire);
-    stage.await_node(&new, |node| states(node) == [WorkerState::Draining, WorkerState::Primary]);
-    let state = memfd::seal("state", b"newer").unwrap();
-    new.say_with(&ToKeeper::Keep { name: KEPT_STATE.into() }, &[&state]);
-    new.say(&ToKeeper::Served { requests: 0, errors: 0 });
-    new.say(&ToKeeper::Served { requests: 1000, errors: 200 });
-    let state = hear_order(&stage, &old, &ToWorker::Acquire).unwrap();
-    assert_eq!(memfd::read(state, 100).unwrap(), b"newer", "what the new one knew last");
-    old.say(&ToKeeper::Acquired);
-    let upgrade = ended(&stage, &old);
-    assert!(matches!(upgrade.outcome, Some(UpgradeOutcome::Returned(_))), "{upgrade:?}");
-    stage.await_node(&old, |node| states(node) == [WorkerState::Primary]);
-    // It is obeyed again, and after a crash of it one of its binary follows.
-    stage.desire(&old, &Desired::default());
-    old.crash();
-    let next = stage.worker();
-    assert_eq!((next.role, next.generation), (Role::Primary, 3));
-    assert!(stage.stderr().contains("the upgrade was taken back"), "{}", stage.stderr());
 }
 
 fn a_wish_of_a_candidate_waits() {
@@ -471,23 +433,4 @@ fn all_workers_finish_when_all_ends() {
     stage.observe(&new, <[Instance]>::is_empty);
     new.exit(0);
     assert_eq!(stage.end().0.code(), Some(0));
-}
-
-fn an_end_in_the_middle_takes_the_upgrade_back() {
-    for step in Step::ALL {
-        let stage = Stage::new(Pace::Production);
-        let (old, _) = serving(&stage, &web());
-        let new = begin(&stage, &old, &order(LONG));
-        let _request = advance(&stage, &old, &new, &web(), step);
-        stage.signal(Signal::Terminate);
-        if step >= Step::Releasing {
-            hear_order(&stage, &old, &ToWorker::Acquire);
-        }
-        hear_order(&stage, &old, &ToWorker::Stop { grace_ms: 30_000 });
-        assert!(stage.upgrade(&old, &order(0)).unwrap_err().contains("stopping"));
-        old.exit(0);
-        let (status, stderr) = stage.end();
-        assert_eq!((status.code(), stderr.as_str()), (Some(0), ""), "{step:?}");
-        assert!(signal::send(new.pid, Signal::Kill).is_err(), "nobody is left");
-    }
 }

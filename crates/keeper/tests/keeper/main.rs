@@ -27,6 +27,7 @@ mod outputs;
 mod places;
 mod puppet;
 mod puppeteer;
+mod returns;
 mod stage;
 mod stand_in;
 mod standby;
@@ -71,6 +72,7 @@ fn run_tests(arguments: &[String]) -> ExitCode {
         upgrades::TESTS,
         watching::TESTS,
         handover::TESTS,
+        returns::TESTS,
         notices::TESTS,
         standby::TESTS,
         moves::TESTS,

@@ -79,8 +79,8 @@ fn expect_cost(case: &Case, traffic: Traffic) {
     let cut = report.failed(Failure::Cut) + report.failed(Failure::Stale);
     assert!(cut <= u64::from(2 * CONNECTIONS), "{report}");
     let allowed = match case.faults {
-        // It answers with errors until there are enough of them to tell.
-        "errors" => report.failed(Failure::Status) + cut,
+        // It answers with errors until there are enough of them to tell, and is not killed for that.
+        "errors" => report.failed(Failure::Status),
         "crash-after-commit" | "pause-at-acquire" => cut,
         _ => 0,
     };

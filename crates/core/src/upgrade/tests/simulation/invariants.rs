@@ -23,7 +23,8 @@ pub(super) fn check_output(world: &World, output: &Output) {
         Output::Execute => the_keeper_is_replaced_only_when_proved(world),
         Output::Release => the_new_worker_has_answered(world),
         Output::Retire => the_new_worker_holds(world),
-        Output::Kill => the_only_worker_is_left_alone(world),
+        Output::Kill | Output::Dismiss => the_only_worker_is_left_alone(world),
+        Output::Recall => the_new_worker_holds(world),
         Output::Check
         | Output::Spawn
         | Output::Activate
@@ -57,18 +58,23 @@ fn somebody_holds_soon(world: &mut World) {
     assert!(world.now - since <= most, "nobody holds\n{}", world.trace());
 }
 
-/// As long as nobody dies or hangs, somebody accepts at every moment; else soon after. Where nobody
-/// is left, the ordinary respawn begins.
+/// As long as nobody dies or hangs, somebody accepts at every moment, but for that of a message when
+/// a new worker is taken back: to wait is better than its errors. Else somebody does soon after.
+/// Where nobody is left, the ordinary respawn begins.
 fn somebody_accepts(world: &mut World) {
     let could = [world.old, world.new].iter().any(|worker| worker.is_alive && !worker.hangs);
     if world.old.serves() || world.new.serves() || !could {
         world.none_accepts = None;
         return;
     }
-    assert!(world.is_disturbed, "nobody accepts\n{}", world.trace());
     let since = *world.none_accepts.get_or_insert(world.now);
-    // Until the loss is known, and a candidate that does not take over is given up.
-    let most = PATIENCE + NOTICE + world.policy.load_within + 3 * MESSAGE;
+    let is_taken_back = matches!(world.outcome, Some(Outcome::Returned(_)));
+    let most = match (world.is_disturbed, is_taken_back) {
+        // Until the loss is known, and a candidate that does not take over is given up.
+        (true, _) => PATIENCE + NOTICE + world.policy.load_within + 3 * MESSAGE,
+        (false, true) => MESSAGE,
+        (false, false) => panic!("nobody accepts\n{}", world.trace()),
+    };
     assert!(world.now - since <= most, "nobody accepts\n{}", world.trace());
 }
 
@@ -82,6 +88,7 @@ fn it_ends_in_time(world: &World) {
         policy.release_within,
         policy.acquire_within,
         policy.soak,
+        policy.release_within,
         policy.rehearse_within,
         EXECUTE_WITHIN,
     ];

@@ -22,7 +22,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 pub(super) enum Fault {
     Crash(Side),
     Hang(Side),
-    Cancel,
+    /// The node is to end.
+    Stop,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -239,6 +240,7 @@ impl World {
             }
             Output::Release | Output::Retire | Output::Finish => self.tell(Side::Old, output),
             Output::Acquire(side) => self.tell(side, output),
+            Output::Recall | Output::Dismiss => self.tell(Side::New, output),
             Output::Kill => {
                 self.is_disturbed = true;
                 if self.new.is_alive {
@@ -265,9 +267,9 @@ impl World {
                 worker.accepts = true;
                 self.answer(300, |_| Input::Activated);
             }
-            Output::Release => {
+            Output::Release | Output::Recall => {
                 worker.holds = false;
-                self.answer(3_000, |_| Input::Released);
+                self.answer(3_000, |_| Input::Released(side));
             }
             Output::Acquire(_) => {
                 (worker.accepts, worker.holds) = (true, true);
@@ -276,7 +278,7 @@ impl World {
                 }
             }
             Output::Retire => worker.accepts = false,
-            Output::Finish => {
+            Output::Finish | Output::Dismiss => {
                 worker.die();
                 self.later(NOTICE, Event::Exit(side));
             }
@@ -295,7 +297,7 @@ impl World {
         self.trace.push_str(&line);
         self.is_disturbed = true;
         match fault {
-            Fault::Cancel => self.hear(Input::Cancel("given up".into())),
+            Fault::Stop => self.hear(Input::Stop("the end".into())),
             Fault::Crash(side) => {
                 if self.worker(side).is_alive {
                     self.worker(side).die();
