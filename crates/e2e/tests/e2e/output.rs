@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use evergate_e2e::{Client, Node, Outputs, Setup, binary, skip, wait_until};
+use evergate_e2e::upgrade::Order;
+use evergate_e2e::{Binaries, Client, Node, Outputs, PATIENCE, Setup, binary, skip, wait_until};
 use evergate_sys::privilege;
 use evergate_sys::signal::Signal;
 use serde_json::Value;
 
+use crate::apps::stage::count;
 use crate::processes::kill_worker;
+use crate::scene::get;
 
 /// Workers killed while an app prints.
 const KILLS: usize = 5;
@@ -189,6 +192,37 @@ fn no_line_is_lost_when_workers_are_killed() {
         twice.len()
     );
     assert!(begun <= KILLS, "at worst the last lines of each worker: {twice:?}");
+}
+
+#[test]
+fn every_line_is_written_once_when_workers_are_replaced_or_taken_back() {
+    let (node, binaries) = (start(Setup::new(), "tick=1", ""), Binaries::new());
+    let printed_more = || {
+        let upto = numbers(&node).keys().last().copied().unwrap_or_default() + 200;
+        wait_until("more is printed", || numbers(&node).contains_key(&upto));
+    };
+    for number in 1..=count(3, 21) {
+        printed_more();
+        if number % 3 != 0 {
+            let binary = binaries.good();
+            node.upgrade_well(&Order::to(&binary).worker());
+            binaries.remove(&binary);
+            continue;
+        }
+        let order = Order::to(&binaries.faulty("errors")).worker().soak(PATIENCE);
+        let (code, answer) = node.order(&order);
+        assert_eq!(code, 200, "{answer:#}");
+        wait_until("enough has failed", || {
+            let _ = Client::connect(node.web()).try_send(get("/", ""));
+            node.last_upgrade()["outcome"] == "returned"
+        });
+    }
+    printed_more();
+    let numbers = numbers(&node);
+    let last = *numbers.keys().last().unwrap();
+    assert_eq!(numbers.len() as u64, last + 1, "each number is there");
+    let twice: Vec<_> = numbers.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub(crate) fn run_keeper(arguments: &[String], resuming: Option<Resuming>) -> Ex
     if pace == "impatient" {
         let soon = Duration::from_millis(300);
         worker_policy.ready_within = soon;
+        // Whoever plays both workers has to keep up with it, also when every core is busy.
+        let soon = Duration::from_secs(1);
         upgrade_policy = upgrade::Policy {
             check_within: soon,
             load_within: soon,

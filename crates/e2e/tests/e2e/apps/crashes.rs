@@ -1,5 +1,7 @@
 //! Runs that are killed or crash under load.
 
+use std::time::{Duration, Instant};
+
 use evergate_sys::signal::{self, Signal};
 use serde_json::Value;
 
@@ -81,11 +83,45 @@ fn the_limit_on_starts_holds_over_all_apps() {
     let starts = |status: &Value| -> u64 {
         runs(status, "storm").iter().map(|run| run["generation"].as_u64().unwrap()).sum()
     };
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let first = starts(&shop.node.status());
     let status = shop.node.wait_for("a storm", |status| starts(status) >= 25);
     let (more, took) = (starts(&status) - first, began.elapsed().as_secs_f64());
     // A burst of 10, then 5 a second (supervision.md, 5.2).
     assert!(more as f64 <= 10.0 + 5.0 * (took + 0.5), "{more} starts in {took:.1} s");
     assert_eq!(shop.get("/").status, 200);
+}
+
+#[test]
+fn twenty_instances_that_crash_on_and_on_are_left_alone_and_cost_little() {
+    const INSTANCES: u64 = 20;
+    // Two failures each are enough for a look; the whole takes the budget as it is.
+    let keys = count("backoff = { failures = 2, base = \"10ms\", cooldown = \"1h\" }", "");
+    let shop = Stage::new(1)
+        .app("storm", &[APP, "exit=1"], &format!("instances = {INSTANCES}\n{keys}"))
+        .start();
+    let traffic = Traffic::start(shop.node.web(), "/", 200);
+    let cpu = || evergate_sys::process::usage(shop.node.pid()).unwrap().cpu;
+    let (began, at_first) = (Instant::now(), cpu());
+    let minutes = count(Duration::ZERO, Duration::from_secs(600));
+    while began.elapsed() < minutes {
+        traffic.wait_for(100);
+    }
+    let all = |status: &Value| runs(status, "storm");
+    let status = shop.node.wait_for("all are left alone", |status| {
+        all(status).iter().all(|run| run["state"] == "fatal")
+    });
+    let (took, used) = (began.elapsed().as_secs_f64(), (cpu() - at_first).as_secs_f64());
+    let starts: u64 = all(&status).iter().map(|run| run["generation"].as_u64().unwrap()).sum();
+    let report = traffic.finish();
+    eprintln!(
+        "{starts} starts in {took:.1} s, the keeper took {:.2} % of a core; beside it: {report}",
+        100.0 * used / took
+    );
+    assert!(starts >= 2 * INSTANCES, "{starts}");
+    // A burst of 10 may have been there again before this began.
+    assert!(starts as f64 <= 20.0 + 5.0 * (took + 0.5), "{starts} starts in {took:.1} s");
+    assert!(used <= took / 10.0, "{used:.2} s of processor time in {took:.1} s");
+    report.expect_no_failure();
+    assert!(shop.runs().iter().all(|run| run["generation"] == 1 && run["exits"] == 0));
 }

@@ -7,16 +7,20 @@ use evergate_e2e::upgrade::Order;
 use evergate_e2e::{Binaries, Client, Origin, Setup, Signal, wait_until};
 
 use super::stage::{Stage, expect_to_drain};
+use crate::apps::stage::count;
 use crate::apps::web_socket::WebSockets;
 use crate::scene::{Scene, get};
 
 const PIECE: usize = 16 * 1024;
-const PIECES: usize = 60;
+/// A second or two in each direction; in full, 10 MB at 100 kB/s.
+const PIECES: (usize, usize) = (60, 610);
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(160));
 
 #[test]
 fn slow_bodies_in_both_directions_survive_upgrades() {
     let binaries = Binaries::new();
-    let origin = Origin::scripted(|served| {
+    let (pieces, pause) = (count(PIECES.0, PIECES.1), count(PAUSE.0, PAUSE.1));
+    let origin = Origin::scripted(move |served| {
         while let Some(request) = served.read_request() {
             // What came goes back slowly.
             let length = request.body.len();
@@ -24,28 +28,32 @@ fn slow_bodies_in_both_directions_survive_upgrades() {
             served.write(head);
             for piece in request.body.chunks(PIECE) {
                 served.write(piece);
-                thread::park_timeout(Duration::from_millis(50));
+                thread::park_timeout(pause);
             }
         }
     });
-    let node = Setup::new().threads(2).start(&Scene::to(&origin).config());
+    let config = Scene::to(&origin).route("timeout = \"5m\"").config();
+    let node = Setup::new().threads(2).start(&config);
     let web = node.web();
     let client = thread::spawn(move || {
         let mut client = Client::connect(web);
-        let length = PIECE * PIECES;
+        let length = PIECE * pieces;
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
-        for _ in 0..PIECES {
+        for _ in 0..pieces {
             client.send([b'x'; PIECE]);
-            thread::park_timeout(Duration::from_millis(50));
+            thread::park_timeout(pause);
         }
         client.read_response()
     });
     // One while it is sent, one while it is answered.
-    for _ in 0..2 {
-        node.upgrade_well(&Order::to(&binaries.good()).worker());
+    node.upgrade_well(&Order::to(&binaries.good()).worker());
+    while origin.requests().is_empty() && !client.is_finished() {
+        thread::park_timeout(pause);
     }
+    node.upgrade_well(&Order::to(&binaries.good()).worker());
+    assert!(!client.is_finished(), "it is still being answered");
     let answer = client.join().expect("nobody cuts it");
-    assert_eq!((answer.status, answer.body.len()), (200, PIECE * PIECES));
+    assert_eq!((answer.status, answer.body.len()), (200, PIECE * pieces));
     expect_to_drain(&node, 0);
 }
 
