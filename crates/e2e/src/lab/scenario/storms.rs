@@ -16,7 +16,7 @@ use crate::upgrade::Order;
 
 const WORKERS: Scenario = Scenario {
     name: "worker-storm",
-    about: "the master's worker is replaced and killed by turns, 20 times each: the longest time between two adverts",
+    about: "the master's worker is replaced and killed by turns, 20 times each, 4 in a row: the longest time between two adverts",
     bound: Bound::Own(45),
     wish: Wish::PAIR,
     is_for_all: false,
@@ -44,6 +44,11 @@ pub(super) const ALL: &[Scenario] = &[
 
 /// How long another worker is watched before the one before it goes.
 const SOAK: Duration = Duration::from_millis(200);
+/// One more without a pause, and the node would give the address up: its worker cannot be brought
+/// back, as far as it can know.
+const KILLS_IN_A_ROW: usize = 4;
+/// After a pause of 10 s, kills do not follow each other any more.
+const STABLE_AFTER: Duration = Duration::from_millis(10_500);
 /// What is wrong with every fifth keeper.
 const FAULTS: [&str; 3] = ["resume-crashes", "resume-hangs", "resume-panics"];
 /// One keeper in so many is bad.
@@ -57,13 +62,16 @@ fn worker_storm(play: &mut Play) {
     let binaries = Binaries::new();
     let before = elections(play);
     play.begin();
-    for _ in 0..play.count(2, 20) {
+    for round in 0..play.count(2, 20) {
+        if round > 0 && round % KILLS_IN_A_ROW == 0 {
+            pause(STABLE_AFTER);
+        }
+        kill_worker(play);
         let binary = binaries.good();
         let upgrade =
             play.stage.evergate(0).node().upgrade(&Order::to(&binary).worker().soak(SOAK));
         play.expect(upgrade["outcome"] == "done", || format!("the upgrade ended so: {upgrade}"));
         binaries.remove(&binary);
-        kill_worker(play);
     }
     expect_untouched(play, &before);
 }
