@@ -6,14 +6,13 @@
 //! that the node that gets a new configuration first takes nothing from the one that has not got it
 //! yet.
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::member::Member;
-use super::{Plan, RouterKey, Standby};
+use super::{Plan, RouterKey, Setup, Standby};
 use crate::time::Instant;
 use crate::vrrp::Role;
 use crate::vrrp::router::{self, Fitness};
@@ -80,19 +79,15 @@ impl Standby {
             || member.joins_since.is_none() && self.mates(key).any(|(_, mate)| mate.router.holds())
     }
 
-    /// Those that `plan` puts among others that were together before.
-    pub(super) fn joining(&self, plan: &Plan) -> BTreeSet<RouterKey> {
-        let before =
-            |key: &RouterKey| self.members.get(key).and_then(|old| old.setup.sync.as_ref());
-        let is_new = |key, sync: &String| before(key) != Some(sync);
-        let old = plan.routers.iter().filter(|setup| self.members.contains_key(&setup.key));
-        let old =
-            old.filter_map(|setup| setup.sync.as_ref().filter(|sync| !is_new(&setup.key, sync)));
-        let old: BTreeSet<&String> = old.collect();
-        let joins = plan.routers.iter().filter(|setup| {
-            setup.sync.as_ref().is_some_and(|sync| is_new(&setup.key, sync) && old.contains(sync))
-        });
-        joins.map(|setup| setup.key).collect()
+    /// Those that `plan` puts among others, unless the node has only just started.
+    pub(super) fn joining(&self, plan: &Plan) -> Vec<RouterKey> {
+        let is_first = self.members.is_empty();
+        let is_new = |setup: &&Setup| {
+            let before = self.members.get(&setup.key).and_then(|old| old.setup.sync.as_ref());
+            setup.sync.is_some() && before != setup.sync.as_ref()
+        };
+        let joining = plan.routers.iter().filter(|_| !is_first).filter(is_new);
+        joining.map(|setup| setup.key).collect()
     }
 
     /// Lets those that joined others count from now on, if they are well and where these are.
@@ -133,8 +128,9 @@ impl Standby {
 
     /// Which of those that move with it follows a master for the longest time, and until when.
     fn followed_by_mates(&self, now: Instant, key: RouterKey) -> Option<(Instant, RouterKey)> {
-        let mates = self.mates(key).filter(|(_, mate)| mate.joins_since.is_none());
-        mates.filter_map(|(key, mate)| Some((mate.router.follows_until(now)?, key))).max()
+        let until =
+            |(key, mate): (RouterKey, &Member)| Some((mate.router.follows_until(now)?, key));
+        self.mates(key).filter_map(until).max()
     }
 
     /// The others that move with it.

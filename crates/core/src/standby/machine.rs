@@ -129,9 +129,6 @@ impl Standby {
                 Some(member) => {
                     member.router.set_policy(now, setup.policy);
                     member.tracker.apply(now, setup.policy.priority, setup.track.clone());
-                    if member.setup.sync != setup.sync {
-                        member.joins_since = None;
-                    }
                     member.setup = setup.clone();
                     self.carry_out(now, setup.key);
                 }

@@ -39,8 +39,7 @@ pub(super) struct Member {
     pub(super) split: Option<Split>,
     #[n(9)]
     pub(super) tracker: Tracker,
-    /// When it was put among others that move together and were there before, if it has not been
-    /// one of them yet.
+    /// When a reload put it among others that move together, if it has not been one of them yet.
     #[n(10)]
     pub(super) joins_since: Option<Instant>,
 }

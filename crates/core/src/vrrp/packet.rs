@@ -6,11 +6,11 @@
 //!
 //! * IPv4 adverts of version 3 are summed over the message alone (RFC 9568 section 5.2.8) or over a
 //!   pseudo-header too (keepalived's default). Both are understood, and which it was is reported.
-//! * The first address of IPv6 should be link-local (RFC 9568 section 5.2.9). Ours is if there is
-//!   one; others that have none are heard nevertheless, as keepalived does.
+//! * The first address of IPv6 must be link-local (RFC 9568 section 5.2.9). Ours is if there is one;
+//!   others that have none are heard nevertheless, as keepalived does.
 //! * A list of addresses that differs from ours is noted, never a reason to drop an advert: two
 //!   masters would follow while a configuration is rolled out.
-//! * Hops must be 255 (RFC 9568 section 7.1), for unicast as well, unless an HMAC says more about
+//! * Hops must be 255 (RFC 9568 sections 5.1.1.3 and 5.1.2.3), for unicast as well, unless an HMAC says more about
 //!   where an advert is from than the number of hops does.
 //! * AH (RFC 2338) is refused. IPv6 in version 2, which keepalived knows, is not spoken.
 
@@ -224,7 +224,7 @@ impl Form {
         if self.is_ipv6() { IpAddr::V6(GROUP_V6) } else { IpAddr::V4(GROUP_V4) }
     }
 
-    /// Whether its adverts begin with an address that is not link-local, though they should
+    /// Whether its adverts begin with an address that is not link-local, though they must
     /// (RFC 9568 section 5.2.9): routers of other makes may refuse them.
     pub fn lacks_link_local(&self) -> bool {
         match &self.addresses {

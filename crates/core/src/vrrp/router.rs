@@ -75,9 +75,7 @@ pub struct Router {
     /// An operator gave the addresses to another node: no preemption until that one is gone.
     #[n(7)]
     is_moved: bool,
-    /// Until then another master is the one that was asked to take over.
-    #[n(8)]
-    expects_until: Option<Instant>,
+    // 8 was something else once.
     #[n(9)]
     schedule: Schedule,
     /// Who was master before, as it knows, and until when what it says means nothing.
@@ -155,7 +153,6 @@ impl Router {
             claims_from: started + policy.startup_delay,
             able_since: started,
             is_moved: false,
-            expects_until: None,
             schedule: Schedule::default(),
             replaced: None,
             defers_until: started,
@@ -190,7 +187,6 @@ impl Router {
                 self.resign(now, why, hold_off, is_lasting);
             }
             Input::TakeOver { why, is_agreed } => self.take_over(now, why, is_agreed),
-            Input::Expect { until } => self.expects_until = Some(until),
             Input::Cede { why } => self.cede(now, why),
             Input::Defer { until } => self.defers_until = until,
             Input::Wait { until } => self.wait(until),
@@ -391,7 +387,6 @@ impl Router {
     fn lead(&mut self, now: Instant, reason: String) {
         let interval = self.policy.interval;
         self.is_moved = false;
-        self.expects_until = None;
         self.outputs.push_back(Output::Advertise { priority: self.priority() });
         let next = State::Master { advert_at: now + interval, sent_at: now, since: now };
         self.enter(next, reason);

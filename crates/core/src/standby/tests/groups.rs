@@ -105,3 +105,40 @@ fn a_node_of_which_half_a_group_is_not_ready_claims_nothing_of_it() {
     world.run(ms(2_000));
     assert_eq!(holders(&world), [std::vec![], std::vec![], std::vec![0]]);
 }
+
+#[test]
+fn a_better_node_preempts_all_of_a_group() {
+    for seed in seeds(20) {
+        let plans = [254, 253].map(|priority| {
+            let mut plan = plan_of(priority);
+            for setup in &mut plan.routers {
+                (setup.policy.preempt, setup.policy.preempt_delay) = (true, ms(500));
+            }
+            plan
+        });
+        let mut world = World::new(seed, Vec::from(plans));
+        world.run(ms(1_500));
+        world.kill(0);
+        world.run(ms(500));
+        world.restart(0, 1_700_000_000_000);
+        world.watch();
+        world.run(ms(1_500));
+        assert_eq!(holders(&world), [[0], [0], [0]], "seed {seed:#x}");
+        assert!(world.gap() <= ms(50), "seed {seed:#x}: {:?}", world.gap());
+    }
+}
+
+#[test]
+fn a_node_that_starts_claims_nothing_of_a_group_before_all_of_it_is_known() {
+    let mut standby = node(plan_of(254));
+    for router in [KEY, ALONE] {
+        let source = Ok(IpAddr::from([10, 0, 0, 1]));
+        standby.handle(at(0), Input::Interface { router, source });
+    }
+    while let Some(now) = standby.deadline().filter(|now| *now <= at(2_000)) {
+        standby.handle(now, Input::Tick);
+        drain(&mut standby);
+    }
+    let masters = standby.views().into_iter().filter(|view| view.role == Role::Master);
+    assert_eq!(masters.map(|view| view.key).collect::<Vec<_>>(), [ALONE]);
+}

@@ -225,6 +225,32 @@ fn what_cannot_be_frozen_is_given_up_as_before() {
 }
 
 #[test]
+fn a_reload_that_removes_what_is_moving_ends_its_move() {
+    let without = |node: usize| Plan { routers: Vec::new(), ..plans(2, false)[node].clone() };
+    let mut world = world(1, 2, false);
+    world.order(0, failover()).unwrap();
+    while world.nodes[0].frozen.is_empty() {
+        world.run(Duration::from_micros(10));
+    }
+    world.apply(0, without(0));
+    assert!(world.nodes[0].frozen.is_empty(), "the old node");
+    world.run(ms(500));
+    assert_masters(&world, 1);
+    assert_settled(&world);
+
+    let mut world = self::world(1, 2, false);
+    world.order(0, failover()).unwrap();
+    while world.nodes[1].passes_back.is_empty() {
+        world.run(Duration::from_micros(10));
+    }
+    world.apply(1, without(1));
+    assert!(world.nodes[1].passes_back.is_empty(), "the successor");
+    world.run(ms(1_500));
+    assert_masters(&world, 0);
+    assert_settled(&world);
+}
+
+#[test]
 fn of_three_nodes_the_best_one_follows_and_the_third_one_is_not_asked() {
     for seed in 0..20 {
         let mut world = world(seed, 3, false);

@@ -156,6 +156,53 @@ fn one_that_joins_does_not_count_until_it_was_well_once() {
 }
 
 #[test]
+fn one_that_joins_and_is_served_elsewhere_stays_there_and_does_not_count() {
+    let mut apart = all(new, false);
+    apart[1].routers[2].sync = None;
+    let mut world = settled(1, [all(old, false)[0].clone(), apart[1].clone()]);
+    assert_eq!(world.holders(NEW), [1]);
+    world.apply(0, apart[0].clone());
+    world.connect(0);
+    world.run(ms(1_000));
+    assert_eq!(world.holders(NEW), [1]);
+    let source = Err("eth2 has no carrier".to_string());
+    world.feed(0, Input::Interface { router: NEW, source });
+    world.run(ms(1_000));
+    assert_undisturbed(&world, 1, "one joined that is elsewhere");
+    world.connect(0);
+    world.kill(1);
+    world.run(ms(300));
+    for key in [KEY, SIX, NEW] {
+        assert_eq!(world.holders(key), [0], "{key:?}");
+    }
+}
+
+#[test]
+fn those_that_a_reload_makes_move_together_are_not_given_up_for_one_that_is_not_well() {
+    let apart = all(old, false).map(|mut plan| {
+        plan.routers.iter_mut().for_each(|setup| setup.sync = None);
+        plan
+    });
+    let mut world = World::new(1, Vec::from(apart));
+    world.run(ms(1_000));
+    let source = Err("eth1 has no carrier".to_string());
+    world.feed(0, Input::Interface { router: SIX, source });
+    world.run(ms(1_000));
+    assert_eq!((world.holders(KEY), world.holders(SIX)), (std::vec![0], std::vec![1]));
+    for node in [0, 1] {
+        let turns = world.nodes[node].turns.len();
+        world.apply(node, all(old, false)[node].clone());
+        world.run(ms(1_000));
+        assert_eq!(world.nodes[node].turns.len(), turns, "node {node}");
+    }
+    assert_eq!((world.holders(KEY), world.holders(SIX)), (std::vec![0], std::vec![1]));
+    // The one that is well has both once the other one is gone.
+    world.kill(0);
+    world.run(ms(200));
+    assert_eq!((world.holders(KEY), world.holders(SIX)), (std::vec![1], std::vec![1]));
+}
+
+#[test]
 fn one_that_joins_a_master_is_not_claimed_before_what_it_tracks_was_judged() {
     let mut world = settled(1, all(old, false));
     let mut plan = all(new, false)[0].clone();

@@ -35,7 +35,8 @@ impl Form {
             unseal.check(&subject, packet, message.len(), envelope.ends.source)?;
         }
         let checksum = self.check_sum(packet, message, &envelope.ends)?;
-        // Two owners cannot both be right: neither follows the other (RFC 9568 section 7.1).
+        // Two owners cannot both be right: neither follows the other (RFC 9568 section 7.1; by its
+        // erratum 8298 it would only be logged).
         if self.is_owner {
             return Err(Refusal::Owner);
         }

@@ -17,7 +17,7 @@ pub enum Refusal {
     Destination(IpAddr),
     /// Where unicast is spoken: its sender is none of the peers.
     Stranger(IpAddr),
-    /// Its time to live or hop limit is not 255 (RFC 9568 section 7.1).
+    /// Its time to live or hop limit is not 255 (RFC 9568 sections 5.1.1.3 and 5.1.2.3).
     Hops(u8),
     /// It is not whole (RFC 9568 section 7.1).
     Short {
@@ -53,9 +53,9 @@ pub enum Refusal {
     Checksum,
     /// The address is our own, which nobody else may answer for (RFC 9568 section 7.1).
     Owner,
-    /// It has no addresses (RFC 9568 section 5.2.5).
+    /// It has no addresses (RFC 9568 section 5.2.5, by erratum 8299).
     NoAddress,
-    /// In version 3: its interval is 0 (RFC 9568 section 5.2.7).
+    /// In version 3: its interval is 0 (RFC 9568 section 7.1, by erratum 8301).
     NoInterval,
     /// In version 2: its interval is not ours (RFC 3768 section 7.1).
     Interval {

@@ -89,12 +89,6 @@ pub enum Input {
         /// for one master-down time yet is not answered.
         is_agreed: bool,
     },
-    /// Until then, whoever else claims the addresses was asked to: yield to it, whatever the
-    /// priorities.
-    Expect {
-        /// When this ends.
-        until: Instant,
-    },
     /// Another node has taken the addresses, as agreed: be its backup and say nothing.
     Cede {
         /// Why, for people.

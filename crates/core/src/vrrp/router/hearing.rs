@@ -15,9 +15,7 @@ impl Router {
             // After a pause the adverts that were received meanwhile decide, then the tick.
             State::Master { sent_at, .. } if self.is_late(now, sent_at) => {}
             State::Master { .. } => {
-                if !self.is_expecting(now) {
-                    self.outputs.push_back(Output::Rival { who });
-                }
+                self.outputs.push_back(Output::Rival { who });
                 self.schedule.contested(now);
                 self.announce_due(now);
             }
@@ -86,7 +84,6 @@ impl Router {
             return;
         }
         let is_better = (advert.priority, Some(from)) > (self.priority(), self.source);
-        let is_expected = self.is_expecting(now);
         if is_late {
             self.outputs.push_back(Output::Late { silence: now.since(sent_at) });
         }
@@ -94,15 +91,15 @@ impl Router {
         // one replaces it is what preemption means.
         let is_new = now.since(since) < self.policy.interval;
         let is_usual = if is_better { self.policy.preempt } else { is_new };
-        if !is_expected && !is_late && !is_usual {
+        if !is_late && !is_usual {
             let who = format!("{from}, with priority {}", advert.priority);
             self.outputs.push_back(Output::Rival { who });
         }
-        if self.priority() != PRIORITY_OWNER && (is_expected || is_late || is_better) {
-            let reason = match (is_expected, is_late) {
-                (true, _) => format!("{from} has taken over as planned"),
-                (false, true) => format!("{from} took over while this node was paused"),
-                (false, false) => format!("{from} has priority {}", advert.priority),
+        if self.priority() != PRIORITY_OWNER && (is_late || is_better) {
+            let reason = if is_late {
+                format!("{from} took over while this node was paused")
+            } else {
+                format!("{from} has priority {}", advert.priority)
             };
             self.yield_to(now, from, advert, is_late, reason);
             return;
@@ -118,7 +115,7 @@ impl Router {
     /// Another master has given up.
     fn hear_stop(&mut self, now: Instant, from: IpAddr, age: Duration) {
         // Right after its own claim it is the one it replaced.
-        if age > self.down_time() && !self.is_expecting(now) {
+        if age > self.down_time() {
             let who = format!("{from}, which has given up");
             self.outputs.push_back(Output::Rival { who });
         }

@@ -12,10 +12,6 @@ impl Router {
         now.since(sent_at) >= self.policy.interval * INTERVALS_DOWN
     }
 
-    pub(super) fn is_expecting(&self, now: Instant) -> bool {
-        self.expects_until.is_some_and(|until| now <= until)
-    }
-
     /// Whether a worse master is to be replaced. Owners always do (RFC 9568 section 6.1).
     pub(super) fn preempts(&self, now: Instant) -> bool {
         if now < self.claims_from.max(self.defers_until) {

@@ -332,20 +332,6 @@ fn it_preempts_only_when_it_has_been_well_for_long_enough() {
 }
 
 #[test]
-fn a_successor_that_was_asked_is_followed_whatever_its_priority() {
-    let mut bench = Bench::master(254);
-    bench.put(Input::Expect { until: bench.now + INTERVAL });
-    bench.hear(9, 1);
-    assert_eq!(bench.role(), Role::Backup);
-    assert!(!bench.outputs().iter().any(|output| matches!(output, Output::Rival { .. })));
-    let mut bench = Bench::master(254);
-    bench.put(Input::Expect { until: bench.now + MS });
-    bench.run(MS * 2);
-    bench.hear(9, 1);
-    assert_eq!(bench.role(), Role::Master, "it was expected no more");
-}
-
-#[test]
 fn whoever_cedes_says_nothing_and_does_not_come_back_by_preemption() {
     let mut bench = Bench::master_of(Policy { preempt: true, ..policy(Version::V3, 254) });
     bench.put(Input::Cede { why: String::from("it has claimed") });
@@ -459,4 +445,33 @@ fn a_node_says_in_words_how_long_it_holds_back() {
     bench.now = bench.now + Duration::from_millis(2_400);
     bench.hear(6, 100);
     assert_eq!(says(&bench).as_deref(), Some("preempts in 2.1 s"));
+}
+
+#[test]
+fn a_backup_that_is_to_wait_claims_no_earlier_and_not_later_than_it_would() {
+    let mut bench = Bench::backup(100);
+    let fires_in = bench.fires_in().unwrap();
+    bench.put(Input::Wait { until: bench.now + fires_in / 2 });
+    assert_eq!(bench.fires_in(), Some(fires_in));
+    bench.put(Input::Wait { until: bench.now + fires_in * 2 });
+    assert_eq!(bench.fires_in(), Some(fires_in * 2));
+    bench.hear(9, 200);
+    assert_eq!(bench.fires_in(), Some(down(100, INTERVAL)), "its master is there");
+}
+
+#[test]
+fn a_backup_follows_a_master_that_is_heard_and_that_it_would_not_replace() {
+    let mut bench = Bench::backup(100);
+    assert_eq!(bench.router.follows_until(bench.now), None);
+    bench.hear(9, 200);
+    assert_eq!(bench.router.follows_until(bench.now), Some(bench.now + down(100, INTERVAL)));
+    bench.hear(9, 0);
+    assert_eq!(bench.router.follows_until(bench.now), None, "it has given up");
+    let mut bench = Bench::preempting(200);
+    bench.hear(9, 200);
+    assert!(bench.router.follows_until(bench.now).is_some());
+    let mut bench = Bench::preempting(200);
+    bench.hear(9, 100);
+    assert_eq!(bench.router.follows_until(bench.now), None, "it is to be replaced");
+    assert_eq!(Bench::master(100).router.follows_until(bench.now), None);
 }
