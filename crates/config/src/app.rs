@@ -4,6 +4,7 @@ use crate::address;
 use crate::keys::{Absent, Key, Kind, Noun, key, words};
 use crate::model::{App, Hidden};
 use crate::node;
+use crate::presence;
 use crate::reader::Section;
 
 mod deploy;
@@ -11,7 +12,6 @@ mod identity;
 mod limits;
 mod order;
 mod output;
-mod presence;
 mod probes;
 mod program;
 mod restart;
@@ -172,7 +172,7 @@ pub(crate) fn decode(section: &Section<'_>) -> App {
         hidden,
     };
     program::check_ports(section, &app);
-    presence::warn(section, &app);
+    presence::warn_of_app(section, &app);
     deploy::warn_if_alone(section, &app);
     app
 }

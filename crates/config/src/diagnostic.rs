@@ -243,6 +243,10 @@ fn report(diagnostic: &Diagnostic) -> Group<'_> {
         None if !diagnostic.file.is_empty() => {
             group = group.element(Origin::path(diagnostic.file.as_str()));
         }
+        // What is wrong with the machine stands in no file.
+        None if !diagnostic.path.is_empty() => {
+            group = group.element(Origin::path(diagnostic.path.as_str()));
+        }
         None => {}
     }
     for other in diagnostic.related.iter().filter(|other| other.file != diagnostic.file) {

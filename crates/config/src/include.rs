@@ -58,7 +58,8 @@ pub fn read_file(main: &Path) -> Result<String, Box<Diagnostic>> {
 fn read_main(main: &Path, files: &dyn Files) -> Result<Text, Box<Diagnostic>> {
     read_text(main, files).map_err(|(why, help)| {
         let message = format!("the configuration {} cannot be read: {why}", main.display());
-        Box::new(Diagnostic::error("unreadable-file", message).help(help))
+        let file = main.display().to_string();
+        Box::new(Diagnostic::error("unreadable-file", message).in_file(file).help(help))
     })
 }
 

@@ -30,6 +30,7 @@ mod node;
 mod pattern;
 mod peer;
 mod pool;
+mod presence;
 mod probe;
 mod reader;
 mod reference;

@@ -1,6 +1,6 @@
 //! `[heartbeat]` and `[peer.NAME]`: the other machines, and how they are heard of.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use evergate_core::peer::{PATHS_MAX, Policy};
@@ -150,13 +150,20 @@ pub(crate) fn distinct<T: PartialEq>(
     list
 }
 
-/// An address of another machine.
-fn path(text: &str) -> Result<IpAddr, Fault> {
+/// An address that can be one machine's.
+pub(crate) fn machine(text: &str) -> Result<IpAddr, Fault> {
     let ip = track::address(text)?;
-    if ip.is_unspecified() || ip.is_multicast() {
-        return Err(Fault::new("bad-address", "is no address of one machine")
-            .help("write an address of the other machine: \"10.0.0.12\""));
+    let is_of_many = ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    match ip.is_unspecified() || is_of_many {
+        true => Err(Fault::new("bad-address", "is no address of one machine")
+            .help("write an address of the other machine: \"10.0.0.12\"")),
+        false => Ok(ip),
     }
+}
+
+/// An address of another machine, on whichever link.
+fn path(text: &str) -> Result<IpAddr, Fault> {
+    let ip = machine(text)?;
     // Which link it is on cannot be said here.
     if matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
         return Err(Fault::new("bad-address", "is link-local: there is one on every link")
@@ -198,7 +205,9 @@ mod tests {
         for address in ["10.0.0.12", "fd00::12", "2001:db8::12"] {
             assert!(path(address).is_ok(), "{address}");
         }
-        for address in ["0.0.0.0", "224.0.0.18", "ff02::12", "fe80::12", "edge-b"] {
+        for address in
+            ["0.0.0.0", "224.0.0.18", "255.255.255.255", "ff02::12", "fe80::12", "edge-b"]
+        {
             assert!(path(address).is_err(), "{address}");
         }
     }

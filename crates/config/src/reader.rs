@@ -4,45 +4,23 @@
 //! is a bug and panics. Each question has an answer even when the file is wrong: the error goes
 //! to the [`Reader`] and the default goes to the caller, so that decoding never stops early.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::changes::Overlay;
-use crate::diagnostic::{Diagnostic, Excerpt, Location, Severity};
+use crate::diagnostic::{Diagnostic, Location, Severity};
 use crate::files::Files;
 use crate::keys::{Absent, Key, Kind, Noun, ROOT, find};
 use crate::nearest::{first_part, foreign, nearest};
 use crate::value::Value;
 
-/// A part of a file.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Place {
-    /// Number of the file.
-    pub(crate) file: usize,
-    /// First byte.
-    pub(crate) start: usize,
-    /// First byte after it.
-    pub(crate) end: usize,
-}
+mod place;
 
-/// A file as it is read and shown.
-pub(crate) struct Text {
-    /// Its name for the operator.
-    pub(crate) name: String,
-    /// Where `${file:…}` in it starts from.
-    pub(crate) directory: PathBuf,
-    /// As it is.
-    pub(crate) text: String,
-    /// With secrets blotted out, byte for byte as long as `text`.
-    pub(crate) shown: Arc<str>,
-    /// Found when the first place is told.
-    pub(crate) line_starts: OnceCell<Vec<usize>>,
-}
+pub(crate) use place::{Place, Text, locate};
 
 /// Why a value was refused: `complaint` continues "`VALUE` …" and never quotes the value.
 #[derive(Debug)]
@@ -142,32 +120,6 @@ impl<'r> Reader<'r> {
         let location = self.locate(place);
         format!("{}:{}", location.file, location.line_column.0)
     }
-}
-
-/// A part of `text`, ready to be shown.
-pub(crate) fn locate(text: &Text, span: std::ops::Range<usize>) -> Location {
-    let start = floor(&text.text, span.start);
-    let starts = text.line_starts.get_or_init(|| line_starts(&text.text));
-    let line = starts.partition_point(|&line_start| line_start <= start);
-    let line_start = starts[line - 1];
-    let column = text.text[line_start..start].chars().count() + 1;
-    let end = floor(&text.text, span.end.max(start));
-    Location {
-        file: text.name.clone(),
-        line_column: (line, column),
-        excerpt: Excerpt { text: Arc::clone(&text.shown), span: start..end },
-    }
-}
-
-/// Where each line begins; the first at 0.
-fn line_starts(text: &str) -> Vec<usize> {
-    let after = text.match_indices('\n').map(|(newline, _)| newline + 1);
-    std::iter::once(0).chain(after).collect()
-}
-
-/// The character boundary at or before `at`.
-fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
 /// A table whose keys are described.

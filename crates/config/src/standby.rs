@@ -191,7 +191,10 @@ fn warn_idle_weights(reader: &Reader<'_>, config: &Config) {
             .iter()
             .any(|rule| matches!(rule.effect, Effect::Weight(weight) if weight != 0));
         if weighs {
-            let message = format!("a weight in `vip.{name}.track` moves nothing without `preempt`");
+            let message = format!(
+                "a weight in `vip.{name}.track` moves nothing without `preempt`: it counts only when \
+                 the next master is chosen"
+            );
             let diagnostic = Diagnostic::warning("idle-weight", message).help(
                 "write `preempt = true` on both machines, so that a lower priority loses the \
                  address; or \"fault\" for the weight",

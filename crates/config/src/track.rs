@@ -145,7 +145,7 @@ fn links(value: &Value<'_>, interface: &str) -> Vec<Rule> {
     let own = || tracked(value, Subject::Link(interface.to_owned()));
     let DeValue::Table(table) = value.value.get_ref() else { return own().into_iter().collect() };
     // A name such as `fall` would be an odd one for an interface.
-    if table.keys().any(|key| find(TRACKED, key.get_ref()).is_some()) {
+    if table.keys().any(|key| is_key(key.get_ref())) {
         return own().into_iter().collect();
     }
     let named = value.children(table, &ONE);
@@ -241,6 +241,12 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, Fault> {
         return Err(fault.help(format!("write \"{}\", without a port", socket.ip())));
     }
     Err(fault.help("write an address such as \"10.0.0.1\"; names are not looked up here"))
+}
+
+/// Whether a word has a meaning of its own in `track.link`, so that no interface there can have it
+/// for a name.
+pub(crate) fn is_key(word: &str) -> bool {
+    find(TRACKED, word).is_some()
 }
 
 /// Name of an interface.

@@ -1,6 +1,6 @@
 //! `[vip.NAME]`: addresses that move between machines.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::keys::{Absent, Key, Kind, key, words};
 use crate::model::{Secret, Vip, VipAuth, VipChecksum};
 use crate::peer::{distinct, warn_if_short};
 use crate::reader::{Fault, Section};
-use crate::{duration, node, track};
+use crate::{duration, node, peer, presence, track};
 
 /// Most addresses of one virtual router, so that an advert fits any link.
 pub(crate) const ADDRESSES_MAX: usize = 20;
 /// Most machines that adverts are sent to.
-const PEERS_MAX: usize = 16;
+pub(crate) const PEERS_MAX: usize = 16;
 /// Most programs that are called when a role changes.
 const HOOKS_MAX: usize = 8;
 /// Bytes of a password of version 2 (RFC 2338 section 5.3.10).
 const PASS_BYTES_MAX: usize = 8;
 /// Longest delay before a claim.
-const DELAY_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const DELAY_MAX: Duration = Duration::from_secs(3600);
 /// In what version 3 counts its intervals (RFC 9568 section 5.2.7).
 const CENTISECOND: Duration = Duration::from_millis(10);
 /// Longest interval of version 3: 4095 centiseconds.
@@ -34,7 +34,9 @@ const V3_INTERVAL: Duration = Duration::from_millis(30);
 const V2_INTERVAL_MAX: Duration = Duration::from_secs(255);
 const V2_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time between two refreshes.
-const REFRESH_MAX: Duration = Duration::from_secs(86_400);
+pub(crate) const REFRESH_MAX: Duration = Duration::from_secs(86_400);
+/// Most announcements after a claim.
+pub(crate) const REPEAT_MAX: u64 = 20;
 /// Longest time that a hook may take.
 const HOOK_MAX: Duration = Duration::from_secs(600);
 
@@ -167,7 +169,12 @@ static AUTH: &[Key] = &[
 
 /// `announce`
 static ANNOUNCE: &[Key] = &[
-    key("repeat", Kind::Number(1, 20), Absent::Is("5"), "How often it is told after a claim."),
+    key(
+        "repeat",
+        Kind::Number(1, REPEAT_MAX),
+        Absent::Is("5"),
+        "How often it is told after a claim.",
+    ),
     key(
         "refresh",
         Kind::Delay,
@@ -250,7 +257,7 @@ fn addresses(section: &Section<'_>) -> Vec<IpNet> {
 }
 
 /// An address with the length of its prefix.
-fn prefixed(text: &str) -> Result<IpNet, Fault> {
+pub(crate) fn prefixed(text: &str) -> Result<IpNet, Fault> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         let length = if ip.is_ipv4() { 24 } else { 64 };
         return Err(Fault::new("bad-address", "has no prefix length")
@@ -261,9 +268,14 @@ fn prefixed(text: &str) -> Result<IpNet, Fault> {
             .help("write \"10.0.0.100/24\" or \"fd00::100/64\""));
     };
     let ip = net.addr();
-    if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
+    let is_of_no_machine = ip.is_unspecified() || ip.is_multicast() || ip.is_loopback();
+    if is_of_no_machine || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
         return Err(Fault::new("bad-address", "cannot move between machines")
             .help("write an address of the network that both machines are in"));
+    }
+    if net.prefix_len() == 0 {
+        return Err(Fault::new("bad-address", "says that every address there is is on this link")
+            .help("write the length of its network's prefix behind it"));
     }
     let is_wide = net.max_prefix_len() - net.prefix_len() > 1;
     if ip.is_ipv4() && is_wide && (ip == net.network() || ip == net.broadcast()) {
@@ -323,7 +335,7 @@ fn peers(section: &Section<'_>, addresses: &[IpNet]) -> Vec<IpAddr> {
     if is_default {
         return Vec::new();
     }
-    let peers = distinct(section, "peers", PEERS_MAX, track::address);
+    let peers = distinct(section, "peers", PEERS_MAX, peer::machine);
     let Some(family) = addresses.first().map(IpNet::addr) else { return peers };
     for (item, peer) in section.items("peers").iter().zip(&peers) {
         if peer.is_ipv4() != family.is_ipv4() {
@@ -345,10 +357,12 @@ fn peers(section: &Section<'_>, addresses: &[IpNet]) -> Vec<IpAddr> {
 }
 
 fn hooks(section: &Section<'_>) -> Vec<PathBuf> {
-    match section.has("on_change") {
-        true => distinct(section, "on_change", HOOKS_MAX, program),
-        false => Vec::new(),
+    if !section.has("on_change") {
+        return Vec::new();
     }
+    let hooks = distinct(section, "on_change", HOOKS_MAX, program);
+    presence::warn_of_hooks(section, &hooks);
+    hooks
 }
 
 fn auth(section: &Section<'_>, version: Version) -> VipAuth {

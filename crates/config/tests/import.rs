@@ -83,6 +83,8 @@ fn every_file_becomes_what_is_expected() {
         ("lab.conf", None),
         ("lab_v2.conf", None),
         ("gateway.conf", None),
+        ("wild.conf", None),
+        ("lvs.conf", None),
         ("site.conf", Some("edge-a")),
     ] {
         let shown = shown(&import(name, id));
@@ -107,6 +109,15 @@ fn what_the_lab_uses_is_taken_by_check() {
         assert_eq!((vip.policy.router_id, vip.interface.as_str()), (51, "eth0"));
         assert!(vip.policy.preempt, "as keepalived does");
     }
+}
+
+#[test]
+fn what_is_found_on_the_web_is_taken_by_check() {
+    let imported = import("wild.conf", None);
+    let loaded = load_with(Path::new("main"), &Text(imported.toml.clone().into_bytes()))
+        .unwrap_or_else(|found| panic!("{}\n{}", imported.toml, render(&found, false)));
+    assert_eq!(loaded.config.vips.len(), 4);
+    assert_eq!(loaded.config.vips["VI_1"].peers.len(), 1, "the prefix of a peer means nothing");
 }
 
 /// Whoever takes the advice has something that works.
@@ -175,7 +186,7 @@ fn files_that_include_themselves_come_to_an_end() {
 #[test]
 fn no_text_makes_it_panic_and_what_comes_out_is_toml() {
     const LETTERS: &[u8] = b"\"{}#!\\\n$@~ =/.0\xc3";
-    for name in ["lab.conf", "gateway.conf", "site.conf"] {
+    for name in ["lab.conf", "gateway.conf", "site.conf", "wild.conf"] {
         let text = fs::read(folder().0.join(name)).expect("it is there");
         for seed in 0..300 {
             let mut rng = evergate_core::rng::Rng::seeded(seed);

@@ -256,6 +256,17 @@ pub fn evidence(peer: &PeerStatus) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
+/// What another node says of itself: `web backup`; or what it said before it was heard no more.
+pub fn claims(peer: &PeerStatus) -> String {
+    let claims = peer.roles.iter().map(|(vip, role)| format!("{vip} {role}"));
+    let claims = claims.collect::<Vec<_>>().join(", ");
+    let is_heard = peer.paths.iter().any(|path| path.is_heard);
+    match is_heard || claims.is_empty() {
+        true => claims,
+        false => format!("before: {claims}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use evergate_control::snapshot::{EvidenceStatus, VipMaster};
@@ -372,6 +383,21 @@ mod tests {
         };
         let words = "tcp b:443 does not answer (connection refused); tcp b:443 was not asked yet";
         assert_eq!(evidence(&peer), words);
+    }
+
+    #[test]
+    fn what_a_node_said_before_it_fell_silent_is_told_as_such() {
+        let heard = PathStatus { is_heard: true, ..PathStatus::default() };
+        let mut peer = PeerStatus {
+            roles: vec![("web".into(), "master".into()), ("db".into(), "backup".into())],
+            paths: vec![PathStatus::default(), heard],
+            ..PeerStatus::default()
+        };
+        assert_eq!(claims(&peer), "web master, db backup");
+        peer.paths.pop();
+        assert_eq!(claims(&peer), "before: web master, db backup");
+        peer.roles.clear();
+        assert_eq!(claims(&peer), "");
     }
 
     #[test]

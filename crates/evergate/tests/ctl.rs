@@ -157,8 +157,7 @@ async fn changes_are_listed_with_what_they_do_to_the_file_and_dropped_by_name() 
     node.fake.state.lock().unwrap().changes =
         Changes { refused: Some("it is damaged".into()), ..Changes::default() };
     let shown = node.run("changes").await.out;
-    let expected = "the changes are not in force:\n  it is damaged\n\
-                    there are no changes: all is as in the file\n";
+    let expected = "the changes are not in force:\n  it is damaged\n";
     assert_eq!(shown, expected);
     node.fake.state.lock().unwrap().status.config.changes = 1;
     let shown = node.run("status").await.out;
@@ -295,4 +294,17 @@ async fn the_reference_and_the_schema_know_the_keys() {
     assert!(shown.json()["properties"]["pool"].is_object(), "{}", shown.out);
     let shown = Shown::of(command("reference").output().await.unwrap());
     assert!(shown.out.contains("connect_timeout"), "{}", shown.out);
+}
+
+/// The fake node is master: an order that waits for another node to be it would wait in vain.
+#[tokio::test]
+async fn maintenance_ends_without_waiting_for_anybody() {
+    let node = Node::start();
+    let shown = node.run("maintenance off --wait 1ms").await;
+    assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{shown:?}");
+    let shown = node.run("maintenance off --json --wait 1ms").await;
+    assert!(shown.json()["plan"].is_array(), "{shown:?}");
+    let shown = node.run("maintenance on --wait 1ms").await;
+    assert_eq!(shown.code, 1, "nobody else has taken it: {shown:?}");
+    assert!(shown.out.contains("this node still has it"), "{shown:?}");
 }

@@ -10,6 +10,7 @@ mod changes;
 mod config;
 pub mod corpus;
 mod http1;
+mod import;
 mod link;
 pub mod mutator;
 mod peers;
@@ -22,6 +23,7 @@ pub use carried::{fleet, health, state, upgrade};
 pub use changes::changes;
 pub use config::config;
 pub use http1::{http1_body, http1_request, http1_response};
+pub use import::import;
 pub use link::{link_to_keeper, link_to_worker};
 pub use peers::peers;
 pub use proxy_header::proxy_header;
@@ -41,7 +43,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "changes", run: changes, words: self::changes::WORDS },
     Target { name: "config", run: config, words: self::config::WORDS },
     Target { name: "fleet", run: fleet, words: &[] },
@@ -49,6 +51,7 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "http1_body", run: http1_body, words: http1::BODY_WORDS },
     Target { name: "http1_request", run: http1_request, words: http1::HEAD_WORDS },
     Target { name: "http1_response", run: http1_response, words: http1::HEAD_WORDS },
+    Target { name: "import", run: import, words: self::import::WORDS },
     Target { name: "keeper_state", run: keeper_state, words: &[] },
     Target { name: "link_to_keeper", run: link_to_keeper, words: &[] },
     Target { name: "link_to_worker", run: link_to_worker, words: &[] },

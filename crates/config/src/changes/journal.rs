@@ -37,8 +37,8 @@ impl fmt::Display for JournalError {
         match self {
             Self::State(Refusal::Damaged) => f.write_str("it is damaged"),
             Self::State(Refusal::Foreign) => f.write_str("it is no journal of Evergate"),
-            Self::State(refusal) => refusal.fmt(f),
-            Self::Newer(version) => {
+            Self::State(Refusal::TooLong) => Refusal::TooLong.fmt(f),
+            Self::State(Refusal::Newer { wants: version }) | Self::Newer(version) => {
                 write!(f, "a newer Evergate wrote it (version {version}, this one reads {VERSION})")
             }
             Self::Content => f.write_str("what is in it makes no sense"),
@@ -170,6 +170,10 @@ mod tests {
         };
         let newer = Changes::from_journal(&blob(KIND, 2, b""));
         assert_eq!(newer, Err(JournalError::Newer(2)));
+        let newer_form = JournalError::State(Refusal::Newer { wants: 3 });
+        for newer in [newer.unwrap_err(), newer_form] {
+            assert!(newer.to_string().starts_with("a newer Evergate wrote it"), "{newer}");
+        }
         for body in [&b"\x01"[..], b"\x01\0\0\0x", b"\xff\xff\xff\xff"] {
             let refused = Changes::from_journal(&blob(KIND, VERSION, body));
             assert_eq!(refused, Err(JournalError::Content));

@@ -73,7 +73,11 @@ impl Files for Fixture {
     fn mode(&self, path: &Path) -> Option<u32> {
         if is_program(path) {
             let name = path.file_name()?.to_string_lossy();
-            let mode = if name.contains("inert") { 0o644 } else { 0o755 };
+            let mode = match &*name {
+                name if name.contains("inert") => 0o644,
+                name if name.contains("open") => 0o777,
+                _ => 0o755,
+            };
             return (!name.contains("absent")).then_some(mode);
         }
         let path = path.to_string_lossy();
@@ -120,5 +124,7 @@ impl Files for Fixture {
 /// Programs are files, and everything else that apps name is a directory.
 fn is_program(path: &Path) -> bool {
     let is_below = |directory| path.starts_with(directory) && path != Path::new(directory);
-    ["/bin", "/usr", "/opt/shop"].into_iter().any(is_below) && !path.ends_with("current")
+    let is_hook = path.ends_with("notify") || path.ends_with("page");
+    let is_below = ["/bin", "/usr", "/opt/shop"].into_iter().any(is_below);
+    (is_below && !path.ends_with("current")) || is_hook
 }

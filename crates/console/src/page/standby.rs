@@ -16,7 +16,7 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     write!(
         f,
         "<h2>Virtual addresses{maintenance}</h2>\n<div class=\"card\"><table>\
-         <tr><th>name</th><th>role</th><th>why</th><th>master</th><th class=\"n\">priority</th>\
+         <tr><th>name</th><th>addresses</th><th>role</th><th>why</th><th>master</th><th class=\"n\">priority</th>\
          <th class=\"n\">epoch</th></tr>\n"
     )?;
     for vip in &status.vips {
@@ -39,12 +39,13 @@ fn row(f: &mut fmt::Formatter<'_>, vip: &VipStatus) -> fmt::Result {
     };
     writeln!(
         f,
-        "<tr><td class=\"k\">{} <span class=\"dim mono\">{}</span></td>\
+        "<tr><td class=\"k\">{}</td><td class=\"dim mono\">{} on {}</td>\
          <td><span class=\"pill {class}\">{}</span> <span class=\"dim\">since {} UTC</span></td>\
          <td>{}</td><td data-l=\"master\">{}</td><td class=\"n\" data-l=\"priority\">{}</td>\
          <td class=\"n\" data-l=\"epoch\">{}</td></tr>",
         Text(&vip.name),
         Text(addresses.join(", ")),
+        Text(&vip.interface),
         Text(&vip.role),
         when::utc(vip.since_ms),
         Text(words::role(vip)),
@@ -69,8 +70,6 @@ fn peers(f: &mut fmt::Formatter<'_>, peers: &[PeerStatus]) -> fmt::Result {
             _ => "warn",
         };
         let paths: Vec<String> = peer.paths.iter().map(words::path).collect();
-        let roles: Vec<String> =
-            peer.roles.iter().map(|(vip, role)| format!("{vip} {role}")).collect();
         writeln!(
             f,
             "<tr><td class=\"k\">{}</td><td><span class=\"pill {class}\">{}</span></td>\
@@ -80,7 +79,7 @@ fn peers(f: &mut fmt::Formatter<'_>, peers: &[PeerStatus]) -> fmt::Result {
             Text(&peer.state),
             Text(paths.join("; ")),
             Text(words::evidence(peer)),
-            Text(roles.join(", ")),
+            Text(words::claims(peer)),
         )?;
     }
     f.write_str("</table></div>\n")

@@ -21,7 +21,9 @@ impl Standby {
                 let role = self.members[&key].router.role();
                 if role != Role::Master {
                     let word = role.word();
-                    return Err(format!("vip.{name} is not on this node: its role is {word}"));
+                    return Err(format!(
+                        "vip.{name} is not on this node, whose role is {word}: ask the one that has it"
+                    ));
                 }
                 let keys = self.group(key).into_iter().collect();
                 self.fail_over(now, keys)
@@ -29,7 +31,9 @@ impl Standby {
             Order::Failover { vip: None } => {
                 let keys = self.masters();
                 if keys.is_empty() {
-                    return Err(String::from("no virtual address is on this node"));
+                    return Err(String::from(
+                        "no virtual address is on this node: ask the one that has it",
+                    ));
                 }
                 self.fail_over(now, keys)
             }
@@ -75,7 +79,7 @@ impl Standby {
         if able.is_empty() {
             return Err(steps.join("; "));
         }
-        let why = "an operator gave it to another node";
+        let why = "an operator moved it";
         steps.extend(self.give_away(now, &able, Purpose::Failover, why));
         Ok(steps)
     }

@@ -74,7 +74,10 @@ fn render(changes: &snapshot::Changes, palette: Palette) -> String {
         text.push_str(&palette.lines(Paint::Normal, "  ", why));
     }
     if changes.changes.is_empty() {
-        text.push_str("there are no changes: all is as in the file\n");
+        // A journal that cannot be read may hold some.
+        if changes.refused.is_none() {
+            text.push_str("there are no changes: all is as in the file\n");
+        }
         return text;
     }
     let mut table = Table::new("", &["change", "does", "what the file has", "since"]);

@@ -44,8 +44,9 @@ pub(super) struct Patience {
     wait: Duration,
 }
 
+/// What the node is going to do, a line for each step.
 #[derive(Deserialize, Serialize)]
-struct Plan {
+pub(super) struct Plan {
     plan: Vec<String>,
 }
 
@@ -71,19 +72,12 @@ pub(super) fn give_up(
     patience: &Patience,
 ) -> anyhow::Result<ExitCode> {
     let before = look(client)?;
-    let answer: Plan = client.send("POST", path, order)?;
-    let palette = Palette::of_stdout();
-    if !node.json {
-        for line in &answer.plan {
-            show(&palette.lines(Paint::Dim, "", line))?;
-        }
-    }
+    let answer = self::order(node, client, (path, order))?;
     if patience.no_wait {
-        if node.json {
-            show_json(&answer)?;
-        }
+        answer.show_json(node)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let palette = Palette::of_stdout();
     let named = order.get("vip").and_then(serde_json::Value::as_str);
     let moving: Vec<VipStatus> = moving(before, named);
     let now = watch(client, &moving, patience.wait)?;
@@ -96,6 +90,32 @@ pub(super) fn give_up(
         }
     }
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tells the node what is wanted, and shows people what it is going to do.
+pub(super) fn order(
+    node: &Node,
+    client: &Client,
+    (path, order): (&str, &serde_json::Value),
+) -> anyhow::Result<Plan> {
+    let answer: Plan = client.send("POST", path, order)?;
+    let palette = Palette::of_stdout();
+    if !node.json {
+        for line in &answer.plan {
+            show(&palette.lines(Paint::Dim, "", line))?;
+        }
+    }
+    Ok(answer)
+}
+
+impl Plan {
+    /// Shows programs what the node is going to do.
+    pub(super) fn show_json(&self, node: &Node) -> anyhow::Result<()> {
+        if node.json {
+            show_json(self)?;
+        }
+        Ok(())
+    }
 }
 
 /// Those that this node has and that are to move: the one of this name and all that move with it,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::Node;
-use super::failover::{Patience, give_up};
+use super::failover::{Patience, give_up, order};
 
 /// Takes this node out of service, or puts it back.
 ///
@@ -31,8 +31,18 @@ enum Switch {
 
 impl Maintenance {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        const PATH: &str = "/api/v1/maintenance";
         let client = self.node.client()?;
-        let order = json!({ "on": matches!(self.state, Switch::On) });
-        give_up(&self.node, &client, ("/api/v1/maintenance", &order), &self.patience)
+        match self.state {
+            Switch::On => {
+                give_up(&self.node, &client, (PATH, &json!({ "on": true })), &self.patience)
+            }
+            // Whether an address comes back is for the nodes to settle: there is nothing to wait for.
+            Switch::Off => {
+                let answer = order(&self.node, &client, (PATH, &json!({ "on": false })))?;
+                answer.show_json(&self.node)?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
     }
 }

@@ -8,13 +8,7 @@ use super::table::{Table, plain};
 
 /// A table of each, and whether the node is out of service; nothing without any.
 pub(super) fn render(status: &Status, palette: Palette) -> String {
-    let mut text = String::new();
-    if status.is_in_maintenance {
-        let line = "in maintenance: this node takes no virtual address until `evergate \
-                    maintenance off`";
-        text.push_str(&palette.lines(Paint::Warn, "", line));
-    }
-    text.push_str(&vips(&status.vips).render(palette));
+    let mut text = addresses(status, palette);
     for problem in &status.vip_problems {
         text.push_str(&palette.lines(Paint::Warn, "  ", problem));
     }
@@ -22,6 +16,18 @@ pub(super) fn render(status: &Status, palette: Palette) -> String {
         text.push('\n');
     }
     text.push_str(&peers(&status.peers).render(palette));
+    text
+}
+
+/// The virtual addresses alone, and whether the node is out of service; nothing without any.
+pub(super) fn addresses(status: &Status, palette: Palette) -> String {
+    let mut text = String::new();
+    if status.is_in_maintenance {
+        let line = "in maintenance: this node takes no virtual address until `evergate \
+                    maintenance off`";
+        text.push_str(&palette.lines(Paint::Warn, "", line));
+    }
+    text.push_str(&vips(&status.vips).render(palette));
     text
 }
 
@@ -59,14 +65,12 @@ fn peers(peers: &[PeerStatus]) -> Table {
             _ => Paint::Warn,
         };
         let paths: Vec<String> = peer.paths.iter().map(words::path).collect();
-        let roles: Vec<String> =
-            peer.roles.iter().map(|(vip, role)| format!("{vip} {role}")).collect();
         table.row([
             plain(&peer.name),
             (paint, peer.state.clone()),
             plain(paths.join("; ")),
             (Paint::Dim, words::evidence(peer)),
-            plain(roles.join(", ")),
+            plain(words::claims(peer)),
         ]);
     }
     table

@@ -11,11 +11,11 @@ use evergate_core::time::Instant;
 use serde_json::json;
 
 use super::Node;
-use super::apps;
 use super::client::Client;
 use super::screen::{Paint, Palette, is_terminal, paint_of, redraw, show, show_json};
 use super::status::word;
 use super::table::{Table, plain};
+use super::{apps, standby};
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -181,14 +181,21 @@ impl Rates {
             totals.up,
             totals.servers,
         );
-        text.push_str(&format!("\n{line}\n\n"));
-        text.push_str(&self.servers(status).render(palette));
-        text.push('\n');
-        text.push_str(&self.routes(status).render(palette));
-        if !status.apps.is_empty() {
+        text.push_str(&format!("\n{line}\n"));
+        let apps = format!(
+            "{}{}",
+            self.instances(status).render(palette),
+            apps::deploys(status, words::is_under_way, palette)
+        );
+        let tables = [
+            standby::addresses(status, palette),
+            self.servers(status).render(palette),
+            self.routes(status).render(palette),
+            apps,
+        ];
+        for table in tables.iter().filter(|table| !table.is_empty()) {
             text.push('\n');
-            text.push_str(&self.instances(status).render(palette));
-            text.push_str(&apps::deploys(status, words::is_under_way, palette));
+            text.push_str(table);
         }
         text
     }
@@ -317,6 +324,26 @@ mod tests {
         assert_eq!(rate(look(0, Some(7), Some(3.0)), look(2000, Some(7), Some(4.0))), [Some(0.5)]);
         assert_eq!(rate(look(0, Some(7), Some(3.0)), look(2000, Some(8), Some(1.0))), [Some(0.5)]);
         assert_eq!(rate(look(0, Some(7), Some(3.0)), look(2000, None, None)), [None]);
+    }
+
+    #[test]
+    fn a_view_has_what_there_is_and_who_has_the_addresses() {
+        let mut now = look(1000, 1, 0);
+        let view =
+            |now: &Look| Rates::between(&look(0, 0, 0), now).view(&now.status, Palette::Plain);
+        let text = view(&now);
+        assert!(text.contains("ROUTE") && !text.contains("VIP") && !text.contains("SERVER"));
+        let vip = evergate_control::snapshot::VipStatus {
+            name: "web".into(),
+            role: "master".into(),
+            ..Default::default()
+        };
+        now.status.vips.push(vip);
+        now.status.is_in_maintenance = true;
+        let text = view(&now);
+        for words in ["VIP", "web", "master", "in maintenance"] {
+            assert!(text.contains(words), "no {words} in\n{text}");
+        }
     }
 
     #[test]

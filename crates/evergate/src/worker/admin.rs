@@ -90,19 +90,28 @@ impl AdminServers {
         Ok(())
     }
 
-    /// Ends the servers of every address that is not in `kept`.
+    /// Ends the servers of every address that is not in `kept`, as [`Self::let_go`] does: the reload
+    /// that takes an address away may have come in by it.
     pub(super) fn keep_only(&mut self, kept: &[&Address]) {
-        self.running.retain(|address, _| kept.contains(&address));
+        let running = std::mem::take(&mut self.running);
+        let (kept, gone) = running.into_iter().partition(|(address, _)| kept.contains(&address));
+        self.running = kept;
+        BTreeMap::into_values(gone).for_each(Running::let_go);
     }
 
     /// Accepts no more. Whoever is being answered is answered whole, by tasks that end by
     /// themselves.
     pub(super) fn let_go(&mut self) {
-        for (_, Running { actual: _, mut task, stop }) in std::mem::take(&mut self.running) {
-            drop(stop);
-            // Not aborted: `serve` bounds how long it takes.
-            drop(task.0.take());
-        }
+        std::mem::take(&mut self.running).into_values().for_each(Running::let_go);
+    }
+}
+
+impl Running {
+    fn let_go(self) {
+        let Self { actual: _, mut task, stop } = self;
+        drop(stop);
+        // Not aborted: `serve` bounds how long it takes.
+        drop(task.0.take());
     }
 }
 
@@ -112,5 +121,43 @@ fn access(admin: &Admin) -> Access {
         allow: admin.allow.clone(),
         viewer: token(&admin.viewer),
         operator: token(&admin.operator),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener as StdListener;
+
+    use evergate_control::command::Command;
+    use evergate_control::snapshot::Status;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio::sync::{broadcast, mpsc};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_takes_the_socket_away_is_still_answered_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let (commands, mut inbox) = mpsc::channel(1);
+        let control = Control { commands, events: broadcast::channel(1).0 };
+        let admin = Admin { bind: vec![], allow: vec![], viewer: None, operator: None };
+        let mut servers = AdminServers::new(control, &admin);
+        let address = Address::Unix { path: path.to_str().unwrap().to_owned(), mode: 0o600 };
+        let socket = OwnedFd::from(StdListener::bind(&path).unwrap());
+        servers.serve(&address, address.clone(), socket).unwrap();
+
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        client.write_all(b"GET /api/v1/vips HTTP/1.0\r\n\r\n").await.unwrap();
+        let Some(Command::Status { reply }) = inbox.recv().await else { panic!("it asks that") };
+        servers.keep_only(&[]);
+        assert!(!servers.is_served(&address));
+        // What was told to end has the time to.
+        tokio::task::yield_now().await;
+        reply.send(Status::default()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer:?}");
     }
 }

@@ -53,7 +53,10 @@ fn an_operator_moves_an_address() {
     let Some(lan) = Lan::new(&["a", "b"]) else { return };
     let (first, second) = pair(&lan, &wish(&[]));
     let refused = order(&second, Order::Failover { vip: None });
-    assert_eq!(refused, Err("no virtual address is on this node".to_owned()));
+    assert_eq!(
+        refused,
+        Err("no virtual address is on this node: ask the one that has it".to_owned())
+    );
     let steps = order(&first, Order::Failover { vip: Some("web".into()) }).unwrap();
     assert!(steps[0].starts_with("vip.web: "), "{steps:?}");
     second.await_role(Role::Master);

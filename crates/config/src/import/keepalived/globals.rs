@@ -8,6 +8,8 @@ use super::block::Statement;
 use super::text::Origin;
 use super::tracking::{self, Watch};
 use super::words;
+use crate::duration;
+use crate::vip::{DELAY_MAX, REFRESH_MAX, REPEAT_MAX};
 
 /// Sections that are read, beside instances.
 pub(super) const SECTIONS: [&str; 7] = [
@@ -144,10 +146,12 @@ impl Globals {
         match keyword {
             "router_id" => self.node = statement.value().map(str::to_owned),
             "vrrp_version" => self.version = version(statement, notes),
-            "vrrp_garp_master_repeat" => self.repeat = number(statement, notes),
-            "vrrp_garp_master_refresh" => self.refresh = seconds(statement, notes),
+            "vrrp_garp_master_repeat" => self.repeat = repeat(statement, notes),
+            "vrrp_garp_master_refresh" => {
+                self.refresh = seconds_up_to(statement, REFRESH_MAX, notes);
+            }
             "vrrp_startup_delay" | "vrrp_delay_after_boot" => {
-                self.startup_delay = seconds(statement, notes);
+                self.startup_delay = seconds_up_to(statement, DELAY_MAX, notes);
             }
             "v3_checksum_as_v2" => self.checksum_as_v2 = is_on(statement),
             "default_interface" => self.default_interface = statement.value().map(str::to_owned),
@@ -165,7 +169,7 @@ impl Globals {
     }
 
     fn group(&mut self, statement: &Statement, notes: &mut Notes) {
-        let Some(name) = statement.value() else {
+        let Some(name) = statement.value().filter(|name| !name.is_empty()) else {
             return notes.add(statement.at.clone(), "a `vrrp_sync_group` needs a name");
         };
         let mut group = Group { name: name.to_owned(), members: Vec::new(), shared: Vec::new() };
@@ -224,6 +228,31 @@ pub(super) fn seconds(statement: &Statement, notes: &mut Notes) -> Option<Durati
     }
     // What is finer than our own durations is noise of the fraction.
     seconds.map(|seconds| Duration::from_millis((seconds.as_micros() as u64).div_ceil(1000)))
+}
+
+/// Seconds, but no more than there can be here.
+pub(super) fn seconds_up_to(
+    statement: &Statement,
+    most: Duration,
+    notes: &mut Notes,
+) -> Option<Duration> {
+    let written = seconds(statement, notes)?;
+    if written > most {
+        let (keyword, most) = (statement.keyword(), duration::show(most));
+        notes.add(statement.at.clone(), format!("`{keyword}` becomes {most}: no more is possible"));
+    }
+    Some(written.min(most))
+}
+
+/// How often an address is announced.
+pub(super) fn repeat(statement: &Statement, notes: &mut Notes) -> Option<u64> {
+    let written = number(statement, notes)?;
+    let repeat = written.clamp(1, REPEAT_MAX);
+    if repeat != written {
+        let message = format!("`{}` of {written} becomes {repeat}", statement.keyword());
+        notes.add(statement.at.clone(), message);
+    }
+    Some(repeat)
 }
 
 /// A switch without a word behind it is on.

@@ -8,11 +8,12 @@ use ipnet::IpNet;
 
 use super::Notes;
 use super::block::Statement;
-use super::globals::{Globals, is_on, number, seconds, version};
+use super::globals::{Globals, is_on, number, repeat, seconds, seconds_up_to, version};
 use super::text::Origin;
 use super::tracking::{self, Advice, plain, weight_of};
 use super::words;
-use crate::track;
+use crate::vip::{ADDRESSES_MAX, DELAY_MAX, PEERS_MAX, REFRESH_MAX};
+use crate::{peer, track, vip};
 
 /// Bytes of a password that keepalived uses.
 const PASS_BYTES_MAX: usize = 8;
@@ -105,9 +106,11 @@ impl Draft {
             "v3_checksum_as_v2" => self.checksum_of_message = is_on(line),
             "preempt" => self.preempt = true,
             "nopreempt" => self.preempt = false,
-            "preempt_delay" => self.preempt_delay = seconds(line, notes).unwrap_or_default(),
-            "garp_master_repeat" => self.repeat = number(line, notes),
-            "garp_master_refresh" => self.refresh = seconds(line, notes),
+            "preempt_delay" => {
+                self.preempt_delay = seconds_up_to(line, DELAY_MAX, notes).unwrap_or_default();
+            }
+            "garp_master_repeat" => self.repeat = repeat(line, notes),
+            "garp_master_refresh" => self.refresh = seconds_up_to(line, REFRESH_MAX, notes),
             "track_interface" => self.links(line, notes),
             "track_script" | "track_process" | "track_file" => self.tracks(line, globals, notes),
             "notify"
@@ -138,8 +141,8 @@ impl Draft {
                 notes.add(item.at.clone(), format!("`{written}` is not an address"));
                 continue;
             };
-            if self.addresses.iter().any(|known| known.addr() == net.addr()) {
-                notes.add(item.at.clone(), format!("{} is there twice", net.addr()));
+            if let Some(why) = self.refusal(net) {
+                notes.add(item.at.clone(), format!("`{written}` is left out: it {why}"));
                 continue;
             }
             self.addresses.push(net);
@@ -155,7 +158,10 @@ impl Draft {
                         "dev" => format!(
                             "`dev {value}` is not carried: addresses are put on `interface`"
                         ),
-                        option => format!("`{option} {value}` of an address is not carried"),
+                        option => {
+                            let option = format!("{option} {value}");
+                            format!("`{}` of an address is not carried", option.trim_end())
+                        }
                     };
                     notes.add(item.at.clone(), message);
                 }
@@ -163,13 +169,38 @@ impl Draft {
         }
     }
 
+    /// Why an address cannot be one of its.
+    fn refusal(&self, net: IpNet) -> Option<String> {
+        if let Err(fault) = vip::prefixed(&net.to_string()) {
+            return Some(fault.complaint);
+        }
+        if self.addresses.iter().any(|known| known.addr() == net.addr()) {
+            return Some("is there twice".to_owned());
+        }
+        let is_akin = |known: &&IpNet| known.addr().is_ipv6() == net.addr().is_ipv6();
+        (self.addresses.iter().filter(is_akin).count() == ADDRESSES_MAX).then(|| {
+            format!(
+                "is one more than {ADDRESSES_MAX}, and another `[vip.NAME]` with the same `sync` may \
+                 have it"
+            )
+        })
+    }
+
     fn peers(&mut self, line: &Statement, notes: &mut Notes) {
         for item in &line.body {
-            match item.keyword().parse::<IpAddr>() {
+            // As keepalived does.
+            let written = item.keyword().split('/').next().unwrap_or_default();
+            match peer::machine(written) {
                 Ok(ip) if self.peers.contains(&ip) => {}
+                Ok(_) if self.peers.len() == PEERS_MAX => {
+                    let message =
+                        format!("`{written}` is left out: it is one more than {PEERS_MAX}");
+                    notes.add(item.at.clone(), message);
+                }
                 Ok(ip) => self.peers.push(ip),
-                Err(_) => {
-                    let message = format!("`{}` is not an address", item.keyword());
+                Err(fault) => {
+                    let message =
+                        format!("`{}` is left out: it {}", item.keyword(), fault.complaint);
                     notes.add(item.at.clone(), message);
                 }
             }
@@ -177,6 +208,10 @@ impl Draft {
                 let message = format!("`{}` of a peer is not carried", item.rest());
                 notes.add(item.at.clone(), message);
             }
+        }
+        if self.peers.is_empty() {
+            let message = "no peer is carried: adverts go to all by multicast";
+            notes.add(line.at.clone(), message);
         }
     }
 
@@ -194,7 +229,7 @@ impl Draft {
         let Some(pass) = value("auth_pass") else {
             return notes.add(block.at.clone(), "`authentication` has no `auth_pass`");
         };
-        if pass.is_empty() || !pass.bytes().all(|b| b.is_ascii_graphic()) {
+        if pass.is_empty() || !pass.bytes().all(|b| b.is_ascii_graphic()) || !is_literal(pass) {
             let message = "the password is not carried: it must be letters of ASCII without spaces";
             return notes.add(block.at.clone(), message);
         }
@@ -221,13 +256,15 @@ impl Draft {
                 notes.add(line.at.clone(), message);
             }
         }
-        let is_text = !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic());
-        match (value.strip_prefix("file:"), value.starts_with("hex:")) {
+        let is_text =
+            !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic()) && is_literal(value);
+        let is_path = |file: &&str| !file.is_empty() && !file.contains(['}', '\0']);
+        match (value.strip_prefix("file:").filter(is_path), value.starts_with("hex:")) {
             (Some(file), _) => self.auth = Some(("hmac", format!("${{file:{file}}}"))),
             (None, false) if is_text => self.auth = Some(("hmac", value.to_owned())),
             (None, true | false) => notes.add(
                 key.at.clone(),
-                "the key is not carried: it must be letters of ASCII, not bytes",
+                "the key is not carried: it must be letters of ASCII, or `file:` and a path",
             ),
         }
     }
@@ -235,6 +272,12 @@ impl Draft {
     fn links(&mut self, block: &Statement, notes: &mut Notes) {
         for line in &block.body {
             match track::interface(line.keyword()) {
+                // As `track.link` they would be something else.
+                Ok(name) if track::is_key(&name) => {
+                    let message =
+                        format!("the interface `{name}` has a name that cannot be tracked");
+                    notes.add(line.at.clone(), message);
+                }
                 Ok(name) => {
                     let weight = weight_of(line, notes).flatten();
                     self.links.insert(name, weight);
@@ -271,7 +314,10 @@ impl Draft {
             notes.add(at, format!("`{}` has no address: left out", self.name));
             return Vec::new();
         }
-        if self.interface.is_none() {
+        let is_strange = |name: &mut String| track::interface(name).is_err() || !is_literal(name);
+        if let Some(name) = self.interface.take_if(is_strange) {
+            notes.add(at.clone(), format!("`{name}` of `{}` is no interface", self.name));
+        } else if self.interface.is_none() {
             notes.add(at.clone(), format!("`{}` has no interface", self.name));
         }
         if self.router_id.is_none() {
@@ -285,6 +331,7 @@ impl Draft {
                 format!("the weight of {own} is not carried: without it there are no adverts");
             notes.add(at.clone(), message);
         }
+        self.sync = self.sync.map(|name| name.replace(|c: char| c.is_control() || c == '$', "?"));
         let (v6, v4): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.addresses).into_iter().partition(|net| net.addr().is_ipv6());
         let is_both = !v4.is_empty() && !v6.is_empty();
@@ -294,7 +341,7 @@ impl Draft {
                 self.name
             );
             notes.add(at, message);
-            self.sync.get_or_insert_with(|| self.name.clone());
+            self.sync.get_or_insert_with(|| plain(&self.name));
         }
         let name = if is_both { format!("{}-6", self.name) } else { self.name.clone() };
         let six = Self { name, version: 3, ..self.clone() };
@@ -309,7 +356,20 @@ impl Draft {
     /// With what its version and family allow.
     fn settled(mut self, notes: &mut Notes) -> Self {
         let is_v6 = self.addresses[0].addr().is_ipv6();
+        let had_peers = !self.peers.is_empty();
         self.peers.retain(|peer| peer.is_ipv6() == is_v6);
+        let is_own = |peer: &IpAddr| self.addresses.iter().any(|net| net.addr() == *peer);
+        for peer in self.peers.extract_if(.., |peer| is_own(peer)) {
+            let message = format!("the peer {peer} is left out: it is a virtual address itself");
+            notes.add(self.at.clone(), message);
+        }
+        if had_peers && self.peers.is_empty() {
+            let message = format!(
+                "`{}` has no peer of its family: its adverts go to all by multicast",
+                self.name
+            );
+            notes.add(self.at.clone(), message);
+        }
         let interval = match self.version {
             2 => Duration::from_secs(self.interval.as_millis().div_ceil(1000).clamp(1, 255) as u64),
             _ => {
@@ -339,6 +399,11 @@ impl Draft {
         self.checksum_of_message &= self.version == 3 && !is_v6;
         self
     }
+}
+
+/// Whether a text is itself: `${…}` stands for another one here.
+pub(super) fn is_literal(text: &str) -> bool {
+    !text.contains("${")
 }
 
 fn id(line: &Statement, notes: &mut Notes) -> Option<u8> {

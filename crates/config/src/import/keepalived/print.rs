@@ -6,23 +6,32 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::globals::Globals;
-use super::instance::Draft;
+use super::instance::{Draft, is_literal};
 use super::tracking::effect;
 use crate::duration;
 use crate::effective::{key, list, named, text};
+
+/// What to do about the speed of keepalived.
+const KEEPALIVED_AS_PEER: &str = "# `version` and `interval` are for a keepalived as the peer. Once \
+                                  every machine runs Evergate,\n# leave both out: the address then \
+                                  moves within a tenth of a second.\n";
+/// Of a file without what is carried.
+const NOTHING: &str = "# There is no `vrrp_instance` with an address in it: nothing was carried.\n";
 
 /// The whole configuration.
 pub(super) fn toml(path: &Path, globals: &Globals, drafts: &[Draft]) -> String {
     let mut out = format!(
         "# Made from {} by `evergate import keepalived`, which also told what it could not carry.\n\
-         # Read it, then ask `evergate check`.\n",
-        harmless(&path.display().to_string())
+         # Read it, then ask `evergate check`.\n{}",
+        harmless(&path.display().to_string()),
+        if drafts.is_empty() { NOTHING } else { KEEPALIVED_AS_PEER }
     );
     let mut line = |text: String| writeln!(out, "{text}").expect("a String takes everything");
-    let is_name = |name: &&String| !name.is_empty() && !name.contains(char::is_control);
+    let is_name =
+        |name: &&String| !name.is_empty() && !name.contains(char::is_control) && is_literal(name);
     if let Some(node) = globals.node.as_ref().filter(is_name) {
         line("\n[node]".to_owned());
-        line(format!("name = {}", text(node)));
+        line(format!("name = {} # each machine needs one of its own", text(node)));
     }
     // Several may have tracked the same.
     let mut proposed = BTreeSet::new();
@@ -62,7 +71,7 @@ fn vip<'d>(draft: &'d Draft, proposed: &mut BTreeSet<&'d [String]>, line: &mut i
     if let Some(delay) = draft.startup_delay.filter(|delay| !delay.is_zero()) {
         line(format!("startup_delay = {}", time(delay)));
     }
-    let repeat = draft.repeat.map(|repeat| ("repeat", repeat.clamp(1, 20).to_string()));
+    let repeat = draft.repeat.map(|repeat| ("repeat", repeat.to_string()));
     let refresh = draft.refresh.map(|refresh| ("refresh", time(refresh)));
     let announce: Vec<_> =
         repeat.into_iter().chain(refresh).map(|(key, value)| (key.to_owned(), value)).collect();

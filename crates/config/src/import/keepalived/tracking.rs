@@ -77,8 +77,24 @@ pub(super) fn weight(line: &Statement, written: Option<&str>, notes: &mut Notes)
 
 /// A weight behind the name of what is tracked.
 pub(super) fn weight_of(line: &Statement, notes: &mut Notes) -> Option<Option<i16>> {
+    tell_rest(line, notes);
     let at = line.words.iter().position(|word| word == "weight")?;
     Some(weight(line, line.words.get(at + 1).map(String::as_str), notes))
+}
+
+/// What stands behind the name and its weight: a line names one thing.
+fn tell_rest(line: &Statement, notes: &mut Notes) {
+    let mut words = line.words.iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "weight" => drop(words.next()),
+            "reverse" | "noreverse" => {}
+            _ => {
+                let message = format!("`{word}` behind `{}` is not carried", line.keyword());
+                notes.add(line.at.clone(), message);
+            }
+        }
+    }
 }
 
 /// An effect as it is written in `track`.
@@ -119,8 +135,12 @@ pub(super) fn advice(name: &str, watch: Option<&Watch>, own_weight: Option<Optio
     match kind {
         Kind::Script(script) => {
             let every = Spoken(*every);
-            let what =
-                format!("{name} ran `{script}` every {every}, fall {fall}, rise {rise}; {does}.");
+            let what = match script.as_str() {
+                "" => format!("{name} has no script here; {does}."),
+                script => format!(
+                    "{name} ran `{script}` every {every}, fall {fall}, rise {rise}; {does}."
+                ),
+            };
             let Some(section) = of_script(name, script, watch) else { return of_app(what) };
             let plain = plain(name);
             let track = vec![

@@ -59,9 +59,12 @@ fn a_failover_of_what_is_elsewhere_is_refused() {
     let mut standby = node(plan());
     ready(&mut standby, at(0));
     let answer = standby.order(at(0), failover("web"));
-    assert_eq!(answer.unwrap_err(), "vip.web is not on this node: its role is backup");
+    assert_eq!(
+        answer.unwrap_err(),
+        "vip.web is not on this node, whose role is backup: ask the one that has it"
+    );
     let answer = standby.order(at(0), Order::Failover { vip: None });
-    assert_eq!(answer.unwrap_err(), "no virtual address is on this node");
+    assert_eq!(answer.unwrap_err(), "no virtual address is on this node: ask the one that has it");
     assert_eq!(drain(&mut standby), []);
 }
 
