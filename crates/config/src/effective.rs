@@ -10,7 +10,7 @@ use crate::model::{
     Action, Admin, AllDown, ApiKey, Check, Config, Cors, HeaderEdits, Listener, Log, Middleware,
     Node, Pool, Probe, Rewrite, Root, Route, Server, Static, Target, Template, ValueMatch,
 };
-use crate::node::{ACCESS_LOGS, FORMATS, LEVELS};
+use crate::node::{ACCESS_LOGS, FORMATS, LEVELS, RELOADS};
 use crate::pool::{BALANCES, PROTOCOLS};
 use crate::route::HEALTH_DETAILS;
 use crate::static_files::{CODINGS, SYMLINKS};
@@ -116,6 +116,7 @@ fn node(out: &mut String, node: &Node) {
         ("log_dir", path(&node.log_dir)),
         ("threads", threads),
         ("user", text(&node.user)),
+        ("reload", word(&RELOADS, node.reload)),
     ];
     section(out, "node", &lines);
 }

@@ -17,6 +17,7 @@ mod effective;
 mod field;
 mod files;
 mod format;
+mod history;
 mod import;
 mod include;
 mod keys;
@@ -57,6 +58,9 @@ pub use diagnostic::{Diagnostic, Related, SHOWN_MAX, Severity, render};
 pub use effective::{to_toml, to_toml_with};
 pub use files::{Disk, DiskAt, Files, READ_BYTES_MAX};
 pub use format::format;
+pub use history::{
+    Applied, CONFIGURATIONS_MAX, HISTORY_BYTES_MAX, History, HistoryError, Hold, OnTrial, Texts,
+};
 pub use import::{ImportNote, Imported, import_keepalived};
 pub use include::{FILE_BYTES_MAX, FILES_MAX, read_file};
 pub use load::{Basis, Loaded, Source, load, load_with, load_with_changes, run_dir};

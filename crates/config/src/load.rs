@@ -34,7 +34,7 @@ pub struct Loaded {
 /// What a configuration was made of, so that other changes can be tried with the same files.
 #[derive(Clone)]
 pub struct Basis {
-    record: Record,
+    pub(crate) record: Record,
     met: BTreeMap<Subject, String>,
 }
 

@@ -76,6 +76,17 @@ pub struct Node {
     pub threads: Option<u16>,
     /// Whom the worker becomes when started by root. Default: `nobody`.
     pub user: String,
+    /// When the configuration is read again. Default: [`Reload::OnChange`].
+    pub reload: Reload,
+}
+
+/// `node.reload`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reload {
+    /// When a file that it was read from changes, and when asked.
+    OnChange,
+    /// Only when asked.
+    OnRequest,
 }
 
 /// `[admin]`

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::address;
 use crate::keys::{Absent, Key, Kind, key, words};
-use crate::model::{AccessLog, Admin, Level, Log, LogFormat, Node, Secret};
+use crate::model::{AccessLog, Admin, Level, Log, LogFormat, Node, Reload, Secret};
 use crate::reader::{Fault, Section};
 
 /// Bytes of a token or key; longer ones are files named by mistake.
@@ -29,6 +29,10 @@ pub(crate) const FORMATS: [(&str, LogFormat); 2] =
 /// `log.access`
 pub(crate) const ACCESS_LOGS: [(&str, AccessLog); 3] =
     [("json", AccessLog::Json), ("combined", AccessLog::Combined), ("off", AccessLog::Off)];
+
+/// `node.reload`
+pub(crate) const RELOADS: [(&str, Reload); 2] =
+    [("on-change", Reload::OnChange), ("on-request", Reload::OnRequest)];
 
 /// `[node]`
 pub(crate) static NODE: &[Key] = &[
@@ -70,6 +74,13 @@ pub(crate) static NODE: &[Key] = &[
         "Whom the part that talks to clients becomes when Evergate is started by root.",
     )
     .example("\"evergate\""),
+    key(
+        "reload",
+        Kind::Choice(&words(&RELOADS)),
+        Absent::Is("on-change"),
+        "When the configuration is read again: by itself when a file that it was read from changes, \
+         or only when that is asked for (`evergate reload`, SIGHUP).",
+    ),
 ];
 
 /// `[admin]`
@@ -137,6 +148,7 @@ pub(crate) fn node(section: &Section<'_>, host_name: String) -> Node {
         run_dir: section.parsed_or_default("run_dir", directory),
         threads,
         user: section.parsed_or_default("user", not_empty),
+        reload: section.choice("reload", &RELOADS),
     }
 }
 

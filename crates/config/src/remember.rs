@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::changes::Changes;
 use crate::diagnostic::Diagnostic;
 use crate::files::Record;
-use crate::load::{Loaded, load_with_changes};
+use crate::load::{Basis, Loaded, load_with_changes};
 
 const MAGIC: &[u8] = b"EGC1";
 const MAGIC_WITH_CHANGES: &[u8] = b"EGC2";
@@ -56,7 +56,11 @@ enum Tag {
 
 /// Everything the configuration was made of. The blob holds secrets.
 pub fn remember(loaded: &Loaded) -> Vec<u8> {
-    let record = &loaded.record;
+    encode(&loaded.record)
+}
+
+/// All of `record`.
+pub(crate) fn encode(record: &Record) -> Vec<u8> {
     let journal = (!record.changes.is_empty()).then(|| record.changes.to_journal().ok()).flatten();
     let magic = if journal.is_some() { MAGIC_WITH_CHANGES } else { MAGIC };
     let mut blob = magic.to_vec();
@@ -94,6 +98,13 @@ pub fn remember(loaded: &Loaded) -> Vec<u8> {
     blob
 }
 
+impl Basis {
+    /// As [`remember`].
+    pub fn remember(&self) -> Vec<u8> {
+        encode(&self.record)
+    }
+}
+
 /// Loads what [`remember`] kept, without the disk and the environment.
 pub fn recall(blob: &[u8]) -> Result<Loaded, RecallError> {
     let record = decode(blob).ok_or(RecallError::Damaged)?;
@@ -110,7 +121,8 @@ fn put(blob: &mut Vec<u8>, tag: Tag, name: &[u8], value: &[u8]) {
     }
 }
 
-fn decode(blob: &[u8]) -> Option<Record> {
+/// What [`encode`] wrote.
+pub(crate) fn decode(blob: &[u8]) -> Option<Record> {
     let with_changes = blob.strip_prefix(MAGIC_WITH_CHANGES);
     let mut rest = with_changes.or_else(|| blob.strip_prefix(MAGIC))?;
     let mut record = Record::default();

@@ -1,6 +1,7 @@
 //! What can be changed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
@@ -24,6 +25,8 @@ pub(crate) type Names<T> = Result<Path<T>, PathRejection>;
 #[serde(deny_unknown_fields, default)]
 struct Reload {
     dry_run: bool,
+    /// Within that time it must be confirmed, or the one before comes back.
+    confirm_seconds: Option<u64>,
 }
 
 /// Body of `PATCH /api/v1/pools/{pool}/servers/{server}`; at least one field.
@@ -46,9 +49,10 @@ pub(crate) async fn reload(
     body: BodyBytes,
 ) -> Result<Response, Problem> {
     let body = bytes(body)?;
-    let Reload { dry_run } =
+    let Reload { dry_run, confirm_seconds } =
         if body.is_empty() { Reload::default() } else { parse(&body, "{\"dry_run\": true}")? };
-    match desk.ask(|reply| Command::Reload { dry_run, reply }).await? {
+    let confirm_within = confirm_seconds.map(Duration::from_secs);
+    match desk.ask(|reply| Command::Reload { dry_run, confirm_within, reply }).await? {
         Ok(change) => {
             Ok(json_response(StatusCode::OK, &json!({ "applied": !dry_run, "change": change })))
         }

@@ -119,7 +119,7 @@ async fn order(desk: &Desk, order: ChangeOrder, dry_run: bool) -> Result<Respons
     }
 }
 
-fn problem(refusal: ChangeRefusal) -> Problem {
+pub(crate) fn problem(refusal: ChangeRefusal) -> Problem {
     let ChangeRefusal { fault, message, path, help } = refusal;
     let (status, code) = match fault {
         ChangeFault::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "change_invalid"),

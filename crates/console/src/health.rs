@@ -11,6 +11,7 @@ use evergate_control::snapshot::{Health, Status};
 use crate::api::{Parameters, read};
 use crate::desk::Desk;
 use crate::problem::{Problem, json_response, text_response};
+use crate::words;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -55,6 +56,9 @@ fn parts(status: &Status) -> String {
             let why = why.replace('\n', "\n    ");
             line("!", "config", &format!("the last reload failed, the one before holds: {why}"));
         }
+    }
+    if let Some(trial) = &status.config.trial {
+        line("!", "config", &words::on_trial(trial));
     }
     match (&status.config.changes_refused, status.config.changes) {
         (Some(why), _) => {

@@ -22,6 +22,7 @@ mod serve;
 mod standby;
 mod stream;
 mod upgrade;
+mod way_back;
 pub mod when;
 pub mod words;
 

@@ -331,6 +331,16 @@ const METRICS: &[Metric] = &[
         "Whether the last reload was applied; 1 before the first.",
         |stats, out| out.put(&[], u64::from(stats.config_last_reload_ok)),
     ),
+    gauge(
+        "evergate_config_held",
+        "Whether an earlier configuration is in force in place of the file.",
+        |stats, out| out.put(&[], u64::from(stats.config_is_held)),
+    ),
+    gauge(
+        "evergate_config_unconfirmed",
+        "Whether the configuration in force goes back by itself unless it is confirmed.",
+        |stats, out| out.put(&[], u64::from(stats.config_is_unconfirmed)),
+    ),
     counter("evergate_log_lines_total", "Access log lines written.", |stats, out| {
         out.put(&[], stats.log_lines);
     }),

@@ -106,7 +106,8 @@ impl Display for Page<'_> {
 
 fn reasons(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     let failed = status.config.failed_reload.as_deref();
-    let replacement = words::replacement(status);
+    let trial = status.config.trial.as_ref().map(words::on_trial);
+    let replacement: Vec<_> = trial.into_iter().chain(words::replacement(status)).collect();
     if status.reasons.is_empty() && failed.is_none() && replacement.is_empty() {
         return Ok(());
     }

@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use crate::access::{Access, Peer};
 use crate::desk::Desk;
 use crate::problem::Problem;
-use crate::{api, apps, change, changes, events, health, logs, metrics, page, standby, upgrade};
+use crate::{
+    api, apps, change, changes, events, health, logs, metrics, page, standby, upgrade, way_back,
+};
 
 /// Largest request body, in bytes; a larger one is answered 413.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -36,11 +38,14 @@ pub(crate) const PATHS: &[(&str, &str)] = &[
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/config"),
     ("GET", "/api/v1/changes"),
+    ("GET", "/api/v1/history"),
     ("GET", "/api/v1/explain"),
     ("GET", "/api/v1/openapi.json"),
     ("GET", "/api/v1/upgrade"),
     ("GET", "/api/v1/vips"),
     ("POST", "/api/v1/reload"),
+    ("POST", "/api/v1/confirm"),
+    ("POST", "/api/v1/rollback"),
     ("PUT", "/api/v1/routes/{name}"),
     ("DELETE", "/api/v1/routes/{name}"),
     ("PUT", "/api/v1/pools/{pool}/servers/{server}"),
@@ -93,6 +98,9 @@ pub fn router(control: Control, access: watch::Receiver<Access>) -> Router {
         .route("/api/v1/explain", get(api::explain))
         .route("/api/v1/openapi.json", get(api::openapi))
         .route("/api/v1/reload", post(change::reload))
+        .route("/api/v1/confirm", post(way_back::confirm))
+        .route("/api/v1/rollback", post(way_back::rollback))
+        .route("/api/v1/history", get(way_back::list))
         .route("/api/v1/upgrade", get(upgrade::show).post(upgrade::begin))
         .route("/api/v1/vips", get(standby::show))
         .route("/api/v1/failover", post(standby::failover))

@@ -2,7 +2,7 @@
 
 use evergate_control::snapshot::{
     AppLimitsStatus, DeployStatus, InstanceStatus, PathStatus, PeerStatus, Status, TrackStatus,
-    UpgradeStatus, VipStatus, WorkerStatus,
+    TrialStatus, UpgradeStatus, VipStatus, WorkerStatus,
 };
 
 use crate::when;
@@ -65,6 +65,21 @@ pub fn name(deploy: &DeployStatus) -> String {
     match cause.as_str() {
         "deploy" | "restart" => format!("{cause} #{number}"),
         cause => format!("deploy #{number} ({cause})"),
+    }
+}
+
+/// What becomes of a configuration that is to be confirmed.
+pub fn on_trial(trial: &TrialStatus) -> String {
+    let TrialStatus { back_to, seconds_left, failure } = trial;
+    match (failure, seconds_left) {
+        (Some(_), _) => format!(
+            "not confirmed, and #{back_to} cannot come back; it is tried again and again: mend what \
+             is wrong, or `evergate confirm`"
+        ),
+        (None, 0) => format!("not confirmed: #{back_to} is coming back"),
+        (None, left) => format!(
+            "not confirmed: #{back_to} comes back in {left} s; `evergate confirm` keeps this one"
+        ),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the admin API asks of the worker's control plane.
 
+use std::time::Duration;
+
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::link::{UpgradeOrder, Verb};
-use crate::snapshot::{Changes, Event, Explanation, LogLine, PlanChange, Stats, Status};
+use crate::snapshot::{Changes, Event, Explanation, History, LogLine, PlanChange, Stats, Status};
 
 /// Most commands waiting at once; the admin API answers 503 past that.
 pub const COMMANDS_QUEUED_MAX: usize = 64;
@@ -32,8 +34,29 @@ pub enum Command {
     Reload {
         /// Whether nothing must be applied.
         dry_run: bool,
+        /// If given, the one before comes back unless it is confirmed within that time.
+        confirm_within: Option<Duration>,
         /// What changed (or would); or every error as text, when nothing did.
         reply: oneshot::Sender<Result<PlanChange, String>>,
+    },
+    /// Keep the configuration on trial.
+    Confirm {
+        /// What is kept, in words, or why not.
+        reply: oneshot::Sender<Result<String, ChangeRefusal>>,
+    },
+    /// Put a configuration in force that was applied before, or only say what would change.
+    Rollback {
+        /// Which one; the one before if none.
+        to: Option<u64>,
+        /// Whether nothing must be applied.
+        dry_run: bool,
+        /// What changed (or would), or why nothing did.
+        reply: oneshot::Sender<Result<PlanChange, ChangeRefusal>>,
+    },
+    /// The configurations that can be put in force again.
+    History {
+        /// Where the answer goes.
+        reply: oneshot::Sender<History>,
     },
     /// Change routes and servers beside the file, or only say what that would do.
     Change {

@@ -9,6 +9,7 @@
 
 use evergate_core::standby::Order;
 use evergate_core::track::Subject;
+use evergate_core::trial::Why;
 use minicbor::{Decode, Encode};
 
 mod app;
@@ -16,6 +17,7 @@ mod desired;
 mod news;
 mod observed;
 mod standby;
+mod trial;
 mod upgrade;
 
 pub use app::*;
@@ -23,6 +25,7 @@ pub use desired::*;
 pub use news::*;
 pub use observed::*;
 pub use standby::*;
+pub use trial::*;
 pub use upgrade::*;
 
 /// Version of these messages.
@@ -38,6 +41,11 @@ pub const KEPT_CONFIG: &str = "config";
 pub const KEPT_TICKETS: &str = "tickets";
 /// What is known of servers and connections, and every counter ([`crate::state`]).
 pub const KEPT_STATE: &str = "state";
+/// The configurations that were applied, as they are written down on the disk where that can be.
+pub const KEPT_HISTORY: &str = "history";
+/// While a configuration is on trial: the one that comes back unless it is confirmed, as
+/// [`KEPT_CONFIG`].
+pub const KEPT_BASE: &str = "base";
 /// Most files that a keeper keeps, of different names.
 pub const KEPT_MAX: usize = 16;
 /// Most file descriptors beside one message; Linux allows 253.
@@ -229,6 +237,18 @@ pub enum ToKeeper {
         #[n(1)]
         order: Order,
     },
+    /// What a worker has to say of a configuration on trial. Answered by [`ToWorker::Tried`]. Only
+    /// to a keeper that says how its trial stands ([`NodeNews::trial`]); others do not know this
+    /// message.
+    #[n(23)]
+    Trial {
+        /// Chosen by the worker, repeated in the answer.
+        #[n(0)]
+        request: u32,
+        /// What.
+        #[n(1)]
+        order: TrialOrder,
+    },
     /// Ends an instance at once with SIGKILL; it is then started again like after a crash.
     #[n(7)]
     Kill {
@@ -266,6 +286,10 @@ pub enum ToWorker {
         #[n(5)]
         #[cbor(default)]
         role: Role,
+        /// How the trial of a configuration stands, and the number of the last one; nothing if the
+        /// keeper does not know of trials.
+        #[n(6)]
+        trial: Option<TrialNews>,
     },
     /// The sockets of one address, as many descriptors beside it. At least as many as desired;
     /// all must be accepted from.
@@ -378,6 +402,25 @@ pub enum ToWorker {
     /// accepting.
     #[n(22)]
     Retreat,
+    /// Put the configuration in force that was before the one on trial, then say
+    /// [`TrialOrder::Returned`] or [`TrialOrder::Failed`]. Only to a worker that has said
+    /// [`ToKeeper::Trial`] before.
+    #[n(23)]
+    GoBack {
+        /// Why.
+        #[n(0)]
+        why: Why,
+    },
+    /// The answer to [`ToKeeper::Trial`].
+    #[n(24)]
+    Tried {
+        /// As asked.
+        #[n(0)]
+        request: u32,
+        /// Why nothing was changed.
+        #[n(1)]
+        error: Option<String>,
+    },
     /// Answer at once, if all works, with [`ToKeeper::Pong`].
     #[n(20)]
     Ping {

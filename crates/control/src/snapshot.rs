@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 mod apps;
 mod changes;
+mod history;
 mod standby;
 mod stats;
 mod upgrade;
 
 pub use apps::*;
 pub use changes::*;
+pub use history::*;
 pub use standby::*;
 pub use stats::*;
 pub use upgrade::*;
@@ -110,6 +112,13 @@ pub struct ConfigStatus {
     pub changes: u64,
     /// Why they are not in force; none if they are.
     pub changes_refused: Option<String>,
+    /// Which of the configurations that are kept is in force, as `evergate rollback --list` counts
+    /// them.
+    pub id: u64,
+    /// Why an earlier one is in force in place of the file; none if it is not.
+    pub held: Option<String>,
+    /// What is to be confirmed; none if nothing is.
+    pub trial: Option<TrialStatus>,
 }
 
 /// A listener.
@@ -254,6 +263,8 @@ pub struct PlanChange {
     pub warnings: Vec<String>,
     /// Changes beside the file that the new configuration has in it, and what each does there.
     pub from_changes: Vec<String>,
+    /// What happens if the new configuration is not confirmed; none if it need not be.
+    pub unconfirmed: Option<String>,
 }
 
 /// What would happen to a request.

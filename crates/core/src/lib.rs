@@ -37,6 +37,7 @@ pub mod state;
 pub mod supervise;
 pub mod time;
 pub mod track;
+pub mod trial;
 pub mod upgrade;
 pub mod vrrp;
 pub mod websocket;

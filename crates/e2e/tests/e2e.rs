@@ -83,3 +83,5 @@ mod upgrades;
 mod upstream;
 #[path = "e2e/upstream_tls.rs"]
 mod upstream_tls;
+#[path = "e2e/way_back.rs"]
+mod way_back;

@@ -15,7 +15,8 @@ use anyhow::{Context, bail};
 use evergate_acme::prepare_root;
 use evergate_config::{Changes, Config, Loaded, load_with, recall, render};
 use evergate_control::link::{
-    KEPT_CONFIG, KEPT_STATE, KEPT_TICKETS, PROTOCOL, PROTOCOL_MIN, Role, ToKeeper, ToWorker,
+    KEPT_BASE, KEPT_CONFIG, KEPT_HISTORY, KEPT_STATE, KEPT_TICKETS, PROTOCOL, PROTOCOL_MIN, Role,
+    ToKeeper, ToWorker, TrialNews, TrialOrder,
 };
 use evergate_pki::Tickets;
 use evergate_sys::privilege::{self, Dumpable, User};
@@ -26,8 +27,10 @@ mod answers;
 mod apps;
 mod carried;
 mod certificates;
+mod configurations;
 mod control_plane;
 mod files;
+mod history;
 mod instances;
 mod journal;
 mod kept_changes;
@@ -42,8 +45,10 @@ mod stdout;
 mod upgrades;
 mod users;
 mod watch;
+mod whole_file;
 mod wishes;
 
+use configurations::Configurations;
 use control_plane::ControlPlane;
 use files::Helped;
 use journal::Journal;
@@ -65,6 +70,8 @@ struct Birth {
     /// In seconds of Unix time.
     keeper_started_at: u64,
     role: Role,
+    /// How a trial of a configuration stood; nothing if the keeper does not know of trials.
+    trial: Option<TrialNews>,
 }
 
 /// Where the configuration in force came from.
@@ -78,6 +85,10 @@ struct Start {
     seen: BTreeMap<PathBuf, Look>,
     /// What an earlier worker knew.
     state: Option<Vec<u8>>,
+    /// What tells whether the file has changed since ([`configurations::mark`]).
+    mark: u64,
+    /// Whether an earlier configuration is used in place of what the file says.
+    is_held: bool,
 }
 
 /// Serves traffic for the keeper that started it.
@@ -135,6 +146,8 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     }
     let journal = Journal::of(&start.loaded.config.node.state_dir);
     let has_journal = journal.may_be_there();
+    let configurations = Configurations::new(&start.loaded.config.node.state_dir);
+    let has_history = configurations.may_be_there();
     if let Err(error) = drop_rights(&start.loaded.config, birth.generation) {
         return hopeless(&link, format!("{error:#}"));
     }
@@ -142,9 +155,13 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let mut changes = KeptChanges::new(journal);
     changes.take_up(journaled, &mut start, remembered.as_deref(), &mut link);
     drop(remembered);
+    let configurations =
+        choose(configurations, &mut kept, has_history, &birth, &mut start, &mut link);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match ControlPlane::start(link, birth, start, changes, users, tickets).await? {
+        match ControlPlane::start(link, birth, start, (changes, configurations), users, tickets)
+            .await?
+        {
             Ok(control) => control.run().await,
             Err(refused) => return hopeless(&refused.link, refused.message),
         }
@@ -155,7 +172,8 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
 /// The keeper's first message, and what earlier workers had it keep, by name.
 fn welcome(link: &mut Link) -> anyhow::Result<(Birth, BTreeMap<String, Vec<u8>>)> {
     let (message, fds) = link.receive().context("the keeper says nothing")?;
-    let ToWorker::Welcome { protocol, generation, kept, keeper_pid, started_at, role } = message
+    let ToWorker::Welcome { protocol, generation, kept, keeper_pid, started_at, role, trial } =
+        message
     else {
         bail!("the keeper's first message is no welcome");
     };
@@ -168,7 +186,7 @@ fn welcome(link: &mut Link) -> anyhow::Result<(Birth, BTreeMap<String, Vec<u8>>)
         kept.filter_map(|(name, file)| Some((name, memfd::read(file, KEPT_BYTES_MAX).ok()?)));
     let kept = kept.collect();
     link.send(&ToKeeper::Hello { protocol, version: env!("CARGO_PKG_VERSION").to_owned() }, &[])?;
-    Ok((Birth { generation, keeper_pid, keeper_started_at: started_at, role }, kept))
+    Ok((Birth { generation, keeper_pid, keeper_started_at: started_at, role, trial }, kept))
 }
 
 /// The configuration in the file; or, if that is bad, the one an earlier worker applied, so that a
@@ -178,12 +196,18 @@ fn load(file: &Path, remembered: Option<&[u8]>, link: &mut Link) -> Result<Start
     let outcome = load_with(file, &files).and_then(embedded::accepted);
     let (seen, file) = (files.into_asked(), file.to_owned());
     match outcome {
-        Ok(loaded) => Ok(Start { file, loaded, file_errors: None, seen, state: None }),
+        Ok(loaded) => {
+            let mark = loaded.texts().mark();
+            let (file_errors, state, is_held) = (None, None, false);
+            Ok(Start { file, loaded, file_errors, seen, state, mark, is_held })
+        }
         Err(errors) => {
             let errors = render(&errors, false);
             match remembered.map(recall) {
                 Some(Ok(loaded)) => {
-                    Ok(Start { file, loaded, file_errors: Some(errors), seen, state: None })
+                    let mark = configurations::mark_of_errors(&errors);
+                    let (file_errors, state, is_held) = (Some(errors), None, false);
+                    Ok(Start { file, loaded, file_errors, seen, state, mark, is_held })
                 }
                 Some(Err(_)) | None => Err(errors),
             }
@@ -199,10 +223,37 @@ fn take_up(file: &Path, remembered: &[u8]) -> Result<Start, String> {
             // How they look by now says nothing about what is in force.
             let seen = loaded.config.files.iter().map(|path| (path.clone(), None)).collect();
             let file = file.to_owned();
-            Ok(Start { file, loaded, file_errors: None, seen, state: None })
+            let (file_errors, state, mark, is_held) = (None, None, 0, false);
+            Ok(Start { file, loaded, file_errors, seen, state, mark, is_held })
         }
         refusals => Err(render(&refusals, false)),
     }
+}
+
+/// Takes up the configurations that were applied before, and decides with which one a primary worker
+/// starts.
+fn choose(
+    mut configurations: Configurations,
+    kept: &mut BTreeMap<String, Vec<u8>>,
+    has_history: bool,
+    birth: &Birth,
+    start: &mut Start,
+    link: &mut Link,
+) -> Configurations {
+    configurations.base = kept.remove(KEPT_BASE).filter(|bytes| !bytes.is_empty());
+    configurations.take_up(kept.remove(KEPT_HISTORY).as_deref(), has_history);
+    if birth.role == Role::Candidate {
+        // It serves what the worker beside it has in force.
+        configurations.started.order = birth.trial.as_ref().map(|_| TrialOrder::Known);
+        return configurations;
+    }
+    let before = configurations.history.clone();
+    configurations.choose(start, birth.trial.as_ref(), link);
+    if configurations.history != before {
+        // Now: whoever crashes before it is ready has been started once more all the same.
+        configurations.write_now();
+    }
+    configurations
 }
 
 /// Tells the keeper which files outside its directory the configuration names, so that a reload
@@ -261,6 +312,7 @@ fn prepare_directories(
     if let Some(user) = user {
         // Whoever changes nothing through the API can do without.
         let _ = journal::prepare(&config.node.state_dir, user);
+        let _ = configurations::prepare(&config.node.state_dir, user);
     }
     let output = log_dir::prepare(config, user);
     let failures: Vec<String> =

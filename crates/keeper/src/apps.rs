@@ -179,6 +179,7 @@ impl Apps {
             }
             ToKeeper::Kill { app, instance } => self.kill(&app, instance),
             ToKeeper::Hello { .. }
+            | ToKeeper::Trial { .. }
             | ToKeeper::Ready
             | ToKeeper::Keep { .. }
             | ToKeeper::Open { .. }

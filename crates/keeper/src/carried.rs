@@ -17,6 +17,7 @@ use std::rc::Rc;
 use evergate_control::link::KEPT_MAX;
 use evergate_core::state::{self, Section, Writer};
 use evergate_core::supervise::fleet::Fleet;
+use evergate_core::trial::Trial;
 use evergate_sys::image::Identity;
 use evergate_sys::privilege::User;
 use minicbor::bytes::ByteVec;
@@ -98,6 +99,10 @@ pub(crate) struct Node {
     /// A reload that is not over.
     #[n(4)]
     pub(crate) reload: Option<Reload>,
+    /// Of whoever did not know of trials it is as if no worker had said anything.
+    #[n(5)]
+    #[cbor(default)]
+    pub(crate) trial: Trial,
 }
 
 /// As [`Options`], but for what is a matter of the release.
@@ -125,7 +130,14 @@ impl Node {
             config_dir: bytes(options.config_dir.as_os_str()),
             worker_user: user.map(|user| (user.uid, user.gid, user.groups.clone())),
         };
-        Self { start, execs, failed: None, is_settled: false, reload: None }
+        Self {
+            start,
+            execs,
+            failed: None,
+            is_settled: false,
+            reload: None,
+            trial: Trial::default(),
+        }
     }
 
     /// How it was started at first, with the policies of this release.

@@ -13,6 +13,7 @@ use evergate_control::link::{NodeNews, ToWorker};
 use evergate_core::rng::Rng;
 use evergate_core::supervise::worker::{End, Input};
 use evergate_core::time::Instant;
+use evergate_core::trial::Trial;
 use evergate_sys::exit;
 use evergate_sys::signal::{Signal, Signals};
 use evergate_sys::{clock, random, rlimit};
@@ -38,6 +39,7 @@ mod primary;
 mod reload;
 mod standby;
 mod stop;
+mod trial;
 mod upgrade;
 mod watchdog;
 
@@ -97,6 +99,8 @@ pub(crate) struct Keeper {
     /// For the moment to become another binary.
     waiting: Option<Waiting>,
     standby: Standby,
+    /// Whether the configuration in force is on trial.
+    trial: Trial,
 }
 
 /// What every image of a keeper makes anew.
@@ -148,6 +152,7 @@ impl Keeper {
             is_helpless: false,
             waiting: None,
             standby: Standby::default(),
+            trial: Trial::default(),
             options,
         })
     }
@@ -213,6 +218,7 @@ impl Keeper {
             self.apps.deadline(),
             self.upgrades.deadline(),
             self.reload_deadline(),
+            self.trial.deadline(),
             self.watchdog.map(|watchdog| watchdog.deadline()),
             self.extend_at,
             self.giving_up_until,
@@ -266,6 +272,7 @@ impl Keeper {
             self.drive(now, evergate_core::upgrade::Input::Tick);
         }
         self.tick_reload(now);
+        self.tick_trial(now);
         self.tick_watchdog(now);
         self.tick_stop(now);
         self.judge_worker(now);
@@ -314,6 +321,7 @@ impl Keeper {
             workers: self.workers.news(),
             upgrade,
             ended,
+            trial: Some(self.trial_news()),
         }
     }
 

@@ -9,7 +9,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use evergate_control::link::{InstanceState, Observed, PROTOCOL, Role, Run, ToWorker, WorkerNews};
+use evergate_control::link::{
+    InstanceState, Observed, PROTOCOL, Role, Run, ToWorker, TrialNews, WorkerNews,
+};
 use evergate_core::supervise::worker::{Policy, Reason, Worker as Machine};
 use evergate_core::time::Instant;
 use evergate_sys::child::{self, Spec};
@@ -28,6 +30,13 @@ pub(crate) use self::worker::Worker;
 
 /// What is kept for workers to come, by name.
 pub(crate) type Kept = BTreeMap<String, Rc<OwnedFd>>;
+
+/// What a new worker is told of before it loads.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) kept: &'a Kept,
+    pub(crate) trial: TrialNews,
+}
 
 /// Every worker.
 #[derive(Debug)]
@@ -83,7 +92,7 @@ impl Workers {
         role: Role,
         binary: &Rc<Binary>,
         options: &Options,
-        kept: &Kept,
+        Known { kept, trial }: Known<'_>,
         now_ms: u64,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<u32, String> {
@@ -97,6 +106,7 @@ impl Workers {
             keeper_pid: std::process::id(),
             started_at: self.keeper_started_at,
             role,
+            trial: Some(trial),
         };
         link.send(&welcome, kept.values().cloned().collect())
             .expect("a new link takes one message");

@@ -10,11 +10,11 @@ use evergate_control::command::{
     Adjustment, COMMANDS_QUEUED_MAX, ChangeRefusal, Command, Control, Logs, Question,
 };
 use evergate_control::snapshot::{
-    AppLimitsStatus, CertificateStatus, ChangeStatus, Changes, ConfigStatus, DeployStatus, Event,
-    EvidenceStatus, Explanation, Health, InstanceStatus, ListenerStatus, LogLine, OutputCounts,
-    PathStatus, PeerStatus, PlanChange, PoolStatus, RouteStatus, ServerStatus, Stats, Status,
-    TrackStatus, UpgradeStatus, UpgradeStepStatus, VipAddressStatus, VipCountsStatus, VipMaster,
-    VipStatus, WorkerStatus,
+    AppLimitsStatus, AppliedStatus, CertificateStatus, ChangeStatus, Changes, ConfigStatus,
+    DeployStatus, Event, EvidenceStatus, Explanation, Health, History, InstanceStatus,
+    ListenerStatus, LogLine, OutputCounts, PathStatus, PeerStatus, PlanChange, PoolStatus,
+    RouteStatus, ServerStatus, Stats, Status, TrackStatus, TrialStatus, UpgradeStatus,
+    UpgradeStepStatus, VipAddressStatus, VipCountsStatus, VipMaster, VipStatus, WorkerStatus,
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -159,14 +159,25 @@ fn answer(command: Command, state: &mut State) {
             drop(reply.send(Stats { version: "9.9.9".into(), ..Stats::default() }));
         }
         Command::Events { reply } => drop(reply.send(state.events.clone())),
-        Command::Reload { dry_run, reply } => {
-            state.done.push(format!("reload dry_run={dry_run}"));
+        Command::Reload { dry_run, confirm_within, reply } => {
+            let within = confirm_within.map(|within| format!(" confirm={within:?}"));
+            state.done.push(format!("reload dry_run={dry_run}{}", within.unwrap_or_default()));
             drop(reply.send(state.reload.clone()));
         }
         Command::Change { order, dry_run, reply } => {
             state.done.push(format!("{order:?} dry_run={dry_run}"));
             drop(reply.send(state.change.clone()));
         }
+        Command::Rollback { to, dry_run, reply } => {
+            state.done.push(format!("rollback to={to:?} dry_run={dry_run}"));
+            drop(reply.send(state.change.clone()));
+        }
+        Command::Confirm { reply } => {
+            state.done.push("confirm".to_owned());
+            let answer = state.change.clone().map(|_| "configuration #12 stays".to_owned());
+            drop(reply.send(answer));
+        }
+        Command::History { reply } => drop(reply.send(history())),
         Command::Changes { reply } => drop(reply.send(state.changes.clone())),
         Command::Upgrade { order, reply } => {
             state.is_wished = true;
@@ -235,6 +246,23 @@ pub(crate) fn changes() -> Changes {
         ],
         refused: None,
         journal: "/var/lib/evergate/changes/journal".into(),
+    }
+}
+
+pub(crate) fn history() -> History {
+    let one = |id: u64, in_force| AppliedStatus {
+        id,
+        at: 1_790_000_000 + id,
+        why: "reload".into(),
+        what: "changed route.api".into(),
+        in_force,
+    };
+    History {
+        configurations: vec![one(12, true), one(11, false)],
+        held: None,
+        trial: Some(TrialStatus { back_to: 11, seconds_left: 42, failure: None }),
+        path: "/var/lib/evergate/history/configurations".into(),
+        unkept: None,
     }
 }
 
@@ -368,6 +396,9 @@ pub(crate) fn status() -> Status {
             failed_reload: None,
             changes: 0,
             changes_refused: None,
+            id: 12,
+            held: None,
+            trial: None,
         },
         listeners: vec![ListenerStatus {
             name: "web".into(),

@@ -66,6 +66,9 @@ pub struct NodeNews {
     #[n(4)]
     #[cbor(default)]
     pub ended: UpgradeCounts,
+    /// How the trial of a configuration stands; nothing if the keeper does not know of trials.
+    #[n(5)]
+    pub trial: Option<super::TrialNews>,
 }
 
 /// How many upgrades ended how.

@@ -27,6 +27,10 @@ pub struct Stats {
     pub reloads_failed: u64,
     /// Whether the last reload was applied.
     pub config_last_reload_ok: bool,
+    /// Whether an earlier configuration is in force in place of the file.
+    pub config_is_held: bool,
+    /// Whether the one in force is to be confirmed.
+    pub config_is_unconfirmed: bool,
     /// In order of name.
     pub listeners: Vec<ListenerStats>,
     /// In order of name.

@@ -1,6 +1,7 @@
 //! `evergate reload`: apply the file, or only say what would change.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use evergate_control::snapshot::PlanChange;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde_json::json;
 
 use super::Node;
 use super::screen::{Paint, Palette, show, show_json};
+use super::time::parse_time;
 
 /// Reads the configuration again and applies it, whole or not at all.
 #[derive(clap::Args)]
@@ -15,6 +17,10 @@ pub(crate) struct Reload {
     /// Only tell what would change.
     #[arg(long)]
     dry_run: bool,
+    /// Go back to the configuration before, unless `evergate confirm` says within this time that this
+    /// one may stay: between 1 s and 24 h. Whatever crashes meanwhile, the node goes back.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    confirm: Option<Duration>,
     #[command(flatten)]
     node: Node,
 }
@@ -28,7 +34,8 @@ pub(super) struct Answer {
 
 impl Reload {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let body = json!({ "dry_run": self.dry_run });
+        let confirm = self.confirm.map(|time| time.as_secs());
+        let body = json!({ "dry_run": self.dry_run, "confirm_seconds": confirm });
         let answer: Answer = self.node.client()?.send("POST", "/api/v1/reload", &body)?;
         answer.show(&self.node)
     }
@@ -47,7 +54,8 @@ impl Answer {
 }
 
 fn render(answer: &Answer, palette: Palette) -> String {
-    let PlanChange { added, changed, removed, runs, warnings, from_changes } = &answer.change;
+    let PlanChange { added, changed, removed, runs, warnings, from_changes, unconfirmed } =
+        &answer.change;
     let mut text = String::new();
     for (mark, paint, names) in
         [("+", Paint::Good, added), ("~", Paint::Warn, changed), ("-", Paint::Bad, removed)]
@@ -72,5 +80,8 @@ fn render(answer: &Answer, palette: Palette) -> String {
         (false, true) => "not applied; nothing would change\n",
         (false, false) => "not applied\n",
     });
+    if let Some(unconfirmed) = unconfirmed {
+        text.push_str(&palette.lines(Paint::Warn, "", unconfirmed));
+    }
     text
 }

@@ -114,6 +114,9 @@ fn head(status: &snapshot::Status, palette: Palette) -> String {
     let applied = when::utc(config.applied_at * 1000);
     let line = format!("{}, #{} applied {applied} UTC", config.file, config.generation);
     text.push_str(&palette.lines(Paint::Dim, "  ", &line));
+    if let Some(trial) = &config.trial {
+        text.push_str(&palette.lines(Paint::Warn, "  ", &words::on_trial(trial)));
+    }
     if !status.admin.is_empty() {
         let line = format!("admin {}", status.admin.join(", "));
         text.push_str(&palette.lines(Paint::Dim, "  ", &line));

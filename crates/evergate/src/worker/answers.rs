@@ -8,7 +8,7 @@ use evergate_control::snapshot::{ConfigStatus, Health, InstanceStatus, PoolStatu
 use evergate_gateway::ending_soon;
 use evergate_sys::{clock, process};
 
-use super::control_plane::ControlPlane;
+use super::control_plane::{Cause, ControlPlane};
 use super::{instances, output, standby, upgrades};
 
 /// Said to whoever asked this worker for a change when another one had taken its place.
@@ -51,13 +51,18 @@ impl ControlPlane {
             Command::Kill { reply, .. } if !self.role.is_primary() => {
                 drop(reply.send(Err(REPLACED.to_owned())));
             }
-            Command::Reload { dry_run, reply } => {
-                let outcome = self.reload(dry_run).await;
+            Command::Reload { dry_run, confirm_within, reply } => {
+                let outcome = self.reload(Cause::Asked, dry_run, confirm_within).await;
                 if !dry_run {
                     self.note_reload(&outcome);
                 }
                 drop(reply.send(outcome));
             }
+            Command::Confirm { reply } => drop(reply.send(self.confirm().await)),
+            Command::Rollback { to, dry_run, reply } => {
+                drop(reply.send(self.rollback(to, dry_run).await));
+            }
+            Command::History { reply } => drop(reply.send(self.history())),
             Command::Change { order, dry_run, reply } => {
                 drop(reply.send(self.change(order, dry_run).await));
             }
@@ -94,6 +99,9 @@ impl ControlPlane {
                 failed_reload: self.reloads.failure.clone(),
                 changes: self.changes.changes.len() as u64,
                 changes_refused: self.changes.refused.as_ref().map(|one| one.why().to_owned()),
+                id: self.configurations.history.in_force().map_or(0, |one| one.id),
+                held: self.held_in_words(),
+                trial: self.trial(),
             },
             listeners: self.gateway.listeners(),
             routes: self.gateway.routes().await,
@@ -126,6 +134,8 @@ impl ControlPlane {
         stats.reloads = self.reloads.generation.saturating_sub(1);
         stats.reloads_failed = self.reloads.refused;
         stats.config_last_reload_ok = self.reloads.failure.is_none();
+        stats.config_is_held = self.configurations.history.hold().is_some();
+        stats.config_is_unconfirmed = self.configurations.history.trial().is_some();
         stats.apps = self.instances();
         stats.deploys = self.deploys();
         stats.certificates = self.certificates();
@@ -192,6 +202,14 @@ impl ControlPlane {
         if self.changes.refused.is_some() {
             health = health.max(Health::Degraded);
             reasons.push("the changes beside the file are not in force".to_owned());
+        }
+        if let Some(held) = self.held_in_words() {
+            health = health.max(Health::Degraded);
+            reasons.push(held);
+        }
+        if let Some(why) = &self.configurations.return_failure {
+            health = health.max(Health::Degraded);
+            reasons.push(format!("the configuration before cannot come back: {why}"));
         }
         let (standing, troubles) = standby::troubles(self.gateway.config(), &self.standby);
         health = health.max(standing);

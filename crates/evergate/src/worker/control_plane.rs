@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Birth;
 use super::admin::AdminServers;
 use super::carried::Carried;
+use super::configurations::Configurations;
 use super::kept_changes::KeptChanges;
 use super::link::{Link, LinkEvents, Packet};
 use super::output::Output;
@@ -38,6 +39,7 @@ mod messages;
 mod reload;
 mod start;
 mod stop;
+mod way_back;
 
 /// How long after a change the memory of its code is given back: what follows it needs code too.
 const SETTLES_AFTER: Duration = Duration::from_secs(3);
@@ -83,6 +85,9 @@ pub(super) struct ControlPlane {
     /// What the configuration in force was made of.
     basis: Basis,
     pub(super) changes: KeptChanges,
+    pub(super) configurations: Configurations,
+    /// What tells whether the file has changed since it was read last.
+    file_mark: u64,
     commands: mpsc::Receiver<Command>,
     watch: Watch,
     pub(super) role: Role,
@@ -110,6 +115,27 @@ pub(super) struct Reloads {
     pub(super) refused: u64,
     /// Why the last one was refused; none if it was applied.
     pub(super) failure: Option<String>,
+}
+
+/// Why a configuration is applied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cause {
+    /// Somebody asked for it.
+    Asked,
+    /// SIGHUP, or the keeper for a reason of its own.
+    Signal,
+    /// A file changed.
+    FileChanged,
+}
+
+impl Cause {
+    const fn in_words(self) -> &'static str {
+        match self {
+            Self::Asked => "reload",
+            Self::Signal => "SIGHUP",
+            Self::FileChanged => "the file changed",
+        }
+    }
 }
 
 /// A start that failed for a reason that starting again does not mend.
@@ -168,6 +194,7 @@ impl ControlPlane {
             self.tell_samples();
             self.look_at_calendar();
             self.look_at_files().await;
+            self.go_back_alone().await;
             self.keep_state_in_time().await;
         }
         if self.role.has_let_go() {

@@ -1,69 +1,46 @@
 //! The journal of changes beside the file: `state_dir/changes/journal`.
 //!
 //! The worker makes the directory while it is still root, for the user that it becomes; the journal
-//! itself it reads and writes as that user alone. It is replaced whole or not at all: written
-//! beside, flushed, renamed, and the directory flushed. One that cannot be read is left as it is,
-//! for the operator to look at.
+//! itself it reads and writes as that user alone. One that cannot be read is left as it is, for the
+//! operator to look at.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use evergate_config::{CHANGES_BYTES_MAX, Changes};
-use evergate_sys::directory;
-use evergate_sys::privilege::{self, User};
+use evergate_sys::privilege::User;
+
+use super::whole_file::{self, Step, WholeFile};
 
 const DIRECTORY: &str = "changes";
 const NAME: &str = "journal";
-/// What is being written; a crash may leave it, and it means nothing.
-const BESIDE: &str = "journal.new";
 
 /// Where changes are kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Journal {
-    directory: PathBuf,
-}
-
-/// What writing does, one after the other.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Step {
-    Create,
-    Write,
-    Flush,
-    Rename,
-    FlushDirectory,
+    file: WholeFile,
 }
 
 /// Makes the directory for `user`, when we are root. What fails here is told when something is to
 /// be written: who changes nothing needs no directory.
 pub(super) fn prepare(state_dir: &Path, user: &User) -> io::Result<()> {
-    fs::create_dir_all(state_dir)?;
-    let parent = directory::open(state_dir)?;
-    let own = directory::open_or_make(&parent.directory, DIRECTORY)?;
-    if own.is_new {
-        directory::give(&own.directory, user.uid, user.gid)?;
-        directory::make_private(&own.directory)?;
-    }
-    Ok(())
+    whole_file::prepare(state_dir, DIRECTORY, user)
 }
 
 impl Journal {
     /// The one of a node.
     pub(super) fn of(state_dir: &Path) -> Self {
-        Self { directory: state_dir.join(DIRECTORY) }
+        Self { file: WholeFile::new(state_dir, DIRECTORY, NAME) }
     }
 
     /// Where it is.
     pub(super) fn path(&self) -> PathBuf {
-        self.directory.join(NAME)
+        self.file.path()
     }
 
-    /// Whether it may be there. Root can tell that of a directory that the user may not enter, in
-    /// which nothing was ever kept.
+    /// As [`WholeFile::may_be_there`].
     pub(super) fn may_be_there(&self) -> bool {
-        let found = fs::symlink_metadata(self.path());
-        found.err().is_none_or(|error| error.kind() != io::ErrorKind::NotFound)
+        self.file.may_be_there()
     }
 
     /// What it says; nothing if it is not there.
@@ -71,13 +48,13 @@ impl Journal {
     /// # Errors
     /// Says what is wrong with it and how to go on.
     pub(super) fn read(&self) -> Result<Changes, String> {
-        let bytes = match self.bytes() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Changes::default()),
+        let bytes = match self.file.read(CHANGES_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(self.denied(&error));
             }
             Err(error) => return Err(format!("{} cannot be read: {error}", self.path().display())),
-            Ok(bytes) => bytes,
+            Ok(None) => return Ok(Changes::default()),
+            Ok(Some(bytes)) => bytes,
         };
         Changes::from_journal(&bytes).map_err(|error| {
             let path = self.path();
@@ -87,13 +64,6 @@ impl Journal {
                 path.display()
             )
         })
-    }
-
-    fn bytes(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let file = File::open(self.path())?;
-        file.take(CHANGES_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
 
     /// Puts `changes` in its place.
@@ -112,50 +82,24 @@ impl Journal {
         before: &mut dyn FnMut(Step) -> io::Result<()>,
     ) -> Result<(), String> {
         let bytes = changes.to_journal().map_err(|error| format!("the journal: {error}"))?;
-        self.replace(&bytes, before).map_err(|error| match error.kind() {
+        self.file.replace(&bytes, before).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => self.denied(&error),
             _ => format!("{} cannot be written: {error}", self.path().display()),
         })
     }
 
-    fn replace(
-        &self,
-        bytes: &[u8],
-        before: &mut dyn FnMut(Step) -> io::Result<()>,
-    ) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let beside = self.directory.join(BESIDE);
-        let _ = fs::remove_file(&beside);
-        let mut write = || {
-            before(Step::Create)?;
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(&beside)?;
-            before(Step::Write)?;
-            file.write_all(bytes)?;
-            before(Step::Flush)?;
-            file.sync_all()?;
-            before(Step::Rename)?;
-            fs::rename(&beside, self.path())?;
-            before(Step::FlushDirectory)?;
-            File::open(&self.directory)?.sync_all()
-        };
-        write().inspect_err(|_| drop(fs::remove_file(&beside)))
-    }
-
     fn denied(&self, error: &io::Error) -> String {
-        let (path, uid) = (self.directory.display(), privilege::current_uid());
-        format!(
-            "changes cannot be kept in {path}: {error}; make it with `install -d -m 700 -o {uid} \
-             {path}`, or `chown -R {uid} {path}` if it is Evergate's"
-        )
+        format!("changes cannot be kept in {}", self.file.denied(error))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
     use evergate_config::Subject;
+    use evergate_sys::privilege;
 
     use super::*;
 
@@ -253,7 +197,7 @@ mod tests {
         journal.write(&changes(&["a"])).unwrap();
         let elsewhere = temporary.path().join("elsewhere");
         fs::write(&elsewhere, "theirs").unwrap();
-        symlink(&elsewhere, temporary.path().join("changes").join(BESIDE)).unwrap();
+        symlink(&elsewhere, temporary.path().join("changes/journal.new")).unwrap();
         journal.write(&changes(&["b"])).unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
         assert_eq!(journal.read(), Ok(changes(&["b"])));

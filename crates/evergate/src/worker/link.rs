@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use evergate_control::link::{self, MESSAGE_BYTES_MAX, ToKeeper, ToWorker};
+use evergate_control::link::{self, MESSAGE_BYTES_MAX, ToKeeper, ToWorker, TrialOrder};
 use evergate_sys::seqpacket::{self, Received};
 use evergate_sys::wait;
 use tokio::io::Interest;
@@ -123,6 +123,21 @@ impl Link {
         loop {
             match self.receive_new()? {
                 (ToWorker::Noted, _) => return Ok(()),
+                other => self.backlog.push_back(other),
+            }
+        }
+    }
+
+    /// Tells the keeper something of a configuration on trial; it may refuse.
+    pub(super) fn order_trial(&mut self, order: TrialOrder) -> io::Result<Result<(), String>> {
+        self.requests += 1;
+        let request = self.requests;
+        self.send(&ToKeeper::Trial { request, order }, &[])?;
+        loop {
+            match self.receive_new()? {
+                (ToWorker::Tried { request: answered, error }, _) if answered == request => {
+                    return Ok(error.map_or(Ok(()), Err));
+                }
                 other => self.backlog.push_back(other),
             }
         }

@@ -134,6 +134,7 @@ impl Keeper {
             keeper_pid: std::process::id(),
             started_at: clock::unix_seconds(),
             role,
+            trial: None,
         };
         let kept: Vec<_> = self.kept.values().map(AsFd::as_fd).collect();
         seqpacket::send(&ours, &link::encode(&welcome), &kept).unwrap();

@@ -64,6 +64,7 @@ impl Keeper {
                 failed: self.failed,
                 is_settled: self.is_settled,
                 reload: self.reload,
+                trial: self.trial.clone(),
                 ..Node::new(&self.options, self.execs)
             },
             sockets: self.sockets.carry(&mut listing),
@@ -136,6 +137,7 @@ impl Keeper {
             is_helpless: false,
             waiting: None,
             reload: carried.node.reload,
+            trial: carried.node.trial,
             watchdog,
             giving_up_until: None,
             extend_at: None,

@@ -74,6 +74,7 @@ impl Keeper {
     fn handle_primary_exit(&mut self, now: Instant, exit: Exit) {
         self.apps.leave(now);
         self.forget_reload("the worker was lost");
+        self.note_crash(now);
         let fate = match exit {
             Exit::Status(HOPELESS_STATUS) => Fate::Hopeless,
             Exit::Status(_) | Exit::Signal { .. } => Fate::Crashed,

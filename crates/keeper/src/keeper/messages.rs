@@ -23,7 +23,7 @@ use crate::workers::Standing;
 use crate::{print, report};
 
 /// Why a worker that is not the primary one is not obeyed.
-const NOT_PRIMARY: &str = "this worker is being replaced; ask again";
+pub(super) const NOT_PRIMARY: &str = "this worker is being replaced; ask again";
 
 impl Keeper {
     /// Takes in what workers said.
@@ -93,6 +93,7 @@ impl Keeper {
                 };
                 self.answer(from, request, outcome);
             }
+            ToKeeper::Trial { request, order } => self.hear_of_trial(now, from, request, order),
             ToKeeper::Verdict { subject, failure } => {
                 if is_primary {
                     self.standby.judge(subject, failure);

@@ -16,7 +16,7 @@ use super::{Keeper, LINK};
 use crate::binary::Binary;
 use crate::link::Broken;
 use crate::report;
-use crate::workers::{self, Standing, Worker};
+use crate::workers::{self, Known, Standing, Worker};
 
 impl Keeper {
     /// Tells the machine what happened and does what follows.
@@ -77,9 +77,11 @@ impl Keeper {
     /// Starts a worker.
     pub(super) fn spawn(&mut self, role: Role, binary: &Rc<Binary>) -> Result<u32, String> {
         let now_ms = clock::unix_millis();
+        let trial = self.trial_news();
         let Self { workers, standby, options, kept, .. } = self;
         let meanwhile = &mut || standby.keep_time(clock::now());
-        let generation = workers.spawn(role, binary, options, kept, now_ms, meanwhile)?;
+        let known = Known { kept, trial };
+        let generation = workers.spawn(role, binary, options, known, now_ms, meanwhile)?;
         let link = self.workers.get(generation).and_then(|worker| worker.link.as_ref());
         let link = link.expect("a new worker has a link");
         match epoll::add(&self.events, link, LINK, EventFlags::IN) {

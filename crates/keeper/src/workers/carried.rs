@@ -89,6 +89,9 @@ struct CarriedWorker {
     idle: Vec<Run>,
     #[n(16)]
     is_killed: bool,
+    #[n(17)]
+    #[cbor(default)]
+    knows_trials: bool,
 }
 
 impl Carried {
@@ -205,6 +208,7 @@ impl Worker {
             since_ms: self.since_ms,
             idle: self.idle.iter().cloned().collect(),
             is_killed: self.is_killed,
+            knows_trials: self.knows_trials,
         })
     }
 
@@ -225,6 +229,7 @@ impl Worker {
             has_drained: carried.has_drained,
             desired: carried.desired,
             readable,
+            knows_trials: carried.knows_trials,
             users: carried.users,
             shared: carried.shared.map(|file| taken.shared(file)),
             idle: carried.idle.into_iter().collect(),
@@ -270,6 +275,7 @@ impl Carried {
             since_ms: 1_700_000_000_000,
             idle: vec![Run { app: "shop".to_owned(), number: 1, generation: 6 }],
             is_killed: false,
+            knows_trials: standing == Standing::Primary,
         };
         Self {
             machine,

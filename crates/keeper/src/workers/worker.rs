@@ -36,6 +36,8 @@ pub(crate) struct Worker {
     pub(crate) desired: Option<Desired>,
     /// What is opened for it.
     pub(crate) readable: Readable,
+    /// Whether it can be asked to go back to the configuration before.
+    pub(crate) knows_trials: bool,
     /// Whom it wants apps to run as.
     pub(crate) users: Vec<String>,
     /// What it has open and has counted since it let go, as it said last.
@@ -73,6 +75,7 @@ impl Worker {
             has_drained: false,
             desired: None,
             readable,
+            knows_trials: false,
             users: Vec::new(),
             shared: None,
             standing,

@@ -32,6 +32,7 @@ mod stage;
 mod stand_in;
 mod standby;
 mod trees;
+mod trials;
 mod upgrades;
 mod watching;
 mod wishes;
@@ -66,6 +67,7 @@ fn run_tests(arguments: &[String]) -> ExitCode {
         places::TESTS,
         outputs::TESTS,
         trees::TESTS,
+        trials::TESTS,
         deploys::TESTS,
         ending::TESTS,
         execs::TESTS,

@@ -76,6 +76,11 @@ impl ControlPlane {
         if let Some(Refused::Unreadable(why)) = &self.changes.refused {
             return Err(conflict(why, "nothing is written over a journal that cannot be read"));
         }
+        // What comes back would not have it.
+        if self.configurations.history.trial().is_some() {
+            let help = "`evergate confirm` it, or go back with `evergate rollback`, and try again";
+            return Err(conflict("a configuration is on trial", help));
+        }
         // The other worker would not know of it.
         if upgrades::is_under_way(&self.node) {
             return Err(conflict("an upgrade is under way", "try again when it is over"));

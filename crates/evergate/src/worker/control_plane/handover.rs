@@ -94,6 +94,7 @@ impl ControlPlane {
             self.keep(KEPT_TICKETS, &self.gateway.ticket_keys());
             self.tell_changes();
         }
+        self.catch_up_with_trial(before != Before::New).await;
         // What another worker was told of it is not known here.
         self.is_file_unread = true;
         self.tell_keeper(&ToKeeper::Acquired);

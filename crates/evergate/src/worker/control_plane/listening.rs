@@ -42,6 +42,8 @@ impl ControlPlane {
                 | ToWorker::Retreat
                 | ToWorker::Ping { .. }
                 | ToWorker::Reload
+                | ToWorker::GoBack { .. }
+                | ToWorker::Tried { .. }
                 | ToWorker::Stop { .. } => self.inbox.push_back((message, fds)),
             }
         }

@@ -8,7 +8,7 @@ use evergate_config::Level;
 use evergate_control::link::{Observed, ToKeeper, ToWorker, UpgradePhase};
 use evergate_sys::clock;
 
-use super::{ControlPlane, Next};
+use super::{Cause, ControlPlane, Next};
 use crate::fault;
 use crate::worker::link::Packet;
 use crate::worker::role::Order;
@@ -59,6 +59,10 @@ impl ControlPlane {
                 self.reload_for_keeper().await;
                 return Next::Go;
             }
+            ToWorker::GoBack { why } => {
+                self.go_back(why).await;
+                return Next::Go;
+            }
             ToWorker::Retreat => {
                 self.gateway.retreat().await;
                 return Next::Go;
@@ -88,6 +92,7 @@ impl ControlPlane {
                 self.node = news;
                 self.follow_workers();
                 self.tell_node();
+                self.tell_trial();
             }
             ToWorker::Standby(news) => self.standby = news,
             ToWorker::Shared { generation } => self.take_shared(generation, &fds),
@@ -97,6 +102,7 @@ impl ControlPlane {
             | ToWorker::Listening { .. }
             | ToWorker::Settled
             | ToWorker::Opened { .. }
+            | ToWorker::Tried { .. }
             | ToWorker::Noted => {}
             // Orders, which were followed.
             ToWorker::Activate
@@ -108,6 +114,7 @@ impl ControlPlane {
             | ToWorker::Observed(_)
             | ToWorker::Probe { .. }
             | ToWorker::Retreat
+            | ToWorker::GoBack { .. }
             | ToWorker::Reload => {}
         }
     }
@@ -135,7 +142,7 @@ impl ControlPlane {
 
     async fn reload_for_keeper(&mut self) {
         let is_applied = if self.role.is_primary() {
-            self.reload_and_tell().await
+            self.reload_and_tell(Cause::Signal).await
         } else {
             self.ignored("a reload");
             false

@@ -2,15 +2,17 @@
 //! beside the old ones, then the plan is swapped, then the old sockets are closed.
 
 use std::io;
+use std::time::Duration;
 
-use evergate_config::{Config, Level, Loaded, load_with, remember, render};
+use evergate_config::{Config, Level, Loaded, Reload as When, load_with, remember, render};
 use evergate_control::link::{Desired, KEPT_CONFIG};
 use evergate_control::snapshot::PlanChange;
 use evergate_gateway::Addresses;
 use evergate_sys::clock;
 
-use super::{ControlPlane, changes};
+use super::{Cause, ControlPlane, changes};
 use crate::embedded;
+use crate::worker::configurations::mark_of_errors;
 use crate::worker::files::{self, Helped};
 use crate::worker::kept_changes::with_changes;
 use crate::worker::{apps, certificates, log_dir, sockets};
@@ -20,10 +22,30 @@ const LATE: &str = "takes effect when Evergate is started anew";
 
 impl ControlPlane {
     /// Reads the configuration again and applies it, or says everything that is wrong with it. With
-    /// `dry_run` it only says what would change.
-    pub(in crate::worker) async fn reload(&mut self, dry_run: bool) -> Result<PlanChange, String> {
+    /// `dry_run` it only says what would change; with `confirm_within` it goes back unless it is
+    /// confirmed.
+    pub(in crate::worker) async fn reload(
+        &mut self,
+        cause: Cause,
+        dry_run: bool,
+        confirm_within: Option<Duration>,
+    ) -> Result<PlanChange, String> {
         let loaded = self.load(dry_run)?;
-        self.put_in_force(&loaded, dry_run).await
+        if let Some(within) = confirm_within {
+            return self.try_out(&loaded, within, dry_run).await;
+        }
+        let mut change = self.put_in_force(&loaded, dry_run).await?;
+        if !dry_run {
+            self.file_applied(&loaded, cause.in_words(), &told(&change)).await;
+        }
+        if let Some(trial) = self.trial() {
+            change.unconfirmed = Some(format!(
+                "a configuration is on trial, and this one with it: #{} comes back in {} s unless \
+                 it is confirmed: `evergate confirm`",
+                trial.back_to, trial.seconds_left
+            ));
+        }
+        Ok(change)
     }
 
     /// Applies a configuration that was checked, or only says what that would change.
@@ -64,7 +86,7 @@ impl ControlPlane {
     }
 
     /// Keys that a running worker cannot follow and that `config` changes.
-    fn late_keys(&self, config: &Config) -> Vec<String> {
+    pub(super) fn late_keys(&self, config: &Config) -> Vec<String> {
         let (before, after) = (&self.gateway.config().node, &config.node);
         let changed = [
             ("node.threads", before.threads != after.threads),
@@ -76,18 +98,24 @@ impl ControlPlane {
 
     /// Reads the configuration and the changes beside it; watches what it was read from, unless this
     /// is only a question. The file must be right by itself, too: a start reads it so.
-    fn load(&mut self, dry_run: bool) -> Result<Loaded, String> {
+    pub(super) fn load(&mut self, dry_run: bool) -> Result<Loaded, String> {
         let changes = self.changes_to_load(dry_run);
         let files = Helped::new(&mut self.link);
         let alone = load_with(&self.file, &files).and_then(embedded::accepted);
+        let alone = alone.map_err(|errors| render(&errors, false));
+        let mark = match &alone {
+            Ok(alone) => alone.texts().mark(),
+            Err(errors) => mark_of_errors(errors),
+        };
         let loaded = match alone {
             Ok(alone) if changes.is_empty() => Ok(alone),
             Ok(alone) => with_changes(&alone, &files, &changes),
-            Err(errors) => Err(render(&errors, false)),
+            Err(errors) => Err(errors),
         };
         let seen = files.into_asked();
         if !dry_run {
             self.watch.set(seen);
+            self.file_mark = mark;
         }
         loaded
     }
@@ -99,18 +127,36 @@ impl ControlPlane {
         if !is_first && !self.watch.has_changed(|path| files::metadata(link, path)) {
             return;
         }
-        let is_known = match self.load(false) {
-            Ok(loaded) => self.reloads.failure.is_none() && loaded.config == *self.gateway.config(),
+        let loaded = self.load(false);
+        // It says what it did when it was set aside.
+        let hold = self.configurations.history.hold();
+        if hold.is_some_and(|hold| hold.aside == self.file_mark) {
+            return;
+        }
+        if self.gateway.config().node.reload == When::OnRequest {
+            let in_force = self.configurations.history.in_force();
+            let is_same = in_force.is_some_and(|one| one.texts.mark() == self.file_mark);
+            if !is_same || hold.is_some() {
+                let reason = "the file changed; `evergate reload` applies it (node.reload)";
+                self.event(Level::Info, "config_waits", "config", reason);
+            }
+            return;
+        }
+        let is_known = match loaded {
+            Ok(loaded) => {
+                let is_in_force = loaded.config == *self.gateway.config();
+                self.reloads.failure.is_none() && is_in_force && hold.is_none()
+            }
             Err(errors) => self.reloads.failure == Some(errors),
         };
         if !is_known {
-            self.reload_and_tell().await;
+            self.reload_and_tell(Cause::FileChanged).await;
         }
     }
 
     /// A reload that nobody waits for: its outcome is an event. Says whether it was applied.
-    pub(super) async fn reload_and_tell(&mut self) -> bool {
-        let outcome = self.reload(false).await;
+    pub(super) async fn reload_and_tell(&mut self, cause: Cause) -> bool {
+        let outcome = self.reload(cause, false, None).await;
         self.note_reload(&outcome);
         outcome.is_ok()
     }
@@ -118,7 +164,12 @@ impl ControlPlane {
     /// Keeps the outcome of a reload for status, metrics and events.
     pub(in crate::worker) fn note_reload(&mut self, outcome: &Result<PlanChange, String>) {
         match outcome {
-            Ok(change) => self.event(Level::Info, "config_applied", "config", &told(change)),
+            Ok(change) => {
+                self.event(Level::Info, "config_applied", "config", &told(change));
+                if let Some(unconfirmed) = &change.unconfirmed {
+                    self.event(Level::Warn, "config_unconfirmed", "config", unconfirmed);
+                }
+            }
             Err(errors) => {
                 self.reloads.refused += 1;
                 self.reloads.failure = Some(errors.clone());

@@ -16,6 +16,7 @@ use super::{ControlPlane, Refused, Reloads};
 use crate::fault;
 use crate::worker::admin::AdminServers;
 use crate::worker::carried::Carried;
+use crate::worker::configurations::Configurations;
 use crate::worker::kept_changes::KeptChanges;
 use crate::worker::link::Link;
 use crate::worker::output::Output;
@@ -35,13 +36,13 @@ impl ControlPlane {
         link: Link,
         birth: Birth,
         start: Start,
-        changes: KeptChanges,
+        kept: (KeptChanges, Configurations),
         users: Users,
         tickets: Tickets,
     ) -> anyhow::Result<Result<Self, Refused>> {
         let is_first = birth.generation == 1;
-        let mut control = Self::new(link, birth, &start, changes, users, tickets)?;
-        let Start { file: _, loaded, file_errors, seen, state } = start;
+        let mut control = Self::new(link, birth, &start, kept, users, tickets)?;
+        let Start { loaded, file_errors, seen, state, is_held, .. } = start;
         control.watch.set(seen);
         if control.role == Role::Candidate {
             control.rest().await;
@@ -65,6 +66,10 @@ impl ControlPlane {
             control.is_short = sockets::are_missing(&control.desired, &bound);
             control.held = bound;
             control.in_force(&loaded);
+            if let Some(order) = control.configurations.started.order.take() {
+                let known = control.link.order_trial(order)?;
+                debug_assert!(known.is_ok(), "everybody may say that");
+            }
             fault::in_order(Some(UpgradePhase::Loading));
             control.link.send(&ToKeeper::Ready, &[])?;
             return Ok(Ok(control));
@@ -75,7 +80,7 @@ impl ControlPlane {
             let lines: Vec<_> = failures.iter().map(|why| format!("evergate: {why}")).collect();
             return Ok(Err(control.refused(lines.join("\n"))));
         }
-        control.serve_alone(bound, &loaded, file_errors).await?;
+        control.serve_alone(bound, &loaded, file_errors, is_held).await?;
         Ok(Ok(control))
     }
 
@@ -84,7 +89,7 @@ impl ControlPlane {
         link: Link,
         birth: Birth,
         start: &Start,
-        changes: KeptChanges,
+        (changes, configurations): (KeptChanges, Configurations),
         users: Users,
         tickets: Tickets,
     ) -> anyhow::Result<Self> {
@@ -129,6 +134,8 @@ impl ControlPlane {
             users,
             basis: start.loaded.basis(),
             changes,
+            configurations,
+            file_mark: start.mark,
             commands,
             watch: Watch::default(),
             role,
@@ -147,6 +154,7 @@ impl ControlPlane {
         mut bound: BTreeMap<Key, Bound>,
         loaded: &Loaded,
         file_errors: Option<String>,
+        is_held: bool,
     ) -> anyhow::Result<()> {
         for failure in sockets::failures(&bound) {
             self.event(Level::Error, "listen_failed", "listener", &failure);
@@ -155,6 +163,7 @@ impl ControlPlane {
         self.hear_of_apps().await;
         self.take_sockets(&mut bound).await;
         self.applied(loaded);
+        self.tell_started(loaded, is_held, file_errors.is_none()).await;
         self.keep(KEPT_TICKETS, &self.gateway.ticket_keys());
         if let Some(errors) = file_errors {
             let reason = "the file is bad; serving the configuration applied before";
