@@ -233,13 +233,13 @@ fn what_cannot_be_tried_is_refused_and_nothing_is_changed() {
 
 #[test]
 fn a_way_back_that_is_blocked_is_told_and_tried_again() {
-    let port = free_port();
-    let more = format!("[listener.more]\nbind = [\"127.0.0.1:{port}\"]\n");
+    let address = free_port();
+    let more = format!("[listener.more]\nbind = [\"{address}\"]\n");
     let node = Setup::new().start(&format!("{}{more}", config("one")));
     node.rewrite(&config("two"));
     try_out(&node, 3);
     // Another program takes the port that the configuration before needs.
-    let theirs = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let theirs = TcpListener::bind(address).unwrap();
     let status = node.wait_for("the way back is blocked", |status| {
         status["config"]["trial"]["failure"].is_string()
     });

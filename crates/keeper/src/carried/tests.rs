@@ -1,13 +1,28 @@
 //! What is written is read, what this release writes is read by the next one, and what cannot be
 //! trusted is refused.
 
+use std::time::Duration;
+
+use evergate_core::time::Instant;
+
 use super::*;
 use crate::apps::sample_fleet as fleet;
 
 /// As written by the releases that knew no virtual addresses.
 const GOLDEN_1: &[u8] = include_bytes!("../../tests/golden/state-1.bin");
-/// As written by this release.
+/// As written by the releases that knew no trials of configurations.
 const GOLDEN_2: &[u8] = include_bytes!("../../tests/golden/state-2.bin");
+/// What this release writes, with a configuration on trial.
+const GOLDEN_3: &[u8] = include_bytes!("../../tests/golden/state-3.bin");
+
+/// A configuration that is to be confirmed.
+fn on_trial() -> Trial {
+    let mut trial = Trial::default();
+    let within = Duration::from_secs(60);
+    let begin = evergate_core::trial::Input::Begin { number: 4, within };
+    trial.handle(Instant::from_nanos(5_000_000_000), begin).unwrap();
+    trial
+}
 
 /// Something of everything.
 fn parts(fleet: &Fleet) -> Parts<'_> {
@@ -26,6 +41,7 @@ fn parts(fleet: &Fleet) -> Parts<'_> {
             failed: Some(Failed::again(Some(failed), image)),
             is_settled: true,
             reload: Some(Reload::sample()),
+            trial: on_trial(),
             ..Node::new(&options, 3)
         },
         descriptors: Descriptors::default(),
@@ -99,8 +115,8 @@ fn everything_that_is_written_is_read() {
 /// The way back reads the very blob that this release wrote; the next release must read it too.
 #[test]
 fn what_this_release_writes_stays_as_it_is() {
-    let (now, path) = (written(), std::env::temp_dir().join("evergate-state-2.bin"));
-    if now != GOLDEN_2 {
+    let (now, path) = (written(), std::env::temp_dir().join("evergate-state-3.bin"));
+    if now != GOLDEN_3 {
         std::fs::write(&path, now).unwrap();
         panic!(
             "what is written has changed. If readers of the last release can still tell what is \
@@ -108,7 +124,7 @@ fn what_this_release_writes_stays_as_it_is() {
             path.display()
         );
     }
-    let carried = Carried::decode(GOLDEN_2).expect("every release reads what this one wrote");
+    let carried = Carried::decode(GOLDEN_3).expect("every release reads what this one wrote");
     assert_eq!(carried.given_up, [""; 0]);
 }
 
@@ -117,6 +133,9 @@ fn what_earlier_releases_wrote_is_read() {
     let carried = Carried::decode(GOLDEN_1).unwrap();
     assert_eq!(carried.given_up, [""; 0]);
     assert!(!carried.standby.is_needed(), "there was none");
+    let carried = Carried::decode(GOLDEN_2).unwrap();
+    assert_eq!(carried.given_up, [""; 0]);
+    assert_eq!(carried.node.trial, Trial::default(), "nobody has said anything of it");
 }
 
 #[test]
