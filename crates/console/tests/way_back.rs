@@ -44,7 +44,7 @@ async fn who_may_only_read_turns_nothing_and_nonsense_is_refused() {
         let answer = fake.send(LOCAL, line, "").await;
         assert!(matches!(answer.status, 401 | 403), "{line}: {}", answer.status);
     }
-    for body in [r#"{"to": "one"}"#, r#"{"id": 3}"#, "[]"] {
+    for body in [r#"{"to": "one"}"#, r#"{"id": 3}"#, "3"] {
         let answer = fake.send(Peer::Unix, "POST /api/v1/rollback", body).await;
         assert_eq!(answer.status, 400, "{body}");
     }

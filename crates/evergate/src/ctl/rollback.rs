@@ -99,7 +99,7 @@ mod tests {
             path: "/var/lib/evergate/history/configurations".into(),
             unkept: Some("the disk is full".into()),
         };
-        let expected = "            id  applied                  because  what it changed
+        let expected = "            ID  APPLIED                  BECAUSE  WHAT IT CHANGED
 in force    12  2026-09-21 14:13:32 UTC  reload   changed route.api
 comes back   9  2026-09-21 14:13:29 UTC  reload   changed route.api
 not confirmed: #9 comes back in 42 s; `evergate confirm` keeps this one

@@ -256,7 +256,7 @@ impl Configurations {
     }
 
     /// The file to be written, unless what is there cannot be read.
-    pub(super) fn to_write(&mut self) -> Option<WholeFile> {
+    pub(super) fn writable(&mut self) -> Option<WholeFile> {
         if self.is_unreadable && !matches!(self.file.read(0), Ok(None)) {
             return None;
         }
@@ -278,7 +278,7 @@ impl Configurations {
     pub(super) fn write_now(&mut self) {
         match self.history.to_bytes() {
             Ok(bytes) => {
-                if let Some(file) = self.to_write() {
+                if let Some(file) = self.writable() {
                     self.written(file.replace(&bytes, &mut |_| Ok(())));
                 }
             }

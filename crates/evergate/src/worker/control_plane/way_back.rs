@@ -335,7 +335,7 @@ impl ControlPlane {
         match self.configurations.history.to_bytes() {
             Ok(bytes) => {
                 self.keep(KEPT_HISTORY, &bytes);
-                if let Some(file) = self.configurations.to_write() {
+                if let Some(file) = self.configurations.writable() {
                     // Beside the control plane, for a disk may take its time.
                     let write = move || file.replace(&bytes, &mut |_| Ok(()));
                     let written = tokio::task::spawn_blocking(write).await;
