@@ -17,7 +17,9 @@ use super::probe::Probe;
 use super::product::{Contender, Variant, Wish};
 use super::{Moment, Stage, Trace, pause, process, wait_within};
 
-/// How long requests run before and after the fault.
+/// How long requests run before the fault.
+const BEFORE: Duration = Duration::from_millis(200);
+/// And after what follows from it.
 const QUIET: Duration = Duration::from_millis(400);
 /// For how long a probe that is well asks nothing, however busy the machine is.
 const DEAF_MAX: Duration = Duration::from_secs(1);
@@ -175,7 +177,7 @@ impl Play {
             Contender::Evergate => 30_000_000,
             Contender::Keepalived(profile) => profile.interval.as_nanos() as u64,
         };
-        pause(QUIET + Duration::from_nanos(Moment::now().0 % interval));
+        pause(BEFORE + Duration::from_nanos(Moment::now().0 % interval));
     }
 
     fn mark(&mut self) {
