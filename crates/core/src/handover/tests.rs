@@ -103,6 +103,12 @@ fn connections_that_never_end_are_waited_for_as_long_as_was_said() {
     world.feed(0, Event::Hasten(Duration::from_secs(1)));
     world.run(Duration::from_millis(1_100));
     world.assert_settled("hastened");
+
+    let mut world = World::new(6, Weather { drains: false, ..CALM });
+    world.give();
+    world.feed(0, Event::Hasten(Duration::from_secs(1)));
+    world.run(Duration::from_millis(1_200));
+    world.assert_settled("hastened before there was anything to pass on");
 }
 
 #[test]
@@ -179,21 +185,27 @@ fn either_node_may_die_at_any_moment() {
 
 #[test]
 fn late_words_of_a_move_that_is_over_begin_nothing() {
-    let mut world = World::new(9, CALM);
-    world.give();
-    world.run(Duration::from_secs(1));
-    world.assert_settled("moved");
-    let said: Vec<Message> =
-        world.nodes.iter().flat_map(|node| &node.acts).filter_map(said).collect();
-    let before = [world.nodes[0].acts.len(), world.nodes[1].acts.len()];
-    for message in said {
-        for at in 0..2 {
-            let would = Ok(vec![7, 7]);
-            let message = message.clone();
-            world.feed(at, Event::Said { peer: 1 - at, message, would });
+    for wants in [false, true] {
+        let mut world = World::new(9, CALM);
+        if wants {
+            world.want()
+        } else {
+            world.give()
         }
+        world.run(Duration::from_secs(1));
+        world.assert_settled("moved");
+        let said: Vec<Message> =
+            world.nodes.iter().flat_map(|node| &node.acts).filter_map(said).collect();
+        let before = [world.nodes[0].acts.len(), world.nodes[1].acts.len()];
+        for message in said {
+            for at in 0..2 {
+                let would = Ok(vec![7, 7]);
+                let message = message.clone();
+                world.feed(at, Event::Said { peer: 1 - at, message, would });
+            }
+        }
+        assert_eq!([world.nodes[0].acts.len(), world.nodes[1].acts.len()], before);
     }
-    assert_eq!([world.nodes[0].acts.len(), world.nodes[1].acts.len()], before);
 }
 
 fn said(act: &Act) -> Option<Message> {

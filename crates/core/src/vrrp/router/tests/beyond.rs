@@ -360,6 +360,12 @@ fn the_old_master_that_agreed_is_not_yielded_to_for_one_master_down_time() {
     bench.run(INTERVAL * 5);
     bench.hear(9, 254);
     assert_eq!(bench.role(), Role::Backup);
+    let mut bench = Bench::backup(100);
+    bench.hear(9, 254);
+    bench.put(Input::TakeOver { why: String::from("a move"), is_agreed: true });
+    bench.run(MS);
+    bench.hear(8, 254);
+    assert_eq!(bench.role(), Role::Backup, "a third one has agreed to nothing");
 }
 
 #[test]
@@ -474,4 +480,17 @@ fn a_backup_follows_a_master_that_is_heard_and_that_it_would_not_replace() {
     bench.hear(9, 100);
     assert_eq!(bench.router.follows_until(bench.now), None, "it is to be replaced");
     assert_eq!(Bench::master(100).router.follows_until(bench.now), None);
+}
+
+#[test]
+fn whoever_resigned_and_was_not_followed_waits_as_long_as_it_was_told_to() {
+    let mut bench = Bench::master(200);
+    let (why, hold_off) = (String::from("its group"), INTERVAL * 10);
+    bench.put(Input::Resign { why, hold_off, is_lasting: false });
+    bench.run(bench.router.down_time());
+    assert!(!bench.router.holds());
+    bench.run(hold_off - Duration::from_nanos(1));
+    assert_eq!(bench.role(), Role::Backup);
+    bench.run(Duration::from_nanos(1));
+    assert_eq!(bench.role(), Role::Master);
 }
