@@ -12,6 +12,9 @@ use crate::table;
 /// Most supplementary groups that are taken from `/etc/group`.
 pub const GROUPS_MAX: usize = 256;
 
+/// What the kernel takes for "as it is", where somebody is to become another (setresuid(2)).
+const NO_ID: u32 = u32::MAX;
+
 /// A user of this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct User {
@@ -43,7 +46,18 @@ pub fn current_uid() -> u32 {
 }
 
 /// The user called `name`, or `NotFound`. A number is taken as user id and group id.
+///
+/// `InvalidInput` if it is nobody's number: who is asked to become that one stays who they are.
 pub fn user(name: &str) -> io::Result<User> {
+    let user = look_up(name)?;
+    if user.uid == NO_ID || user.gid == NO_ID {
+        let why = format!("{name} has the number {NO_ID}, which is nobody's");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(user)
+}
+
+fn look_up(name: &str) -> io::Result<User> {
     if let Ok(id) = name.parse() {
         return Ok(User { uid: id, gid: id, groups: vec![id] });
     }
@@ -207,6 +221,8 @@ mod tests {
         let error = user("no such user").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().contains("no such user"));
+        let error = user("4294967295").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "it would stay root");
     }
 
     #[test]

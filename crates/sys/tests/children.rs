@@ -300,9 +300,8 @@ fn a_child_does_not_inherit_what_spares_us() {
 #[expect(unsafe_code, reason = "rustix has no scheduling policies")]
 fn set_real_time(yes: bool) -> bool {
     let (policy, priority) = if yes { (libc::SCHED_FIFO, 1) } else { (libc::SCHED_OTHER, 0) };
-    let param = libc::sched_param { sched_priority: priority };
-    // SAFETY: `param` is a live local that the call only reads.
-    unsafe { libc::sched_setscheduler(0, policy, &raw const param) == 0 }
+    // SAFETY: `priority` is a live local that the call only reads.
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) == 0 }
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn a_run_without_memory_left_is_named_as_that() {
         }
     };
     assert_eq!((limits[0].app.as_str(), limits[0].kept.len()), ("shop", 2), "{limits:?}");
-    if limits[0].kept[0].contains("cgroup") {
+    if limits[0].kept[0].contains(" by cgroup ") {
         assert_eq!(hit.last_exit.as_deref(), Some("killed: out of memory (limit 32 MiB)"));
     } else {
         println!("skipped: {}", limits[0].kept[0]);
