@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+/// Where the crate that speaks to the system must compile as well: another C library, and one of 32 bits.
+const TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "armv7-unknown-linux-gnueabihf"];
+
 /// Runs every step and prints how long each took.
 pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     let mut log = Log::default();
@@ -33,6 +36,15 @@ fn steps(root: &Path, log: &mut Log, tests: &mut Tally) -> anyhow::Result<()> {
     log.step("cargo clippy --workspace --all-targets -- -D warnings", || {
         cargo_step(root, &clippy)
     })?;
+    for target in TARGETS {
+        let name = format!("cargo check -p evergate-sys --target {target}");
+        if has_target(target) {
+            let check = ["check", "-p", "evergate-sys", "--all-targets", "--target", target];
+            log.step(&name, || cargo_step(root, &check))?;
+        } else {
+            log.skip(&name, "rustup has no standard library for it");
+        }
+    }
     log.step("cargo xtask tidy", || match crate::tidy::errors(root)? {
         0 => Ok(()),
         count => bail!("{count} findings"),
@@ -101,6 +113,13 @@ fn test(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
         bail!("{status}");
     }
     Ok(())
+}
+
+/// Whether there is a standard library for `target`.
+fn has_target(target: &str) -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let found = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
+    found.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 
 fn is_installed(program: &str) -> bool {
@@ -181,6 +200,13 @@ fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_target_with_a_library_is_there() {
+        let ours = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+        assert_eq!(has_target(&ours), cfg!(target_env = "gnu"));
+        assert!(!has_target("m68k-unknown-linux-gnu") && !has_target("no-such-target"));
+    }
 
     #[test]
     fn summaries_of_all_test_binaries_add_up() {

@@ -68,6 +68,10 @@ fn worker_and_keeper_become_another_binary_together() {
     let phases: Vec<_> = phases.iter().filter_map(|step| step["phase"].as_str()).collect();
     let expected = "check load activate probe release acquire soak rehearse execute";
     assert_eq!(phases.join(" "), expected);
+    // Before anybody is killed, who cuts what it has under way.
+    let aftermath = storm.finish();
+    eprintln!("{aftermath}");
+    aftermath.expect_no_failure();
     // Nothing is left to replace: neither is another file than the new one.
     let before = stage.worker();
     let exe = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).expect("it lives");
@@ -77,9 +81,7 @@ fn worker_and_keeper_become_another_binary_together() {
     crate::processes::kill_worker(&stage.node);
     let after = exe(stage.worker());
     assert!(after.to_string_lossy().ends_with("(deleted)"), "{after:?}");
-    // One that was killed cuts what it had under way; nothing else fails.
-    let aftermath = storm.finish();
-    eprintln!("{aftermath}");
+    wait_until("it serves", || stage.serves());
     stage.expect_same_processes();
 }
 
