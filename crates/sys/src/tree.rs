@@ -115,7 +115,7 @@ impl Tree {
     pub fn kill(&mut self, scope: Scope) {
         match (scope, &self.group) {
             (Scope::Tree, Some(group)) => group.kill(),
-            (Scope::Tree, None) => self.sweep(),
+            (Scope::Tree, None) => self.sweep(SWEEPING_MAX),
             (Scope::Group | Scope::Main, _) => self.send(scope, Signal::Kill),
         }
     }
@@ -238,15 +238,16 @@ impl Tree {
         }
     }
 
-    /// Stops everybody first, so that nobody forks while the others die, and kills them then.
-    fn sweep(&mut self) {
+    /// Stops everybody first, so that nobody forks while the others die, and kills them then. Whoever
+    /// was found is killed, however long it took to look: on a slow machine one look may be too long.
+    fn sweep(&mut self, sweeping_max: Duration) {
         let started = clock::now();
         let mut stopped: BTreeMap<Known, Kin> = BTreeMap::new();
         let mut groups: BTreeSet<u32> = BTreeSet::new();
         for sweep in 0..SWEEPS_MAX {
             let mut new = self.look();
             new.retain(|kin| !stopped.contains_key(&kin.known));
-            if new.is_empty() || clock::now() - started > SWEEPING_MAX {
+            if new.is_empty() {
                 break;
             }
             groups.extend(new.iter().map(|kin| kin.group));
@@ -256,6 +257,9 @@ impl Tree {
                 kill_groups(&groups);
             }
             stopped.extend(new.into_iter().map(|kin| (kin.known, kin)));
+            if clock::now() - started >= sweeping_max {
+                break;
+            }
         }
         send_each(&stopped.into_values().collect::<Vec<_>>(), Signal::Kill);
     }
@@ -350,6 +354,19 @@ mod tests {
         ]);
         let members = tree.find(&Census { all: vec![away, other], tokens });
         assert_eq!(members, [away]);
+    }
+
+    #[test]
+    fn whoever_is_found_is_killed_however_long_the_look_took() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let end = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let mut tree = Tree::new(child.id(), "1-1-shop.0.1".to_owned(), None);
+        tree.sweep(Duration::ZERO);
+        let ended = crate::wait::readable(&end, 10_000);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        ended.unwrap();
     }
 
     #[test]
