@@ -16,6 +16,7 @@ use evergate_core::time::Instant;
 use evergate_core::trial::Trial;
 use evergate_sys::exit;
 use evergate_sys::signal::{Signal, Signals};
+use evergate_sys::timer::Timer;
 use evergate_sys::{clock, random, rlimit};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -58,6 +59,7 @@ const LINK: EventData = EventData::new_u64(1);
 const APPS: EventData = EventData::new_u64(2);
 const ASIDE: EventData = EventData::new_u64(3);
 const STANDBY: EventData = EventData::new_u64(4);
+const TIMER: EventData = EventData::new_u64(5);
 /// Events taken in at once; the others come in the next turn.
 const EVENTS_PER_TURN: usize = 16;
 
@@ -66,6 +68,8 @@ const EVENTS_PER_TURN: usize = 16;
 pub(crate) struct Keeper {
     options: Options,
     events: OwnedFd,
+    /// For the earliest of all deadlines.
+    timer: Timer,
     signals: Signals,
     notify: Notify,
     sockets: Sockets,
@@ -106,6 +110,7 @@ pub(crate) struct Keeper {
 /// What every image of a keeper makes anew.
 struct Bare {
     events: OwnedFd,
+    timer: Timer,
     signals: Signals,
     files_before: u64,
 }
@@ -120,7 +125,7 @@ enum Stopping {
 
 impl Keeper {
     pub(crate) fn new(options: Options) -> Result<Self, Error> {
-        let Bare { events, signals, files_before } = Bare::new()?;
+        let Bare { events, timer, signals, files_before } = Bare::new()?;
         let binary = Binary::open(&options.program)
             .map_err(|error| Error::Program(options.program.clone(), error))?;
         let apps = Apps::new(Rng::seeded(random::seed()), files_before).map_err(Error::Events)?;
@@ -130,6 +135,7 @@ impl Keeper {
         let notify = Notify::from_env();
         Ok(Self {
             events,
+            timer,
             signals,
             upgrades: Upgrades::default(),
             reload: None,
@@ -205,7 +211,7 @@ impl Keeper {
 
     /// Waits for something to do; whether runs have said something. The others are looked at in
     /// every turn.
-    fn wait(&self) -> Result<bool, Error> {
+    fn wait(&mut self) -> Result<bool, Error> {
         let failed = |error: rustix::io::Errno| Error::Events(io::Error::from(error));
         for link in self.workers.iter().filter_map(|(_, worker)| worker.link.as_ref()) {
             let mut interest = EventFlags::IN;
@@ -225,16 +231,13 @@ impl Keeper {
             self.standby.deadline(),
             self.waiting.map(Waiting::deadline),
         ];
-        let timeout = deadlines.into_iter().flatten().min().map(|at| {
-            let left = at - clock::now();
-            left.try_into().expect("deadlines are less than a lifetime away")
-        });
-        let timeout = if self.has_exits { Some(Timespec::default()) } else { timeout };
+        self.timer.set(deadlines.into_iter().flatten().min()).map_err(Error::Events)?;
+        let at_once = self.has_exits.then(Timespec::default);
         let mut fired: Vec<epoll::Event> = Vec::with_capacity(EVENTS_PER_TURN);
         match epoll::wait(
             &self.events,
             rustix::buffer::spare_capacity(&mut fired),
-            timeout.as_ref(),
+            at_once.as_ref(),
         ) {
             Ok(_) => Ok(fired.iter().any(|event| ({ event.data }) == APPS)),
             Err(rustix::io::Errno::INTR) => Ok(false),
@@ -372,8 +375,10 @@ impl Bare {
         };
         let events =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Error::Events(e.into()))?;
+        let timer = Timer::new().map_err(Error::Events)?;
         epoll::add(&events, &signals, SIGNALS, EventFlags::IN)
+            .and_then(|()| epoll::add(&events, &timer, TIMER, EventFlags::IN))
             .map_err(|error| Error::Events(error.into()))?;
-        Ok(Self { events, signals, files_before })
+        Ok(Self { events, timer, signals, files_before })
     }
 }

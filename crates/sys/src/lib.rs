@@ -48,6 +48,7 @@ pub mod splice;
 pub mod stderr;
 mod strings;
 pub mod table;
+pub mod timer;
 pub mod tree;
 pub mod vrrp_socket;
 pub mod wait;

@@ -101,7 +101,7 @@ impl Keeper {
         }
         let mut taken = Taken::copy(&carried.descriptors, resuming.inherited())?;
         let now = clock::now();
-        let Bare { events, signals, files_before: _ } =
+        let Bare { events, timer, signals, files_before: _ } =
             Bare::new().map_err(|error| error.to_string())?;
         let rng = Rng::seeded(random::seed());
         let apps = Apps::resume(carried.apps, carried.news, (carried.fleet, rng), now, &mut taken)
@@ -119,6 +119,7 @@ impl Keeper {
         let watchdog = notify.watchdog().map(|within| Watchdog::new(within, now));
         let keeper = Self {
             events,
+            timer,
             signals,
             notify,
             sockets: Sockets::resume(carried.sockets, &taken),
