@@ -231,10 +231,13 @@ pub enum Output {
     Idle,
 }
 
-/// A change of role.
+/// A change of role. The first one of each virtual router is from [`Role::Init`] to the same: that it
+/// begins.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 pub struct Turn {
-    /// Counts the changes of this node, from 1.
+    /// Counts the changes of this node, on from the milliseconds of Unix time at its birth: what a node
+    /// tells that was started again has greater numbers than what it told before, unless its clock was
+    /// set back.
     #[n(0)]
     pub sequence: u64,
     /// Name in `[vip.NAME]`.

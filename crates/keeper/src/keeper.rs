@@ -98,8 +98,9 @@ pub(crate) struct Keeper {
     failed: Option<Failed>,
     /// What of an upgrade is to be done once all else is.
     due: Option<Due>,
-    /// Whether virtual addresses were told that no worker can be brought back.
-    is_helpless: bool,
+    /// Whether virtual addresses were told that no worker can be brought back; nothing if this image
+    /// has told them nothing yet.
+    is_helpless: Option<bool>,
     /// For the moment to become another binary.
     waiting: Option<Waiting>,
     standby: Standby,
@@ -155,7 +156,7 @@ impl Keeper {
             execs: 0,
             failed: None,
             due: None,
-            is_helpless: false,
+            is_helpless: None,
             waiting: None,
             standby: Standby::default(),
             trial: Trial::default(),

@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 
 use super::member::{Member, Source};
 use super::moves::Moves;
-use super::{Input, Note, Order, Output, Plan, RouterKey, Severity, Turn, View};
+use super::{Input, Note, Order, Output, Plan, RouterKey, Setup, Severity, Turn, View};
 use crate::handover::Event;
 use crate::peer::{self, Peers};
 use crate::rng::Rng;
@@ -96,7 +96,7 @@ impl Standby {
             verdicts: BTreeMap::new(),
             birth,
             rng,
-            sequence: 0,
+            sequence: birth.unix_ms,
             is_in_maintenance: false,
             helpless: None,
             ending: Ending::No,
@@ -135,6 +135,7 @@ impl Standby {
                 None => {
                     let member = Member::new(now, self.birth.now, setup.clone());
                     self.members.insert(setup.key, member);
+                    self.tell_begin(setup);
                 }
             }
         }
@@ -423,6 +424,20 @@ impl Standby {
         };
         self.outputs.push_back(Output::Turned(turn));
         self.note(severity, kind, subject, reason);
+    }
+
+    /// Says of a virtual router that is new here that it has no role yet: whoever was told of one by a
+    /// node that was killed would believe it still.
+    fn tell_begin(&mut self, setup: &Setup) {
+        self.sequence += 1;
+        self.outputs.push_back(Output::Turned(Turn {
+            sequence: self.sequence,
+            vip: setup.name.clone(),
+            role: Role::Init,
+            before: Role::Init,
+            epoch: 0,
+            reason: String::from("this node begins with it"),
+        }));
     }
 
     fn end_splits(&mut self, now: Instant) {

@@ -103,6 +103,33 @@ fn a_lone_node_claims_after_one_master_down_time_and_gives_up_in_order() {
     assert_eq!(standby.deadline(), None);
 }
 
+/// A node that was killed cannot have said that it is no master any more.
+#[test]
+fn a_node_that_is_started_again_says_so_with_greater_numbers_than_before() {
+    let turns = |standby: &mut Standby| {
+        let outputs = core::iter::from_fn(|| standby.next_output());
+        let turn = |output| match output {
+            Output::Turned(turn) => Some((turn.sequence, turn.before, turn.role)),
+            _ => None,
+        };
+        outputs.filter_map(turn).collect::<Vec<_>>()
+    };
+    let mut first = node(plan());
+    assert_eq!(turns(&mut first), [(1_700_000_000_001, Role::Init, Role::Init)]);
+    ready(&mut first, at(0));
+    first.handle(first.deadline().unwrap(), Input::Tick);
+    let told = turns(&mut first);
+    assert_eq!(told.last().unwrap().2, Role::Master);
+    let birth = Birth { now: at(100), unix_ms: 1_700_000_000_100, seed: 2 };
+    let mut second = Standby::new(plan(), birth);
+    let (sequence, before, role) = turns(&mut second)[0];
+    assert_eq!((before, role), (Role::Init, Role::Init));
+    assert!(told.iter().all(|earlier| earlier.0 < sequence));
+    // What stays as it was has nothing to say.
+    second.apply(at(200), plan());
+    assert_eq!(turns(&mut second), []);
+}
+
 #[test]
 fn it_goes_on_exactly_where_it_was_after_it_was_written_down() {
     let mut standby = node(plan());

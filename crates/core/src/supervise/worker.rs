@@ -12,10 +12,19 @@ use minicbor::{Decode, Encode};
 use super::doubled;
 use crate::time::Instant;
 
-/// After so many failures in a row nobody believes any more that a worker can be brought back.
+/// After so many failures in a row nobody believes any more that a worker can be brought back, even if
+/// it was ready in between.
 pub const FAILURES_HELPLESS: u32 = 5;
-/// Nor after so long without a ready one, once there was one.
-pub const HELPLESS_AFTER: Duration = Duration::from_secs(5);
+/// Nor after so many starts in a row that came to nothing. Each is of the binary that served, and falls
+/// back by itself on the configuration that served; the second one is for bad luck.
+pub const STARTS_HELPLESS: u32 = 2;
+/// Nor after a start that takes so many times as long as the longest one so far: it hangs.
+pub const HELPLESS_FACTOR: u32 = 10;
+/// At least and at most so long without a ready one, then: a machine may be busy for a moment, and
+/// clients do not wait for ever.
+pub const HELPLESS_AFTER_MIN: Duration = Duration::from_secs(1);
+/// See [`HELPLESS_AFTER_MIN`].
+pub const HELPLESS_AFTER_MAX: Duration = Duration::from_secs(5);
 
 /// When to replace a worker, and how long to wait for one.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
@@ -191,6 +200,14 @@ pub struct Worker {
     #[n(5)]
     #[cbor(default)]
     is_hopeless: bool,
+    /// How many were started since one was ready.
+    #[n(6)]
+    #[cbor(default)]
+    starts: u32,
+    /// How long the slowest one took to be ready.
+    #[n(7)]
+    #[cbor(default)]
+    start_took_max: Duration,
 }
 
 /// Why no worker can be brought back, as far as anybody can tell.
@@ -200,8 +217,10 @@ pub enum Helpless {
     Hopeless,
     /// It has failed as often as [`FAILURES_HELPLESS`] in a row, and none is ready.
     Failing,
-    /// None was ready for [`HELPLESS_AFTER`].
-    Gone,
+    /// As many starts in a row as [`STARTS_HELPLESS`] came to nothing.
+    Unstarted,
+    /// None was ready for this long, which is [`HELPLESS_FACTOR`] times what the slowest start took.
+    Gone(Duration),
 }
 
 impl Worker {
@@ -214,6 +233,8 @@ impl Worker {
             was_ready: false,
             lost_at: None,
             is_hopeless: false,
+            starts: 0,
+            start_took_max: Duration::ZERO,
         }
     }
 
@@ -225,14 +246,28 @@ impl Worker {
             Some(Helpless::Hopeless)
         } else if self.failures >= FAILURES_HELPLESS {
             Some(Helpless::Failing)
+        } else if self.starts_failed() >= STARTS_HELPLESS {
+            Some(Helpless::Unstarted)
         } else {
-            (now - lost_at >= HELPLESS_AFTER).then_some(Helpless::Gone)
+            let patience = self.patience();
+            (now - lost_at >= patience).then_some(Helpless::Gone(patience))
         }
     }
 
     /// When to ask [`Self::helpless`] again, if nothing happens before.
     pub fn helpless_at(&self, now: Instant) -> Option<Instant> {
-        self.lost_at.map(|at| at + HELPLESS_AFTER).filter(|&at| at > now)
+        self.lost_at.map(|at| at + self.patience()).filter(|&at| at > now)
+    }
+
+    /// How long none may be ready, once one was.
+    fn patience(&self) -> Duration {
+        let hanging = self.start_took_max.saturating_mul(HELPLESS_FACTOR);
+        hanging.clamp(HELPLESS_AFTER_MIN, HELPLESS_AFTER_MAX)
+    }
+
+    fn starts_failed(&self) -> u32 {
+        let is_open = matches!(self.state, State::Starting { .. });
+        self.starts.saturating_sub(u32::from(is_open))
     }
 
     /// Takes in what happened; returns what to do about it.
@@ -294,8 +329,11 @@ impl Worker {
     fn handle_alive(&mut self, now: Instant, input: Input) -> Option<Output> {
         let soon = now + self.policy.margin;
         match (self.state, input) {
-            (State::Starting { .. }, Input::Ready) => {
+            (State::Starting { until }, Input::Ready) => {
                 self.was_ready = true;
+                self.starts = 0;
+                let took = (now + self.policy.ready_within).since(until);
+                self.start_took_max = self.start_took_max.max(took);
                 self.enter(State::Ready { since: now }, None)
             }
             (State::Starting { until }, Input::Tick) if until <= now => self.kill(Reason::NotReady),
@@ -379,6 +417,7 @@ impl Worker {
 
     fn spawn(&mut self, now: Instant) -> Option<Output> {
         let until = now + self.policy.ready_within;
+        self.starts = self.starts.saturating_add(1);
         self.enter(State::Starting { until }, Some(Output::Spawn))
     }
 

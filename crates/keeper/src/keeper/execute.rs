@@ -135,7 +135,7 @@ impl Keeper {
             execs: carried.node.execs,
             failed: carried.node.failed,
             due: None,
-            is_helpless: false,
+            is_helpless: None,
             waiting: None,
             reload: carried.node.reload,
             trial: carried.node.trial,

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use evergate_control::link::{Role, ToWorker};
 use evergate_core::supervise::worker::{
-    FAILURES_HELPLESS, Fate, HELPLESS_AFTER, Helpless, Input, Output,
+    FAILURES_HELPLESS, Fate, Helpless, Input, Output, STARTS_HELPLESS,
 };
-use evergate_core::time::Instant;
+use evergate_core::time::{Instant, Spoken};
 use evergate_core::upgrade::Input::Lost;
 use evergate_core::upgrade::Side;
 use evergate_sys::clock;
@@ -62,14 +62,16 @@ impl Keeper {
     /// have them.
     pub(super) fn judge_worker(&mut self, now: Instant) {
         let why = self.workers.machine.helpless(now);
-        if why.is_some() == self.is_helpless {
+        if self.is_helpless.replace(why.is_some()) == Some(why.is_some()) {
             return;
         }
-        self.is_helpless = why.is_some();
         let why = why.map(|why| match why {
             Helpless::Hopeless => "the worker says that it cannot start".to_owned(),
             Helpless::Failing => format!("the worker failed {FAILURES_HELPLESS} times in a row"),
-            Helpless::Gone => format!("no worker was ready for {HELPLESS_AFTER:?}"),
+            Helpless::Unstarted => {
+                format!("the worker failed to start {STARTS_HELPLESS} times in a row")
+            }
+            Helpless::Gone(within) => format!("no worker was ready for {}", Spoken(within)),
         });
         self.standby.set_helpless(clock::now(), why);
     }

@@ -3,8 +3,8 @@
 //! Each virtual address has a queue of its own: every change is told to every program of it, one
 //! after the other, in order of its number, so what a program does is never overtaken. A change is
 //! told at least once: the queue goes along when the keeper becomes another binary, and a program
-//! that runs then is still waited for. A keeper that was killed starts anew: its first change tells
-//! the programs what became of the role, whatever it was before.
+//! that runs then is still waited for. What a keeper that was killed had not told yet is lost, but not
+//! what became of it: the next one begins with `init`, under a number that is greater than all before.
 //!
 //! A program runs as whoever the worker is, without a way to more rights, and learns what happened
 //! from its environment and, as one line of JSON, from its standard input. What it prints goes to

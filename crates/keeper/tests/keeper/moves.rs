@@ -5,7 +5,7 @@ use std::time::Duration;
 use evergate_control::link::{Desired, Key, StandbyNews, ToKeeper, ToWorker};
 use evergate_core::peer::{self, Health};
 use evergate_core::standby::Order;
-use evergate_core::supervise::worker::FAILURES_HELPLESS;
+use evergate_core::supervise::worker::{FAILURES_HELPLESS, STARTS_HELPLESS};
 use evergate_core::track::{Effect, Rule, Subject};
 use evergate_core::vrrp::Role;
 use evergate_sys::clock;
@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("an_app_that_is_back_soon_moves_nothing", an_app_that_is_back_soon),
     ("a_pool_without_a_server_moves_the_address", a_pool_without_a_server),
     ("a_worker_that_crashes_moves_nothing", a_worker_that_crashes),
+    ("a_worker_that_fails_to_start_twice_moves_the_address", a_worker_that_fails_to_start),
     ("peers_are_heard_beside_adverts", peers_are_heard),
     ("adverts_do_not_wait_for_apps_to_start", many_apps_start),
 ];
@@ -196,6 +197,30 @@ fn a_worker_that_crashes() {
     // One that keeps crashing does not serve: the other box had better.
     first.worker.crash();
     second.await_role(Role::Master);
+    assert!(!lan.has("a", ADDRESS) && lan.has("b", ADDRESS));
+}
+
+fn a_worker_that_fails_to_start() {
+    let Some(lan) = Lan::new(&["a", "b"]) else { return };
+    let (first, second) = pair(&lan, &wish(&[]));
+    let lost_at = first.worker.crash();
+    for _ in 0..STARTS_HELPLESS {
+        first.stage.worker().crash();
+    }
+    second.await_role(Role::Master);
+    println!("taken over after {:.1?}", clock::now() - lost_at);
+    let worker = first.stage.worker();
+    let news = first.stage.await_standby(&worker, |news| {
+        news.vips.first().is_some_and(|vip| vip.view.role == Role::Fault)
+    });
+    let reason = &news.vips[0].view.reason;
+    // On a busy machine it may be that the time was over first.
+    assert!(reason.contains("failed to start 2 times") || reason.contains("ready for"), "{reason}");
+    // One that starts after all makes it well again.
+    first.stage.desire(&worker, &wish(&[]));
+    worker.say(&ToKeeper::Ready);
+    let first = Node { stage: first.stage, worker };
+    first.await_role(Role::Backup);
     assert!(!lan.has("a", ADDRESS) && lan.has("b", ADDRESS));
 }
 

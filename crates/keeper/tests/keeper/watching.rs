@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("an_exec_of_the_keeper_moves_nothing", execs_move_nothing),
     ("workers_that_are_killed_and_replaced_move_nothing", workers_move_nothing),
     ("hooks_are_called_for_every_turn_and_for_the_last_one_too", hooks_are_called),
+    ("hooks_are_told_anew_after_a_keeper_was_killed", hooks_are_told_anew),
     ("a_node_whose_worker_does_not_come_back_gives_its_address_up", no_worker),
 ];
 
@@ -231,18 +232,48 @@ fn replaced(stage: &Stage, old: &Worker, desired: &Desired) -> Worker {
     new
 }
 
+/// A file, and a hook that writes to it what it is told.
+struct Told(tempfile::TempDir);
+
+impl Told {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn wish(&self) -> Desired {
+        let file = self.0.path().join("told");
+        let script = "echo \"$EVERGATE_SEQUENCE $EVERGATE_VIP $EVERGATE_ROLE\" >> \"$1\"";
+        let hook = ["/bin/sh", "-c", script, "hook", file.to_str().unwrap()].map(str::to_owned);
+        let mut desired = every(Duration::from_millis(100));
+        desired.standby.vips[0].hooks = vec![hook.to_vec()];
+        desired
+    }
+
+    /// The number of each turn, and the role; whole lines only.
+    fn read(&self) -> Vec<(u64, String)> {
+        let text = fs::read_to_string(self.0.path().join("told")).unwrap_or_default();
+        let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        let turn = |line: &str| {
+            let (number, role) = line.split_once(" web ").unwrap();
+            (number.parse().unwrap(), role.to_owned())
+        };
+        lines.map(turn).collect()
+    }
+
+    /// Waits until these roles were told, in this order.
+    fn await_roles(&self, stage: &mut Stage, expected: &[&str]) {
+        let is_told = || self.read().iter().map(|(_, role)| role).eq(expected);
+        stage.await_true(|_| is_told().then_some(()));
+        assert!(self.read().is_sorted_by(|one, next| one.0 < next.0), "{:?}", self.read());
+    }
+}
+
 fn hooks_are_called() {
     let Some(lan) = Lan::new(&["a"]) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let told = folder.path().join("told");
-    let script = "echo \"$EVERGATE_SEQUENCE $EVERGATE_VIP $EVERGATE_ROLE\" >> \"$1\"";
-    let hook = ["/bin/sh", "-c", script, "hook", told.to_str().unwrap()].map(str::to_owned);
-    let mut desired = every(Duration::from_millis(100));
-    desired.standby.vips[0].hooks = vec![hook.to_vec()];
-    let mut node = Node::start(&lan, "a", &desired);
+    let told = Told::new();
+    let mut node = Node::start(&lan, "a", &told.wish());
     node.await_role(Role::Master);
-    let read = || fs::read_to_string(&told).unwrap_or_default();
-    node.stage.await_true(|_| (read() == "1 web backup\n2 web master\n").then_some(()));
+    told.await_roles(&mut node.stage, &["init", "backup", "master"]);
     let image = execs::binary(&node.stage, "next");
     execs::become_binary(&node.stage, &node.worker, &image);
     node.stage.signal(Signal::Terminate);
@@ -250,9 +281,21 @@ fn hooks_are_called() {
     node.worker.say(&ToKeeper::Drained);
     node.worker.exit(0);
     assert!(node.stage.await_end().success());
-    let told = read();
-    let last = told.lines().last().unwrap();
-    assert!(told.lines().count() >= 3 && !last.ends_with("master"), "also of the end: {told}");
+    told.await_roles(&mut node.stage, &["init", "backup", "master", "init"]);
+}
+
+/// Whatever the one before was killed in the midst of telling.
+fn hooks_are_told_anew() {
+    let Some(lan) = Lan::new(&["a"]) else { return };
+    let told = Told::new();
+    let mut node = Node::start(&lan, "a", &told.wish());
+    node.await_role(Role::Master);
+    told.await_roles(&mut node.stage, &["init", "backup", "master"]);
+    node.stage.signal(Signal::Kill);
+    node.stage.await_end();
+    let mut next = Node::start(&lan, "a", &told.wish());
+    let all = ["init", "backup", "master", "init", "backup", "master"];
+    told.await_roles(&mut next.stage, &all);
 }
 
 fn no_worker() {

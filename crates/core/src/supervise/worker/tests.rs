@@ -239,11 +239,11 @@ fn a_worker_that_is_back_soon_was_never_past_hope() {
     let mut worker = Worker::new(POLICY);
     worker.handle(at(0), Input::Start);
     assert_eq!((worker.helpless(at(60_000)), worker.helpless_at(at(0))), (None, None));
-    worker.handle(at(1_000), Input::Ready);
+    worker.handle(at(200), Input::Ready);
     assert_eq!((worker.helpless(at(60_000)), worker.helpless_at(at(60_000))), (None, None));
     worker.handle(at(60_000), CRASH);
-    assert_eq!(worker.helpless(at(64_999)), None);
-    assert_eq!(worker.helpless_at(at(64_999)), Some(at(65_000)));
+    assert_eq!(worker.helpless(at(61_999)), None);
+    assert_eq!(worker.helpless_at(at(61_999)), Some(at(62_000)));
     worker.handle(at(60_100), Input::Ready);
     assert_eq!((worker.helpless(at(90_000)), worker.helpless_at(at(90_000))), (None, None));
 }
@@ -253,10 +253,11 @@ fn a_worker_that_does_not_come_back_is_past_hope_until_it_does() {
     let mut worker = ready_once();
     worker.handle(at(2_000), Input::Hung);
     assert_eq!(worker.helpless(at(6_999)), None);
-    assert_eq!(worker.helpless(at(7_000)), Some(Helpless::Gone));
+    assert_eq!(worker.helpless(at(7_000)), Some(Helpless::Gone(HELPLESS_AFTER_MAX)));
     assert_eq!(worker.helpless_at(at(7_000)), None, "it was asked");
     worker.handle(at(7_001), CRASH);
-    assert_eq!(worker.helpless(at(7_001)), Some(Helpless::Gone), "since it was ready last");
+    let gone = Some(Helpless::Gone(HELPLESS_AFTER_MAX));
+    assert_eq!(worker.helpless(at(7_001)), gone, "since it was ready last");
     worker.handle(at(8_000), Input::Ready);
     assert_eq!(worker.helpless(at(20_000)), None);
 
@@ -264,6 +265,53 @@ fn a_worker_that_does_not_come_back_is_past_hope_until_it_does() {
     worker.handle(at(2_000), CRASH);
     worker.handle(at(2_001), NO_HOPE);
     assert_eq!(worker.helpless(at(2_001)), Some(Helpless::Hopeless));
+}
+
+/// What a start usually takes says how soon one hangs.
+#[test]
+fn a_start_that_takes_much_longer_than_any_before_is_past_hope() {
+    let table = [(0, 1_000), (40, 1_000), (100, 1_000), (150, 1_500), (499, 4_990), (900, 5_000)];
+    for (usual, patience) in table {
+        let mut worker = Worker::new(POLICY);
+        worker.handle(at(0), Input::Start);
+        worker.handle(at(usual), Input::Ready);
+        // One that was quicker says nothing new.
+        worker.handle(at(10_000), CRASH);
+        worker.handle(at(10_000 + usual / 2), Input::Ready);
+        worker.handle(at(30_000), CRASH);
+        assert_eq!(worker.helpless_at(at(30_000)), Some(at(30_000 + patience)), "{usual} ms");
+        assert_eq!(worker.helpless(at(30_000 + patience - 1)), None, "{usual} ms");
+        let gone = Some(Helpless::Gone(Duration::from_millis(patience)));
+        assert_eq!(worker.helpless(at(30_000 + patience)), gone, "{usual} ms");
+        worker.handle(at(30_000 + patience + 1), Input::Ready);
+        assert_eq!(worker.helpless(at(40_000)), None, "slow, and well after all");
+        let slower = (patience + 1) * u64::from(HELPLESS_FACTOR);
+        worker.handle(at(60_000), CRASH);
+        assert_eq!(worker.helpless_at(at(60_000)), Some(at(60_000 + slower.min(5_000))));
+    }
+}
+
+#[test]
+fn two_starts_in_a_row_that_come_to_nothing_are_past_hope_at_once() {
+    let mut worker = ready_once();
+    worker.handle(at(2_000), CRASH);
+    assert_eq!(worker.helpless(at(2_010)), None, "the first start is under way");
+    worker.handle(at(2_010), CRASH);
+    assert_eq!(worker.helpless(at(2_010)), None, "bad luck, maybe");
+    let next = worker.deadline().unwrap();
+    assert_eq!(worker.handle(next, Input::Tick), Some(Output::Spawn));
+    assert_eq!(worker.helpless(next), None, "the second start is under way");
+    worker.handle(next, CRASH);
+    assert_eq!(worker.helpless(next), Some(Helpless::Unstarted));
+    let next = worker.deadline().unwrap();
+    worker.handle(next, Input::Tick);
+    assert_eq!(worker.helpless(next), Some(Helpless::Unstarted), "it is tried on");
+    worker.handle(next, Input::Ready);
+    assert_eq!(worker.helpless(next), None);
+    // What was ready in between begins anew.
+    worker.handle(at(60_000), CRASH);
+    worker.handle(at(60_001), CRASH);
+    assert_eq!(worker.helpless(at(60_001)), None);
 }
 
 #[test]

@@ -124,11 +124,17 @@ impl Node {
         if let (Role::Master, Some(key)) = (turn.before, self.key_of(&turn.vip)) {
             self.ended.insert(key, now);
         }
-        self.sequence += 1;
-        assert_eq!(turn.sequence, self.sequence, "seed {seed:#x}");
+        let expected = if self.sequence == 0 { turn.sequence } else { self.sequence + 1 };
+        assert_eq!(turn.sequence, expected, "seed {seed:#x}");
+        self.sequence = expected;
+        let before = self.roles.insert(turn.vip.clone(), turn.role);
+        let begins = before.is_none_or(|before| before == Role::Init) && turn.role == Role::Init;
+        assert!(before.is_some() || begins, "seed {seed:#x}: it did not say that it begins");
+        assert_eq!(turn.before, before.unwrap_or_default(), "seed {seed:#x}");
+        if begins {
+            return;
+        }
         assert_ne!(turn.role, turn.before, "seed {seed:#x}");
-        let before = self.roles.insert(turn.vip.clone(), turn.role).unwrap_or_default();
-        assert_eq!(turn.before, before, "seed {seed:#x}");
         let epoch = self.epochs.entry(turn.vip.clone()).or_default();
         // Whatever is configured anew starts anew.
         if turn.before == Role::Init {
