@@ -294,7 +294,7 @@ impl Running {
             is_closed: false,
         };
         running.make_haste();
-        if let Err(error) = Passing::sweep(&mut running.network) {
+        if let Err(error) = Passing::sweep(&running.network) {
             report(format_args!("what was hidden before stays hidden: {error}"));
         }
         Ok(running)

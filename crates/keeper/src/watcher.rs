@@ -3,8 +3,8 @@
 //! While a node answers for a virtual address and its keeper is killed, nobody would send adverts or
 //! take the address away: the other nodes would wait, and two of them would answer then. The watcher
 //! waits for that on the keeper's pidfd, which an exec does not touch. Then it says in the keeper's
-//! name that it stops (priority 0), removes the addresses, and exits. What to say and what to remove
-//! lies ready in a shared page ([`crate::will`]).
+//! name that it stops (priority 0), removes the addresses, undoes what a planned move has set for a
+//! while, and exits. What to say and what to remove lies ready in a shared page ([`crate::will`]).
 //!
 //! It never says anything while the keeper lives. A keeper that lives and makes no progress for as
 //! long as the others wait for an advert loses its addresses, no more: they have a new owner by then,
@@ -14,12 +14,15 @@
 //! and over that memory, and hears no signal but SIGKILL.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use std::{fmt, io};
 
 use evergate_core::time::Instant;
 use evergate_sys::family::Family;
+use evergate_sys::flow::filter;
+use evergate_sys::flow::shade::Manners;
 use evergate_sys::inherited::Inherited;
 use evergate_sys::netlink::{Change, Netlink, Place};
 use evergate_sys::privilege::Right;
@@ -28,9 +31,10 @@ use evergate_sys::shared_page::{RECORD_BYTES_MAX, Reader};
 use evergate_sys::signal::{Signal, Signals};
 use evergate_sys::vrrp_socket::VrrpSocket;
 use evergate_sys::{clock, oom, privilege, process, real_time, wait};
+use rustix::net::sockopt::socket_acceptconn;
 
 use crate::report;
-use crate::will::{Held, Will, Words};
+use crate::will::{Held, Shaded, Will, Words};
 
 /// The subcommand that runs it.
 pub(crate) const SUBCOMMAND: &str = "watcher";
@@ -41,8 +45,9 @@ pub(crate) const KEEPER_FD: i32 = 4;
 /// And a socket over which it gets more of them: each message brings all that it is to keep.
 pub(crate) const LINK_FD: i32 = 5;
 pub(crate) const KEEP: &[u8] = b"keep";
-/// Most of them: two for each of many interfaces. Beyond that the end takes longer.
-pub(crate) const FDS_KEPT_MAX: usize = 64;
+/// Most of them: two for each of many interfaces, and listening sockets of every thread during a planned
+/// move. Beyond that the end takes longer.
+pub(crate) const FDS_KEPT_MAX: usize = seqpacket::FDS_MAX;
 /// What it is known as.
 const NAME: &str = "evergate-watch";
 /// One above the keeper's, which must not keep it from looking.
@@ -138,7 +143,8 @@ struct Watcher {
     /// What the keeper would have it keep comes here.
     link: OwnedFd,
     /// Packet sockets of the keeper: the kernel takes tens of milliseconds to close one for good, and
-    /// the keeper would not be dead before that was done.
+    /// the keeper would not be dead before that was done. And listening sockets that do not see
+    /// everything at the moment.
     kept: Vec<OwnedFd>,
     reader: Reader,
     hands: Hands,
@@ -206,17 +212,37 @@ impl Watcher {
 
     /// The keeper is dead: speaks its last words, and removes what it left behind.
     fn carry_out(&mut self, begun: Instant) {
-        if self.will.is_empty() {
-            return;
-        }
         let mut faults = std::mem::take(&mut self.hands.missing);
         let said = self.hands.say(&self.will.words, &mut faults);
         let removed = self.hands.remove(&self.will.addresses, &mut faults);
         let took = clock::now() - begun;
+        self.end_move(&mut faults);
+        if self.will.is_empty() {
+            return;
+        }
         report(format_args!(
             "the keeper is gone: the watcher said so in its place ({said} packets of priority 0) and \
              removed {removed} addresses, within {took:?}{faults}"
         ));
+    }
+
+    /// Undoes what a planned move has set for a while: nobody will end it.
+    fn end_move(&mut self, faults: &mut Faults) {
+        self.hands.unhide(&self.will.hidden, faults);
+        // Only now, or it would be told of for a moment.
+        for Shaded { interface, ignore, announce } in &self.will.shaded {
+            let before = Manners { ignore: *ignore, announce: *announce };
+            if let Err(error) = before.restore(interface) {
+                faults.take(error);
+            }
+        }
+        self.keep();
+        let is_listener = |fd: &&OwnedFd| socket_acceptconn(fd).is_ok_and(|listens| listens);
+        for listener in self.kept.iter().filter(is_listener) {
+            if let Err(error) = filter::refuse_none(listener) {
+                faults.take(error);
+            }
+        }
     }
 
     /// The keeper is hung: removes its addresses, and says nothing in its name.
@@ -312,6 +338,15 @@ impl Hands {
             }
         }
         said
+    }
+
+    /// Removes hidden addresses.
+    fn unhide(&self, hidden: &[IpAddr], faults: &mut Faults) {
+        for &ip in hidden {
+            if let Err(error) = self.netlink.unhide(ip) {
+                faults.take(error);
+            }
+        }
     }
 
     /// Removes addresses; returns how many were there.

@@ -27,6 +27,28 @@ pub(crate) struct Will {
     /// Addresses to remove, once it is dead or hung.
     #[n(2)]
     pub(crate) addresses: Vec<Held>,
+    /// Addresses that are hidden for a planned move, to be had no more once it is dead.
+    #[n(3)]
+    #[cbor(default)]
+    pub(crate) hidden: Vec<IpAddr>,
+    /// And the interfaces that are kept from telling of them.
+    #[n(4)]
+    #[cbor(default)]
+    pub(crate) shaded: Vec<Shaded>,
+}
+
+/// An interface that is kept from telling of hidden addresses, and what was set on it before.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+pub(crate) struct Shaded {
+    /// Its name.
+    #[n(0)]
+    pub(crate) interface: String,
+    /// Which addresses it answers for (`arp_ignore`).
+    #[n(1)]
+    pub(crate) ignore: u8,
+    /// Under which address it asks (`arp_announce`).
+    #[n(2)]
+    pub(crate) announce: u8,
 }
 
 /// A packet that says that a virtual router stops (priority 0).
@@ -76,7 +98,8 @@ impl Will {
 
     /// Whether there is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
-        self.words.is_empty() && self.addresses.is_empty()
+        let Self { patience: _, words, addresses, hidden, shaded } = self;
+        words.is_empty() && addresses.is_empty() && hidden.is_empty() && shaded.is_empty()
     }
 }
 
@@ -94,6 +117,8 @@ impl Will {
                 message: vec![0x31, 51, 0, 1, 0, 3, 0, 0, 10, 77, 0, 100].into(),
             }],
             addresses: vec![Held { interface: 3, address, prefix: 32 }],
+            hidden: vec![IpAddr::from([10, 77, 0, 101])],
+            shaded: vec![Shaded { interface: "eth0".to_owned(), ignore: 0, announce: 1 }],
         }
     }
 }
@@ -107,10 +132,28 @@ mod tests {
         let will = Will::sample();
         assert_eq!(Will::decode(&will.encode()), Some(will.clone()));
         assert_eq!(Will::decode(&Will::default().encode()), Some(Will::default()));
+        // Of a release that knew of no hidden addresses, for whom this one's watcher is there a moment.
+        let older = (FORMAT, (will.patience, &will.words, &will.addresses));
+        let known = Will { hidden: vec![], shaded: vec![], ..will.clone() };
+        assert_eq!(Will::decode(&minicbor::to_vec(older).unwrap()), Some(known));
         let newer = minicbor::to_vec((FORMAT + 1, &will)).unwrap();
         for record in [&b""[..], b"\x00", &newer, &will.encode()[..20]] {
             assert_eq!(Will::decode(record), None, "{record:?}");
         }
+    }
+
+    #[test]
+    fn whatever_is_to_be_done_is_something() {
+        let nothing = Will { patience: Some(Duration::from_secs(1)), ..Will::default() };
+        assert!(nothing.is_empty());
+        let Will { words, addresses, hidden, shaded, .. } = Will::sample();
+        let each = [
+            Will { words, ..nothing.clone() },
+            Will { addresses, ..nothing.clone() },
+            Will { hidden, ..nothing.clone() },
+            Will { shaded, ..nothing.clone() },
+        ];
+        assert!(each.iter().all(|will| !will.is_empty()));
     }
 
     /// The most that can be configured.
@@ -137,6 +180,11 @@ mod tests {
             // Whom it is for may change the checksum.
             words: vec![words; ROUTERS_MAX * VIP_PEERS_MAX],
             addresses: (0..ROUTERS_MAX * VIP_ADDRESSES_MAX).map(held).collect(),
+            hidden: (0..ROUTERS_MAX * VIP_ADDRESSES_MAX).map(far).collect(),
+            shaded: vec![
+                Shaded { interface: "fifteen-letters".to_owned(), ignore: 8, announce: 2 };
+                ROUTERS_MAX
+            ],
         };
         let bytes = will.encode().len();
         assert!(bytes <= evergate_sys::shared_page::RECORD_BYTES_MAX, "{bytes}");

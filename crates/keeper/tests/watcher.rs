@@ -8,19 +8,22 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use evergate_sys::child::{Spec, spawn};
 use evergate_sys::exit::{self, Exit};
 use evergate_sys::family::Family;
+use evergate_sys::flow::filter::{self, Which};
+use evergate_sys::flow::shade::{Manners, Shade};
 use evergate_sys::image::Image;
-use evergate_sys::netlink::Netlink;
+use evergate_sys::netlink::{Hidden, Netlink};
 use evergate_sys::shared_page::Page;
 use evergate_sys::signal::{self, Signal};
 use evergate_sys::vrrp_socket::{GROUP_V4, GROUP_V6, MESSAGE_BYTES_MAX, VrrpSocket};
-use evergate_sys::{clock, namespace, privilege};
+use evergate_sys::{clock, namespace, privilege, seqpacket};
 use minicbor::bytes::ByteVec;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -44,6 +47,7 @@ type Test = (&'static str, fn(&Lab));
 const TESTS: &[Test] = &[
     ("a_keeper_that_dies_is_spoken_for_and_its_addresses_are_removed", a_keeper_that_dies),
     ("a_keeper_that_hangs_loses_its_addresses_and_nothing_is_said", a_keeper_that_hangs),
+    ("what_a_planned_move_has_set_is_undone_for_a_keeper_that_dies", a_move_that_nobody_ends),
     ("a_watcher_with_nothing_to_do_leaves_quietly", nothing_to_do),
     ("a_watcher_hears_no_signal_and_has_no_rights_but_those_over_the_network", few_rights),
 ];
@@ -179,6 +183,8 @@ impl Lab {
 /// A watcher, and a process in the place of its keeper.
 struct Play {
     page: Page,
+    /// Brings what the watcher is to keep.
+    link: OwnedFd,
     keeper: Child,
     watcher: u32,
 }
@@ -190,7 +196,7 @@ impl Play {
         let keeper = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_child(&keeper);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        let (_, far) = evergate_sys::seqpacket::pair().unwrap();
+        let (link, far) = seqpacket::pair().unwrap();
         let image = Image::own().unwrap();
         let watcher = spawn(&Spec {
             program: "evergate".into(),
@@ -200,7 +206,7 @@ impl Play {
             no_new_privileges: true,
             ..Spec::default()
         });
-        let play = Self { page, keeper, watcher: watcher.unwrap() };
+        let play = Self { page, link, keeper, watcher: watcher.unwrap() };
         // Ready once it is deaf to signals and has given its rights up.
         play.await_true("it is not ready", || play.status("CapBnd:") == "0000000000000000");
         play
@@ -291,6 +297,36 @@ fn a_keeper_that_hangs(lab: &Lab) {
     assert_eq!(lab.held(), 2);
     lab.await_none();
     assert!(lab.heard(Duration::ZERO).is_none(), "nothing is said while the keeper lives");
+}
+
+fn a_move_that_nobody_ends(lab: &Lab) {
+    const LINK: &str = "near";
+    let ip: IpAddr = "10.77.0.102".parse().unwrap();
+    let netlink = Netlink::open().unwrap();
+    let before = Manners::of(LINK).unwrap();
+    let shade = Shade::cast(LINK, before).unwrap();
+    netlink.hide(Hidden { ip, shaded: None }).unwrap();
+    let listener = TcpListener::bind((ip, 0)).unwrap();
+    filter::refuse(&listener, &[ip], &Which::All).unwrap();
+    let address = listener.local_addr().unwrap();
+    let knocks = |within| TcpStream::connect_timeout(&address, within).is_ok();
+    assert!(!knocks(Duration::from_millis(50)), "it sees nothing");
+    let shaded = (LINK, before.ignore, before.announce);
+    let nothing = (None::<Duration>, [(); 0], [(); 0]);
+    let will = (1u32, (nothing.0, nothing.1, nothing.2, [ip], [shaded]));
+    let mut play = Play::begin(&minicbor::to_vec(will).unwrap());
+    seqpacket::send(&play.link, b"keep", &[listener.as_fd()]).unwrap();
+    assert_ne!(Manners::of(LINK).unwrap(), before, "not before it is time");
+    play.kill_keeper();
+    assert_eq!(play.end(), Exit::Status(0));
+    assert_eq!(Manners::of(LINK).unwrap(), before);
+    assert_eq!(netlink.hidden().unwrap(), []);
+    assert_eq!(lab.held(), 2, "those are not in the will");
+    // Still had, to see that whoever is told of it may come.
+    netlink.hide(Hidden { ip, shaded: None }).unwrap();
+    assert!(knocks(PATIENCE));
+    netlink.unhide(ip).unwrap();
+    drop(shade);
 }
 
 fn nothing_to_do(lab: &Lab) {

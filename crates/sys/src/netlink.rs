@@ -21,7 +21,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
 pub use self::address::{Address, PROTOCOL, Place, Scope};
 pub use self::connections::{Connections, Meant};
-pub use self::hidden::hidden;
+pub use self::hidden::Hidden;
 pub use self::link::Link;
 use self::message::{Draft, Message};
 pub use self::monitor::{Author, Event, Monitor};

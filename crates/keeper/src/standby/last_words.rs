@@ -12,7 +12,9 @@ impl Running {
     pub(super) fn look_after_watcher(&mut self, now: Instant) {
         self.watch.want(now, !self.is_closed && !self.vips.is_empty());
         self.watch.tick(now);
-        self.watch.keep(self.neighbours.changes(), || self.neighbours.sockets());
+        let changes = self.neighbours.changes() + self.passing.changes();
+        let (neighbours, passing) = (&self.neighbours, &self.passing);
+        self.watch.keep(changes, || neighbours.sockets().chain(passing.sockets()));
         self.notes.extend(self.watch.take_notes());
         const SUBJECT: &str = "watcher";
         let told = self.problems.get(SUBJECT);
@@ -39,7 +41,8 @@ impl Running {
         let words = masters.into_iter().flat_map(|key| self.words(key)).collect();
         let held = self.vips.values().filter(|vip| vip.is_held());
         let patience = held.map(|vip| vip.interval() * INTERVALS_DOWN).min();
-        self.watch.write(&Will { patience, words, addresses });
+        let (hidden, shaded) = self.passing.veil();
+        self.watch.write(&Will { patience, words, addresses, hidden, shaded });
     }
 
     /// What is said in the name of one virtual router.

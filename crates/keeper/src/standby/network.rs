@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use evergate_sys::mac::Mac;
-use evergate_sys::netlink::{Author, Change, Event, Monitor, Netlink, Place};
+use evergate_sys::netlink::{Author, Change, Event, Hidden, Monitor, Netlink, Place};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::NETWORK;
@@ -103,8 +103,13 @@ impl Network {
     }
 
     /// Has an address without telling anybody.
-    pub(super) fn hide(&self, ip: IpAddr) -> io::Result<()> {
-        self.netlink.hide(ip).map(drop)
+    pub(super) fn hide(&self, hidden: Hidden) -> io::Result<()> {
+        self.netlink.hide(hidden).map(drop)
+    }
+
+    /// Every address that this machine has without telling anybody.
+    pub(super) fn hidden(&self) -> io::Result<Vec<Hidden>> {
+        self.netlink.hidden()
     }
 
     /// Has a hidden address no more.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,13 +17,16 @@ use evergate_core::time::Instant;
 use evergate_sys::flow::capture::Capture;
 use evergate_sys::flow::filter::{self, Which};
 use evergate_sys::flow::packet;
-use evergate_sys::flow::shade::Shade;
 use evergate_sys::mac::Mac;
 use evergate_sys::netlink::{Connections, Meant};
 use rustix::event::epoll::{self, EventFlags};
 
+use self::veil::Veil;
 use super::network::Network;
 use super::{PACKETS, Running};
+use crate::will::Shaded;
+
+mod veil;
 
 /// Most packets that are passed on in one turn, so that adverts are not late.
 const PACKETS_PER_TURN: usize = 512;
@@ -40,6 +43,8 @@ pub(super) struct Passing {
     /// Every listening socket for TCP.
     pub(super) listeners: Vec<Rc<OwnedFd>>,
     work: Option<Work>,
+    /// Counts the sockets that came and went.
+    changes: u64,
     /// Clients are to connect anew, to the successor.
     is_retreat: bool,
 }
@@ -64,12 +69,7 @@ enum Side {
     /// The old node, before the successor has claimed.
     Frozen,
     /// The old node; connections end here.
-    Old {
-        hidden: Vec<IpAddr>,
-        #[expect(dead_code, reason = "it is undone when it is dropped")]
-        shades: Vec<Shade>,
-        look_at: Instant,
-    },
+    Old { veil: Veil, look_at: Instant },
     /// The successor.
     New,
 }
@@ -112,16 +112,31 @@ impl Passing {
         unresolved.map(|lane| lane.resolve_at).chain(look_at).chain(more).min()
     }
 
-    /// Removes what a keeper that was killed had left hidden.
-    pub(super) fn sweep(network: &mut Network) -> io::Result<()> {
-        let hidden = |address: &&evergate_sys::netlink::Address| {
-            let place = evergate_sys::netlink::hidden(address.ip);
-            address.is_marked
-                && (address.interface, address.prefix) == (place.interface, place.prefix)
-        };
-        let all = network.interfaces().addresses().iter();
-        let left: Vec<IpAddr> = all.filter(hidden).map(|address| address.ip).collect();
-        left.into_iter().try_for_each(|ip| network.unhide(ip))
+    /// Undoes what a keeper that was killed in the midst of a move has left.
+    pub(super) fn sweep(network: &Network) -> io::Result<()> {
+        Veil::sweep(network)
+    }
+
+    /// What is hidden, and what is set on interfaces so that nobody tells of it, to be undone by
+    /// somebody else if the keeper cannot.
+    pub(super) fn veil(&self) -> (Vec<IpAddr>, Vec<Shaded>) {
+        match self.work.as_ref().map(|work| &work.side) {
+            Some(Side::Old { veil, .. }) => veil.told(),
+            Some(Side::Frozen | Side::New) | None => (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// How often a socket came or went.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Every packet socket, and every listening socket that does not see everything.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.work.iter().flat_map(|work| {
+            let captures = work.lanes.iter().map(|lane| lane.capture.as_fd());
+            captures.chain(work.filtered.iter().map(|listener| listener.as_fd()))
+        })
     }
 
     /// Takes no packet that begins a connection any more, and lists the connections there are.
@@ -143,6 +158,7 @@ impl Passing {
             work.undo();
         } else {
             self.work = Some(work);
+            self.changes += 1;
         }
         outcome
     }
@@ -166,6 +182,7 @@ impl Passing {
         } else {
             work.keep_marks(&which);
             self.work = Some(work);
+            self.changes += 1;
         }
         outcome
     }
@@ -303,6 +320,13 @@ impl Lane {
         }
         Ok(self.mac)
     }
+
+    /// Nothing more is waited for.
+    fn forget(&self, events: BorrowedFd<'_>) {
+        if self.mac.is_some() {
+            let _ = epoll::delete(events, &self.capture);
+        }
+    }
 }
 
 /// Has the kernel ask who has an address.
@@ -345,29 +369,15 @@ impl Running {
             lane.to =
                 links.iter().find(|link| link.index == lane.interface).and_then(|link| link.to);
         }
-        let (mut hidden, mut shades, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
-        for link in links {
-            let has_ipv4 = link.addresses.iter().any(IpAddr::is_ipv4);
-            match has_ipv4.then(|| Shade::cast(&link.name)).transpose() {
-                Ok(shade) => {
-                    shades.extend(shade);
-                    hidden.extend(&link.addresses);
-                }
-                // Hidden without a shade it would be told to whoever asks.
-                Err(error) => {
-                    outcome = Err(format!("{} cannot be kept from telling: {error}", link.name));
-                    hidden.extend(link.addresses.iter().filter(|address| address.is_ipv6()));
-                }
-            }
-        }
-        for address in &hidden {
-            if let Err(error) = self.network.hide(*address) {
-                outcome = Err(error.to_string());
-            }
-        }
-        work.side = Side::Old { hidden, shades, look_at: now };
+        let (veil, planned) = Veil::new(links);
+        work.side = Side::Old { veil, look_at: now };
         self.passing.is_retreat = true;
-        outcome
+        // Before it is done: whoever may have to undo it must know.
+        self.bequeath();
+        match self.passing.work.as_mut().map(|work| &mut work.side) {
+            Some(Side::Old { veil, .. }) => planned.and(veil.hang(&self.network)),
+            Some(Side::Frozen | Side::New) | None => planned,
+        }
     }
 
     /// A planned move, at the successor.
@@ -419,18 +429,21 @@ impl Running {
     /// Ends whatever is under way.
     pub(super) fn stop_passing(&mut self) {
         let Some(work) = self.passing.work.take() else { return };
+        self.passing.changes += 1;
         work.undo();
-        let Side::Old { hidden, .. } = &work.side else { return };
-        for address in hidden {
-            if let Err(error) = self.network.unhide(*address) {
-                self.note_unpassed(&error.to_string());
-            }
+        for lane in &work.lanes {
+            // The watcher has it too, so that it is not closed for good here.
+            lane.forget(self.events.as_fd());
+        }
+        if let Side::Old { veil, .. } = work.side
+            && let Err(error) = veil.take_off(&self.network)
+        {
+            self.note_unpassed(&error.to_string());
         }
     }
 
     /// Passes on what is caught, and looks whether that is still needed.
     pub(super) fn pass(&mut self, now: Instant) {
-        use std::os::fd::AsFd as _;
         let Self { passing, network, events, .. } = self;
         let Some(work) = &mut passing.work else { return };
         if let Err(error) = work.pass(now, network, events.as_fd()) {

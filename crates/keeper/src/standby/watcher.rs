@@ -112,7 +112,8 @@ impl Watch {
     ///
     /// The kernel takes tens of milliseconds to close a packet socket for good, and a process that was
     /// killed is not dead before it has closed all of its own. What the watcher has too is not closed
-    /// for good.
+    /// for good. And listening sockets of which a planned move has filtered something would stay as they
+    /// are with a worker that lives on.
     pub(crate) fn keep<'a, I>(&mut self, changes: u64, fds: impl FnOnce() -> I)
     where
         I: Iterator<Item = BorrowedFd<'a>>,
@@ -121,9 +122,10 @@ impl Watch {
             return;
         };
         let fds: Vec<_> = fds().take(FDS_KEPT_MAX).collect();
-        // If it has no room, or is gone, the end only takes longer.
-        let _ = seqpacket::send(link, KEEP, &fds);
-        self.kept_at = Some(changes);
+        // One that is gone is replaced, and told then; if it has no room, there is a next time.
+        if seqpacket::send(link, KEEP, &fds).is_ok() {
+            self.kept_at = Some(changes);
+        }
     }
 
     /// Shows that the keeper goes on. Call it in every turn of the loop.

@@ -8,7 +8,7 @@ use evergate_control::link::{
     self, PREFLIGHT_CONFIG_FD, PREFLIGHT_STATE_FD, PROTOCOL, PROTOCOL_MIN, VERDICT_BYTES_MAX,
     Verdict,
 };
-use evergate_sys::child::{self, Spec};
+use evergate_sys::child::{self, Spec, Starting};
 use evergate_sys::exit::Exit;
 use evergate_sys::pipe::{self, Pipe};
 use evergate_sys::privilege::User;
@@ -35,12 +35,14 @@ pub(crate) struct Question<'a> {
 #[derive(Debug)]
 pub(crate) struct Preflight {
     pid: u32,
+    /// Why it did not become its program, in the end.
+    starting: Option<Starting>,
     output: OwnedFd,
     said: Vec<u8>,
 }
 
 impl Preflight {
-    /// Asks `binary`, as `user`.
+    /// Asks `binary`, as `user`. Does not wait for its exec: it may be on a file system that hangs.
     pub(crate) fn start(
         binary: &Binary,
         question: Question<'_>,
@@ -64,8 +66,9 @@ impl Preflight {
             no_new_privileges: true,
             ..Spec::default()
         };
-        let pid = child::spawn(&spec).map_err(|error| error.to_string())?;
-        Ok(Self { pid, output: reader, said: Vec::new() })
+        let starting = child::start(&spec).map_err(|error| error.to_string())?;
+        let pid = starting.pid();
+        Ok(Self { pid, starting: Some(starting), output: reader, said: Vec::new() })
     }
 
     /// Its process.
@@ -89,6 +92,9 @@ impl Preflight {
 
     /// Its version, or why it could not go on from here. It has exited.
     pub(crate) fn verdict(mut self, exit: Exit) -> Result<String, String> {
+        if let Some(fault) = self.starting.take().and_then(Starting::into_fault) {
+            return Err(fault.to_string());
+        }
         self.read();
         judge(&self.said, exit)
     }

@@ -77,6 +77,14 @@ impl Lan {
         vec!["nsenter".to_owned(), path, "--".to_owned()]
     }
 
+    /// Has the shell do something on a box; returns what it says.
+    pub(crate) fn run(&self, name: &str, script: &str) -> String {
+        let words = self.enter(name);
+        let words: Vec<&str> =
+            words.iter().map(String::as_str).chain(["sh", "-c", script]).collect();
+        run(words[0], &words[1..])
+    }
+
     /// Pulls the cable of a box, or puts it in again.
     pub(crate) fn plug(&self, name: &str, is_in: bool) {
         let state = if is_in { "up" } else { "down" };

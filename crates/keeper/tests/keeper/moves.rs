@@ -1,5 +1,7 @@
 //! Virtual addresses that move: as an operator wants it, and because something that is tracked fails.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use evergate_control::link::{Desired, Key, StandbyNews, ToKeeper, ToWorker};
@@ -12,8 +14,9 @@ use evergate_sys::clock;
 use evergate_sys::signal::{self, Signal};
 
 use crate::lan::Lan;
-use crate::stage::{all_ready, app, listener};
+use crate::stage::{PATIENCE, all_ready, app, listener};
 use crate::standby::{ADDRESS, Node, wish};
+use crate::watching;
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("an_operator_moves_an_address", an_operator_moves_an_address),
@@ -24,6 +27,8 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a_worker_that_crashes_moves_nothing", a_worker_that_crashes),
     ("a_worker_that_fails_to_start_twice_moves_the_address", a_worker_that_fails_to_start),
     ("peers_are_heard_beside_adverts", peers_are_heard),
+    ("a_move_that_its_keeper_does_not_survive_leaves_nothing_behind", a_move_is_cut_short),
+    ("what_a_move_has_left_is_undone_by_the_next_keeper", a_move_is_cut_short_for_all),
     ("adverts_do_not_wait_for_apps_to_start", many_apps_start),
 ];
 
@@ -263,6 +268,98 @@ fn peers_are_heard() {
     let dead = |news: &StandbyNews| news.peers[0].health == Health::HostDead;
     second.stage.await_standby(&second.worker, dead);
     second.await_role(Role::Master);
+}
+
+/// A planned move from `a` to `b` that goes on, because a connection stays open.
+struct Moving {
+    lan: Lan,
+    first: Node,
+    _second: Node,
+    client: Child,
+}
+
+/// Answers for neighbours and asks for them like this before the move, on the interface that moves.
+const MANNERS: [&str; 2] = ["0", "1"];
+
+impl Moving {
+    fn begin() -> Option<Self> {
+        let lan = Lan::new(&["a", "b", "c"])?;
+        lan.run("a", "echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_announce");
+        let listening = |own: &str, other: &str, address: &str| Desired {
+            listeners: vec![listener("web", "0.0.0.0:8080", 1)],
+            ..with_peer(own, other, address)
+        };
+        let first = Node::start(&lan, "a", &listening("a", "b", "10.9.0.12"));
+        first.await_role(Role::Master);
+        let second = Node::start(&lan, "b", &listening("b", "a", "10.9.0.11"));
+        for (node, role) in [(&first, Role::Backup), (&second, Role::Master)] {
+            let knows = |peer: &peer::View| {
+                let claims = peer.claims.first().is_some_and(|claim| claim.role == role);
+                peer.health == Health::Alive && peer.paths[0].hears_us && claims
+            };
+            node.stage.await_standby(&node.worker, |news| news.peers.iter().any(knows));
+        }
+        second.await_vip(|vip| vip.view.master.is_some());
+        let words = lan.enter("c");
+        let script = format!("exec 3<>/dev/tcp/{ADDRESS}/8080; echo connected; exec sleep 1000");
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["bash", "-c", &script]).stdout(Stdio::piped());
+        let mut client = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "connected\n");
+        let steps = order(&first, Order::Failover { vip: None }).unwrap();
+        assert!(!steps[0].contains("given up"), "{steps:?}");
+        second.await_role(Role::Master);
+        first.await_role(Role::Backup);
+        let mut moving = Self { lan, first, _second: second, client };
+        moving.await_manners(["3", "2"]);
+        assert!(moving.lan.has("a", ADDRESS), "hidden, and had");
+        Some(moving)
+    }
+
+    fn manners(&self) -> Vec<String> {
+        let script = "cd /proc/sys/net/ipv4/conf/eth0 && cat arp_ignore arp_announce";
+        self.lan.run("a", script).lines().map(str::to_owned).collect()
+    }
+
+    fn await_manners(&mut self, expected: [&str; 2]) {
+        let until = clock::now() + PATIENCE;
+        while self.manners() != expected {
+            let news = &self.first.worker.news;
+            assert!(clock::now() < until, "{:?} after {news:?}", self.manners());
+        }
+    }
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}
+
+fn a_move_is_cut_short() {
+    let Some(mut moving) = Moving::begin() else { return };
+    moving.first.stage.signal(Signal::Kill);
+    moving.await_manners(MANNERS);
+    assert!(!moving.lan.has("a", ADDRESS));
+}
+
+/// As a service manager kills all that belongs to a service.
+fn a_move_is_cut_short_for_all() {
+    let Some(mut moving) = Moving::begin() else { return };
+    let watcher = watching::await_watcher(&mut moving.first.stage);
+    moving.first.stage.signal(Signal::Stop);
+    signal::send(watcher, Signal::Kill).unwrap();
+    moving.first.stage.signal(Signal::Kill);
+    moving.first.stage.await_end();
+    assert_eq!(moving.manners(), ["3", "2"], "nobody was there to undo it");
+    assert!(moving.lan.has("a", ADDRESS));
+    let next = Node::start(&moving.lan, "a", &with_peer("a", "b", "10.9.0.12"));
+    next.await_role(Role::Backup);
+    assert_eq!(moving.manners(), MANNERS);
+    assert!(!moving.lan.has("a", ADDRESS));
 }
 
 fn many_apps_start() {

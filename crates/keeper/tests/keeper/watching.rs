@@ -60,7 +60,7 @@ fn watchers(stage: &Stage) -> Vec<u32> {
     own.map(|kin| kin.known.pid).filter(is_one).collect()
 }
 
-fn await_watcher(stage: &mut Stage) -> u32 {
+pub(crate) fn await_watcher(stage: &mut Stage) -> u32 {
     stage.await_true(|stage| watchers(stage).first().copied())
 }
 

@@ -15,10 +15,10 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::capture::Capture;
 use super::filter::{Which, refuse, refuse_none};
-use super::shade::Shade;
+use super::shade::{Manners, Shade};
 use crate::mac::Mac;
 use crate::namespace::lab::{add_address, alone, index, ip};
-use crate::netlink::{Connections, Meant, Netlink};
+use crate::netlink::{Connections, Hidden, Meant, Netlink};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 100));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x100));
@@ -325,9 +325,9 @@ fn a_move_loses_neither_old_connections_nor_new_ones() {
         // Pass on, the old node being out of sight.
         let shade = old.run(|| {
             let netlink = Netlink::open().unwrap();
-            let shade = Shade::cast("eth0").unwrap();
+            let shade = Shade::cast("eth0", Manners::of("eth0").unwrap()).unwrap();
             for address in [V4, V6] {
-                netlink.hide(address).unwrap();
+                netlink.hide(Hidden { ip: address, shaded: None }).unwrap();
             }
             ip("addr del 10.9.0.100/32 dev eth0");
             ip("addr del fd09::100/128 dev eth0");
