@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use evergate_control::link::{Desired, Key, StandbyNews, ToKeeper, ToWorker};
+use evergate_control::link::{Desired, Key, StandbyNews, ToKeeper, ToWorker, WorkerState};
 use evergate_core::peer::{self, Health};
 use evergate_core::standby::Order;
 use evergate_core::supervise::worker::{FAILURES_HELPLESS, STARTS_HELPLESS};
@@ -13,6 +13,7 @@ use evergate_core::vrrp::Role;
 use evergate_sys::clock;
 use evergate_sys::signal::{self, Signal};
 
+use crate::handover::states;
 use crate::lan::Lan;
 use crate::stage::{PATIENCE, all_ready, app, listener};
 use crate::standby::{ADDRESS, Node, wish};
@@ -191,6 +192,8 @@ fn a_worker_that_crashes() {
         let worker = first.stage.worker();
         first.stage.desire(&worker, &wish(&[]));
         worker.say(&ToKeeper::Ready);
+        // Or it may be killed before it has said so.
+        first.stage.await_node(&worker, |node| states(node) == [WorkerState::Primary]);
         first = Node { stage: first.stage, worker };
         first.await_role(Role::Master);
     }
