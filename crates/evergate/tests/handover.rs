@@ -253,6 +253,42 @@ fn a_candidate_that_nobody_wants_leaves_no_trace() {
 }
 
 #[test]
+fn a_worker_that_leaves_without_having_been_primary_keeps_no_socket_open() {
+    let mut keeper = Keeper::new();
+    let _one = keeper.start(Role::Primary);
+    keeper.keep_config("two");
+    let mut two = keeper.start(Role::Candidate);
+    two.order(&mut keeper, &ToWorker::Activate, &ToKeeper::Activated);
+    // Whoever has begun to ask is answered, so it stays for a while.
+    let mut strangers = Vec::new();
+    let until = clock::now() + PATIENCE;
+    let mut asking = loop {
+        let mut one = Connection::open(keeper.address()).unwrap();
+        if one.get().unwrap().body == "two" {
+            break one;
+        }
+        // A busy worker leaves the next to the other.
+        strangers.push(one);
+        assert!(clock::now() < until, "nobody answers with two");
+    };
+    asking.send("GET / HTTP/1.1\r\n").unwrap();
+    let listening = keeper.listening();
+    let holds = |worker: &Worker| worker.open().iter().any(|open| listening.contains(open));
+    assert!(holds(&two));
+    two.tell(&ToWorker::Finish);
+    two.order(&mut keeper, &ToWorker::Ping { number: 1 }, &ToKeeper::Pong { number: 1 });
+    // Else a listener that goes later would go on to take connections that nobody accepts.
+    let until = clock::now() + PATIENCE;
+    while holds(&two) {
+        assert!(clock::now() < until, "it still holds a listening socket");
+        thread::yield_now();
+    }
+    asking.send("Host: a\r\n\r\n").unwrap();
+    assert_eq!(asking.answer().unwrap().body, "two");
+    assert_eq!(two.exit_status(), Some(0), "{}", keeper.told(&two));
+}
+
+#[test]
 fn sockets_that_are_bound_at_the_take_over_are_accepted_from_too() {
     let mut keeper = Keeper::short();
     let printing = Printing::start();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -45,6 +45,15 @@ pub(crate) struct Worker {
     process: Child,
 }
 
+impl Worker {
+    /// What the kernel calls everything that it has open.
+    pub(crate) fn open(&self) -> Vec<PathBuf> {
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        // One may be closed between two looks.
+        fds.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).collect()
+    }
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -80,6 +89,12 @@ impl Keeper {
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.web[0].local_addr().unwrap()
+    }
+
+    /// What the kernel calls the sockets that are listened on.
+    pub(crate) fn listening(&self) -> Vec<PathBuf> {
+        let all = self.web.iter().map(AsRawFd::as_raw_fd).chain([self.admin.as_raw_fd()]);
+        all.map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).unwrap()).collect()
     }
 
     /// From now on there is another socket for the same address.

@@ -26,7 +26,12 @@ impl ControlPlane {
             Ok(Deed::LetGo) => self.let_go().await,
             Ok(Deed::TakeOver(before)) => self.take_over(before, beside).await,
             Ok(Deed::Confirm) => self.tell_keeper(&ToKeeper::Acquired),
-            Ok(Deed::Drain) => self.gateway.retire().await,
+            Ok(Deed::Drain) => {
+                // Sockets that one holds who never was primary would go on to queue clients whom
+                // nobody accepts.
+                self.held.clear();
+                self.gateway.retire().await;
+            }
             Ok(Deed::Exit) => return Next::Exit,
             Err(nonsense) => self.ignored(nonsense.order.in_words()),
         }
