@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use evergate_core::handover::PASS_MAX;
 use evergate_core::vrrp::{PRIORITY_OWNER, Policy, Version};
 use ipnet::IpNet;
 
@@ -37,6 +38,9 @@ const V2_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const REFRESH_MAX: Duration = Duration::from_secs(86_400);
 /// Most announcements after a claim.
 pub(crate) const REPEAT_MAX: u64 = 20;
+/// Shortest time for connections after a move: until the network has turned, and all that is done has
+/// ended.
+const DRAIN_MIN: Duration = Duration::from_secs(1);
 /// Longest time that a hook may take.
 const HOOK_MAX: Duration = Duration::from_secs(600);
 
@@ -148,6 +152,14 @@ pub(crate) static KEYS: &[Key] = &[
         "Those with the same word move together.",
     )
     .example("\"pair\""),
+    key(
+        "drain",
+        Kind::Duration,
+        Absent::Is("10m"),
+        "How long connections that are open here may go on once it has moved as planned, from 1 s to \
+         1 h; a route's `drain_timeout` may be shorter, and whoever wants another move leaves them \
+         10 s.",
+    ),
 ];
 
 /// `auth`
@@ -223,6 +235,7 @@ pub(crate) fn decode(section: &Section<'_>) -> Option<Vip> {
             duration::between(Duration::from_millis(1), HOOK_MAX),
         ),
         sync: section.parsed("sync", node::not_empty),
+        drain: section.parsed_or_default("drain", duration::between(DRAIN_MIN, PASS_MAX)),
     };
     check_version(section, &vip);
     let is_whole = !vip.addresses.is_empty() && policy.router_id > 0;

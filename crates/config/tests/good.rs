@@ -203,6 +203,7 @@ fn virtual_addresses_mean_what_they_say() {
     assert_eq!(web.addresses[1].to_string(), "10.0.0.101/24");
     assert_eq!((web.checksum, web.sync.as_deref()), (VipChecksum::PseudoHeader, Some("pair")));
     assert_eq!((web.on_change.len(), web.on_change_timeout), (2, millis(5000)));
+    assert_eq!(web.drain, Duration::from_secs(120));
     let rule = |subject, effect, fall, rise| Rule { subject, effect, fall, rise };
     let name = str::to_owned;
     let (none, second) = (Duration::ZERO, millis(1000));
@@ -244,6 +245,7 @@ fn defaults_of_virtual_addresses_are_those_of_the_documents() {
     assert_eq!((&vip.auth, vip.checksum), (&VipAuth::None, VipChecksum::Auto));
     assert!(vip.peers.is_empty() && vip.track.is_empty() && vip.sync.is_none());
     assert_eq!(vip.on_change_timeout, Duration::from_secs(10));
+    assert_eq!(vip.drain, Duration::from_secs(600));
     let heartbeat = &config.heartbeat;
     let (interval, secret) = (Duration::from_millis(100), None);
     assert_eq!(heartbeat.policy, peer::Policy { interval, missing: 3, port: 7947 });

@@ -7,6 +7,8 @@
 //! The link is declarative: the worker says what should be ([`Desired`]), the keeper makes it so
 //! and says what is ([`ToWorker::Listening`], [`Observed`]). Saying the same again changes nothing.
 
+use std::net::IpAddr;
+
 use evergate_core::standby::Order;
 use evergate_core::track::Subject;
 use evergate_core::trial::Why;
@@ -398,10 +400,6 @@ pub enum ToWorker {
     /// How virtual addresses and peers are; sent after each change, and every second.
     #[n(21)]
     Standby(#[n(0)] StandbyNews),
-    /// Virtual addresses have moved to another machine: end politely whatever is open, and go on
-    /// accepting.
-    #[n(22)]
-    Retreat,
     /// Put the configuration in force that was before the one on trial, then say
     /// [`TrialOrder::Returned`] or [`TrialOrder::Failed`]. Only to a worker that has said
     /// [`ToKeeper::Trial`] before.
@@ -420,6 +418,18 @@ pub enum ToWorker {
         /// Why nothing was changed.
         #[n(1)]
         error: Option<String>,
+    },
+    /// These addresses have moved to another machine: end politely whatever is connected to them, by
+    /// this time, and go on accepting. In place of what was said before; of none, nothing more ends.
+    // 22 was the end of all that was open.
+    #[n(25)]
+    Retreat {
+        /// Which.
+        #[n(0)]
+        addresses: Vec<IpAddr>,
+        /// After so many milliseconds they are out of reach.
+        #[n(1)]
+        within_ms: u32,
     },
     /// Answer at once, if all works, with [`ToKeeper::Pong`].
     #[n(20)]

@@ -11,7 +11,8 @@
 //!    network, and says that it has claimed them. What was caught is passed on to it: it answers the
 //!    clients directly.
 //! 4. Packets of old connections that now arrive at the successor are passed back to the old node,
-//!    which keeps the addresses for that, unseen by ARP, until its connections have ended.
+//!    which keeps the addresses for that, unseen by ARP, until its connections have ended, or their
+//!    time is over. Whoever wants another move meanwhile leaves them [`NEXT_WITHIN`].
 //!
 //! Whatever fails in 1 or 2 leaves the old node as it was, or makes it a plain move by priority 0.
 //! If what was claimed is not heard of, both are masters for a moment, and VRRP decides.
@@ -55,10 +56,19 @@ pub const FREEZE_WITHIN: Duration = Duration::from_millis(250);
 pub const CLAIM_WITHIN: Duration = Duration::from_millis(600);
 /// How long a successor that has accepted waits to hear of connections.
 pub const FLOWS_WITHIN: Duration = Duration::from_millis(1_500);
-/// How long connections to the old node are waited for, unless the offer says otherwise.
-pub const PASS_MAX: Duration = Duration::from_secs(10);
-/// How long a successor passes packets back at most: longer than the old node could want it.
-pub const PASS_BACK_MAX: Duration = Duration::from_secs(60);
+/// How long connections to the old node are waited for, where nobody says otherwise.
+pub const PASS_DEFAULT: Duration = Duration::from_secs(600);
+/// Longest time that they may be waited for.
+pub const PASS_MAX: Duration = Duration::from_secs(3600);
+/// How long they are still waited for once either node wants another move, or a moment without any.
+pub const NEXT_WITHIN: Duration = Duration::from_secs(10);
+/// How much longer than the old node wants it a successor passes packets back, in case it does not
+/// hear that the old node is finished.
+pub const PASS_BACK_SLACK: Duration = Duration::from_secs(10);
+/// How long it does for an old node that does not say how long it wants it.
+pub const PASS_BACK_UNSAID: Duration = Duration::from_secs(60);
+/// How often a successor asks the old node to be finished soon.
+pub const HASTEN_EVERY: Duration = Duration::from_millis(200);
 /// How long a successor that has claimed takes adverts of the old node for late ones.
 pub const DEAF_FOR: Duration = Duration::from_millis(300);
 /// How often the old node says that it is finished: nobody answers that.
@@ -94,6 +104,10 @@ pub enum Message {
         /// Why, for people.
         #[n(3)]
         reason: String,
+        /// How long its connections are waited for once the receiver has taken over; a node of an
+        /// earlier release does not say it.
+        #[n(4)]
+        pass_within_ms: Option<u32>,
     },
     /// It will.
     #[n(2)]
@@ -141,5 +155,15 @@ pub enum Message {
         /// The move.
         #[n(0)]
         number: u64,
+    },
+    /// The successor wants the old node to be finished after this long.
+    #[n(7)]
+    Hasten {
+        /// The move.
+        #[n(0)]
+        number: u64,
+        /// How long.
+        #[n(1)]
+        within_ms: u32,
     },
 }

@@ -6,6 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
@@ -53,6 +54,10 @@ pub struct Setup {
     /// What it must have.
     #[n(4)]
     pub track: Vec<Rule>,
+    /// How long connections that are open here may go on once it has moved as planned, up to
+    /// [`handover::PASS_MAX`]; none is [`handover::PASS_DEFAULT`].
+    #[n(5)]
+    pub drain: Option<Duration>,
 }
 
 /// Everything as it should be.
@@ -159,6 +164,9 @@ pub enum Input {
     },
     /// The old node's last connection has ended, or all that it may be waited for.
     Drained,
+    /// Something waits until no move is under way: connections of the last one are waited for no
+    /// longer than [`handover::NEXT_WITHIN`]. To be said again while it does.
+    Hasten,
     /// The worker cannot be brought back: every address is to be given up at once.
     Helpless {
         /// Why, for people.
@@ -209,6 +217,15 @@ pub enum Output {
         /// Of which virtual routers, each with an address of the successor on its link: the sender of
         /// its adverts.
         routers: Vec<(RouterKey, IpAddr)>,
+        /// For so long at most.
+        within: Duration,
+    },
+    /// What is passed on since [`Self::PassOn`] is so for this long at most from now on.
+    Hasten {
+        /// Of which virtual routers.
+        routers: Vec<RouterKey>,
+        /// How long.
+        within: Duration,
     },
     /// At the successor: pass packets of these connections back to the old node.
     PassBack {

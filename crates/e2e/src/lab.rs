@@ -5,11 +5,13 @@
 //! probe. The lab needs root and the programs of [`missing`]; it touches nothing outside its own
 //! namespaces, and whatever it started ends with it.
 
+pub mod app;
 pub mod capture;
 pub mod evergate;
 pub mod fault;
 pub mod frr;
 pub mod keepalived;
+pub mod lasting;
 pub mod network;
 pub mod nginx;
 pub mod plot;

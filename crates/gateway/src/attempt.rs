@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -50,6 +51,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) id: EndpointId,
     pub(crate) endpoint: &'a Rc<EndpointLocal>,
     pub(crate) route: &'a Route,
+    /// The address here that the client is connected to.
+    pub(crate) local: Option<IpAddr>,
     pub(crate) plan: &'a RequestPlan<'a>,
     pub(crate) deadline: Instant,
 }
@@ -213,7 +216,7 @@ fn poll_response<C: Client>(
             return failed(Failure::Died { sent: true }, UpstreamFault::Died);
         }
         let now = clock::now();
-        if attempt.shard.cuts(now, attempt.route.drain_timeout) {
+        if attempt.shard.cuts(now, attempt.local, attempt.route.drain_timeout) {
             return Poll::Ready(Err(Outcome::Drained));
         }
         if now >= attempt.deadline {

@@ -1,7 +1,7 @@
 //! What is known of a client's connection before it has asked for anything.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ pub(crate) struct Caller {
     pub(crate) peer: SocketAddr,
     /// Where it connected to: the same end of the same connection. None if nobody can tell.
     pub(crate) destination: Option<SocketAddr>,
+    /// The address here that it is connected to, whatever a PROXY header says.
+    pub(crate) local: Option<IpAddr>,
     /// What the proxy in front says of the connection, besides its ends.
     pub(crate) announced: Option<Rc<Announced>>,
     /// How it is secured; none over plain TCP.
@@ -45,7 +47,7 @@ pub(crate) struct Secured {
 impl Caller {
     /// A client over plain TCP.
     pub(crate) fn plain(peer: SocketAddr) -> Self {
-        Self { peer, destination: None, announced: None, tls: None }
+        Self { peer, destination: None, local: None, announced: None, tls: None }
     }
 
     /// The scheme of URLs that it asks for.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,8 +75,11 @@ pub(crate) enum ToShard {
     /// Responses so far, and those of them with a status from 500.
     CountServed(oneshot::Sender<(u64, u64)>),
     Prove(Proof),
-    /// Have what is open end as soon as it may.
-    Retreat,
+    /// Have what is connected to these addresses end by this, and nothing else on that account.
+    Retreat {
+        addresses: Arc<[IpAddr]>,
+        farewell: Farewell,
+    },
     /// Accept no more, not even who is waiting; answered once that is so.
     Retire(oneshot::Sender<()>),
     Resume,
@@ -223,10 +226,12 @@ impl DataPlane {
         go_on
     }
 
-    /// Begins to end what is open, and goes on accepting.
-    pub(crate) async fn retreat(&self) {
+    /// Begins to end what is connected to these addresses, and goes on accepting.
+    pub(crate) async fn retreat(&self, addresses: Vec<IpAddr>, farewell: Farewell) {
+        let addresses: Arc<[IpAddr]> = addresses.into();
         for thread in &self.threads {
-            let _ = thread.commands.send(ToShard::Retreat).await;
+            let addresses = Arc::clone(&addresses);
+            let _ = thread.commands.send(ToShard::Retreat { addresses, farewell }).await;
         }
     }
 
@@ -310,7 +315,7 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
         let command = tokio::select! {
             command = inbox.recv() => command,
             () = emptied(&shard), if stopping.is_some() => None,
-            _ = wind_up.tick(), if shard.is_leaving() => {
+            _ = wind_up.tick(), if shard.winds_up() => {
                 shard.wind_up(clock::now(), WIND_UP_EVERY);
                 continue;
             }
@@ -343,7 +348,7 @@ async fn serve(shard: Rc<Shard>, mut inbox: mpsc::Receiver<ToShard>) {
                 shard.take_leave(Some(Farewell::retiring(clock::now())));
                 let _ = reply.send(());
             }
-            ToShard::Retreat => shard.retreat(clock::now()),
+            ToShard::Retreat { addresses, farewell } => shard.retreat(addresses, farewell),
             ToShard::Resume => shard.take_leave(None),
             #[cfg(test)]
             ToShard::Stall(until) => {

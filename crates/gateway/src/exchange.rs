@@ -266,8 +266,16 @@ async fn forward<C: Client>(
         attempts += 1;
 
         // How did it go?
-        let attempt =
-            Attempt { shard, pool: &pool, id, endpoint, route, plan: &outgoing, deadline };
+        let attempt = Attempt {
+            shard,
+            pool: &pool,
+            id,
+            endpoint,
+            route,
+            local: request.caller.local,
+            plan: &outgoing,
+            deadline,
+        };
         let wait = match attempt::send(&attempt, client, &mut upload).await {
             Outcome::ClientFailed(fault) => return Err(Reject::Client(fault)),
             Outcome::Drained => return Err(Reject::Drained),

@@ -2,7 +2,8 @@
 //!
 //! A process that retires leaves its listeners to another and ends politely: whoever has asked is
 //! answered, and whoever is about to ask is answered once more. A process that stops has only so
-//! long, and nobody takes its place.
+//! long, and nobody takes its place. When an address has moved to another machine, packets of what is
+//! connected to it are passed on to this one for a while, and by then it has to be over.
 
 use std::time::Duration;
 
@@ -18,42 +19,75 @@ const IDLE_WAIT: Duration = Duration::from_secs(5);
 /// The same for a process that stops: in this time others cannot connect.
 const IDLE_WAIT_STOPPING: Duration = Duration::from_millis(500);
 
-/// That all ends.
+/// Of the time after which an address is out of reach, what is kept for last packets: one part in so
+/// many, and at most so long.
+const LAST_PACKETS_PART: u32 = 5;
+const LAST_PACKETS_MAX: Duration = Duration::from_secs(1);
+
+/// That all ends, or whatever is connected to some address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Farewell {
     /// Since when that is so.
     since: Instant,
-    /// When the process ends, whatever is open then; none if it takes the time it needs.
-    until: Option<Instant>,
+    cause: Cause,
+}
+
+/// Why it ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Cause {
+    /// Another process takes over; this one takes the time it needs.
+    Retiring,
+    /// The process ends at `until`, whatever is open then.
+    Stopping { until: Instant },
+    /// The address is another machine's, and out of reach from `until` on.
+    Moving { until: Instant },
 }
 
 impl Farewell {
     /// Another process takes over at `now`.
     pub(crate) const fn retiring(now: Instant) -> Self {
-        Self { since: now, until: None }
+        Self { since: now, cause: Cause::Retiring }
     }
 
     /// The process ends at `until`.
     pub(crate) const fn stopping(now: Instant, until: Instant) -> Self {
-        Self { since: now, until: Some(until) }
+        Self { since: now, cause: Cause::Stopping { until } }
+    }
+
+    /// An address is another machine's at `now`, and packets to it come here for `within` yet.
+    pub(crate) fn moving(now: Instant, within: Duration) -> Self {
+        let last = (within / LAST_PACKETS_PART).min(LAST_PACKETS_MAX);
+        Self { since: now, cause: Cause::Moving { until: now + (within - last) } }
     }
 
     /// How long to wait for a request on a connection where none has begun since `quiet_since`.
     pub(crate) fn idle_until(&self, quiet_since: Instant) -> Instant {
-        let wait = if self.until.is_some() { IDLE_WAIT_STOPPING } else { IDLE_WAIT };
-        quiet_since.max(self.since) + wait
+        let from = quiet_since.max(self.since);
+        match self.cause {
+            Cause::Retiring => from + IDLE_WAIT,
+            Cause::Stopping { .. } => from + IDLE_WAIT_STOPPING,
+            Cause::Moving { until } => (from + IDLE_WAIT).min(until),
+        }
     }
 
     /// When a response of known length is cut, on a route with this `drain_timeout`.
     pub(crate) fn cut_at(&self, drain_timeout: Duration) -> Instant {
-        self.since + drain_timeout
+        let cut_at = self.since + drain_timeout;
+        match self.cause {
+            // Of a process that stops, its end is early enough.
+            Cause::Retiring | Cause::Stopping { .. } => cut_at,
+            Cause::Moving { until } => cut_at.min(until),
+        }
     }
 
     /// From when to when whatever never ends by itself is ended, on a route with this
     /// `drain_timeout`.
     pub(crate) fn window(&self, drain_timeout: Duration) -> (Instant, Instant) {
         let cut_at = self.cut_at(drain_timeout);
-        let cut_at = self.until.map_or(cut_at, |until| until.min(cut_at));
+        let cut_at = match self.cause {
+            Cause::Retiring | Cause::Moving { .. } => cut_at,
+            Cause::Stopping { until } => cut_at.min(until),
+        };
         window(self.since, cut_at - self.since)
     }
 
@@ -97,6 +131,21 @@ mod tests {
         assert_eq!(stopping.window(10 * MINUTE), (T0 + 4 * MINUTE, T0 + 5 * MINUTE));
         assert_eq!(stopping.window(MINUTE).1, T0 + MINUTE);
         assert_eq!(stopping.cut_at(10 * MINUTE), T0 + 10 * MINUTE, "the process ends first");
+    }
+
+    #[test]
+    fn what_is_connected_to_an_address_that_has_moved_ends_before_that_is_out_of_reach() {
+        let moving = Farewell::moving(T0, MINUTE);
+        let reached_until = T0 + (MINUTE - LAST_PACKETS_MAX);
+        let ends_from = T0 + Duration::from_secs(59) * 4 / 5;
+        assert_eq!(moving.window(10 * MINUTE), (ends_from, reached_until));
+        assert_eq!(moving.cut_at(10 * MINUTE), reached_until, "of known length too");
+        let half = Duration::from_secs(30);
+        assert_eq!(moving.cut_at(half), T0 + half, "its route gives it less");
+        assert_eq!(moving.idle_until(T0), T0 + IDLE_WAIT);
+        assert_eq!(moving.idle_until(reached_until), reached_until);
+        let soon = Farewell::moving(T0, Duration::from_secs(1));
+        assert_eq!(soon.cut_at(MINUTE), T0 + Duration::from_millis(800));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::data_plane::{DataPlane, SocketKey};
 use crate::difference;
 use crate::events::Events;
 use crate::explain;
+use crate::farewell::Farewell;
 use crate::issuance::SharedIssuance;
 use crate::listener::Gate;
 use crate::plan::{Plan, RouteAction};
@@ -328,10 +330,12 @@ impl Gateway {
         self.common.tickets.turn(now).then(|| self.ticket_keys())
     }
 
-    /// Everything open begins to end politely, and whatever comes from now on is served as ever: an
-    /// address has moved to another machine, where clients are to connect again.
-    pub async fn retreat(&self) {
-        self.data.retreat().await;
+    /// Whatever is connected to one of these addresses begins to end politely: they have moved to
+    /// another machine, where clients are to connect again, and packets come here for `within` yet.
+    /// In place of what was said before; of none, nothing more ends. Everything else is served as
+    /// ever.
+    pub async fn retreat(&self, addresses: Vec<IpAddr>, within: Duration) {
+        self.data.retreat(addresses, Farewell::moving(clock::now(), within)).await;
     }
 
     /// Accepts no more, not even who is waiting already: another process accepts from the same

@@ -198,7 +198,7 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let left = self.shard.connections.get() - 1;
         self.shard.connections.set(left);
-        if left == 0 && self.shard.is_leaving() {
+        if left == 0 && self.shard.is_ending() {
             self.shard.emptied.notify_waiters();
             // The control plane may be doing something else just now: the next time it waits, it hears.
             self.shard.emptied.notify_one();

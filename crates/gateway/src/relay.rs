@@ -11,6 +11,7 @@ use evergate_sys::clock;
 use crate::attempt::{Answered, Attempt, Upload};
 use crate::client::Client;
 use crate::exchange::{Record, Request};
+use crate::farewell::Farewell;
 use crate::filter::Edits;
 use crate::http1::forward::{Length, ResponsePlan};
 use crate::http1::incoming::Progress;
@@ -77,6 +78,7 @@ pub(crate) async fn respond<C: Client>(
             speaks,
             idle_max: request.listener.limits.idle_timeout,
             drain_timeout: attempt.route.drain_timeout,
+            local: attempt.local,
         };
         // Rare and large: it must not take room in the future of every exchange.
         let moved = Box::pin(tunnel::run(shard, client, upstream, &terms)).await;
@@ -223,16 +225,15 @@ impl Download {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether all ends and its time is over. What may never end by itself, such as a stream of
+    /// Whether its connection ends and its time is over. What may never end by itself, such as a stream of
     /// events, is cut at a moment of its own.
     fn is_cut(&self, now: Instant, attempt: &Attempt<'_>) -> bool {
-        let Some(farewell) = attempt.shard.farewell.get() else { return false };
         let drain_timeout = attempt.route.drain_timeout;
-        let cut_at = match self.is_sized {
+        let cut_at = |farewell: Farewell| match self.is_sized {
             true => farewell.cut_at(drain_timeout),
             false => farewell.moment_of(&attempt.plan.facts.request_id, drain_timeout),
         };
-        now >= cut_at
+        attempt.shard.farewells_to(attempt.local).any(|farewell| now >= cut_at(farewell))
     }
 
     fn waits_for_client<C: Client>(&self, client: &C) -> bool {

@@ -34,8 +34,6 @@ use crate::tls::fault::Fault;
 /// Reports waiting for the control plane; past that they are dropped, the next failure reports
 /// again.
 pub(crate) const REPORTS_QUEUED_MAX: usize = 1024;
-/// How much later than a retreat connections may be accepted that were there before it.
-const RETREAT_SLACK: Duration = Duration::from_secs(1);
 
 /// Something the control plane should know at once.
 #[derive(Debug)]
@@ -120,8 +118,8 @@ pub(crate) struct Shard {
     pub(crate) reports: mpsc::Sender<Report>,
     /// Set once all ends: connections do so as soon as they may.
     pub(crate) farewell: Cell<Option<Farewell>>,
-    /// When whatever was open then had to end, last.
-    retreated_at: Cell<Option<Instant>>,
+    /// What is connected to these addresses ends: they are another machine's.
+    moved: RefCell<Option<(Arc<[IpAddr]>, Farewell)>>,
     /// Open client connections of this thread.
     pub(crate) connections: Cell<usize>,
     /// Told when the last connection of a thread ends while all ends; the same for all threads.
@@ -181,7 +179,7 @@ impl Shard {
             counters: Counters::default(),
             reports,
             farewell: Cell::new(None),
-            retreated_at: Cell::new(None),
+            moved: RefCell::new(None),
             connections: Cell::new(0),
             emptied,
             plan: RefCell::new(Rc::new(ThreadPlan::new(plan, None, &[]))),
@@ -225,36 +223,58 @@ impl Shard {
         self.timers.fire_all();
     }
 
-    /// Has every connection that is open end as soon as it may; what comes after that stays.
-    pub(crate) fn retreat(&self, now: Instant) {
-        self.retreated_at.set(Some(now));
+    /// Has every connection to one of these addresses end by this, those that come yet too; and no
+    /// others on that account.
+    pub(crate) fn retreat(&self, addresses: Arc<[IpAddr]>, farewell: Farewell) {
+        let moved = (!addresses.is_empty()).then_some((addresses, farewell));
+        self.moved.replace(moved);
         self.timers.fire_all();
     }
 
-    /// What a connection that is here since `born` is to end by, if it is to.
-    pub(crate) fn farewell_to(&self, born: Instant) -> Option<Farewell> {
-        let ends = |at: &Instant| born <= *at + RETREAT_SLACK;
-        let retreat = || self.retreated_at.get().filter(ends).map(Farewell::retiring);
-        self.farewell.get().or_else(retreat)
+    /// What a connection to this address of ours is to end by: all of these.
+    pub(crate) fn farewells_to(&self, local: Option<IpAddr>) -> impl Iterator<Item = Farewell> {
+        let moved = self.moved.borrow();
+        let moved = moved
+            .as_ref()
+            .filter(|(addresses, _)| local.is_some_and(|local| addresses.contains(&local)));
+        let moved = moved.map(|(_, farewell)| *farewell);
+        self.farewell.get().into_iter().chain(moved)
     }
 
-    /// Whether all ends, and has for so long that at `now` a request on a route with this
-    /// `drain_timeout` is cut.
-    pub(crate) fn cuts(&self, now: Instant, drain_timeout: Duration) -> bool {
-        self.farewell.get().is_some_and(|farewell| now >= farewell.cut_at(drain_timeout))
+    /// Whether a connection to this address of ours is to end as soon as it may.
+    pub(crate) fn is_leaving(&self, local: Option<IpAddr>) -> bool {
+        self.farewells_to(local).next().is_some()
+    }
+
+    /// Whether a connection to this address of ours ends, and does for so long that at `now` a
+    /// request on a route with this `drain_timeout` is cut.
+    pub(crate) fn cuts(
+        &self,
+        now: Instant,
+        local: Option<IpAddr>,
+        drain_timeout: Duration,
+    ) -> bool {
+        self.farewells_to(local).any(|farewell| now >= farewell.cut_at(drain_timeout))
     }
 
     /// Whether all ends.
-    pub(crate) fn is_leaving(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.farewell.get().is_some()
     }
 
+    /// Whether anything ends.
+    pub(crate) fn winds_up(&self) -> bool {
+        self.is_ending() || self.moved.borrow().is_some()
+    }
+
     /// Has everybody look up who waits for long: his time may be over although nothing happens.
-    /// Closes connections to servers that have just served their last request.
+    /// Where all ends, closes connections to servers that have just served their last request.
     pub(crate) fn wind_up(&self, now: Instant, since_last: Duration) {
         self.timers.fire_beyond(now + since_last);
-        for pool in &self.plan.borrow().pools {
-            pool.sweep(now, since_last);
+        if self.is_ending() {
+            for pool in &self.plan.borrow().pools {
+                pool.sweep(now, since_last);
+            }
         }
     }
 

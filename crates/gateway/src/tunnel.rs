@@ -3,14 +3,15 @@
 //! A tunnel has no deadline, only a longest silence. Either side may end its half; the other half
 //! goes on.
 //!
-//! When its server is a run that drains, or another process takes over from this one, a tunnel goes
-//! on for most of the time that the run or its route has, and ends at a moment of its own within the
+//! When its server is a run that drains, another process takes over from this one, or another machine
+//! the address, a tunnel goes on for most of the time that the run, its route or the address has, and ends at a moment of its own within the
 //! rest, so that clients do not all come back at once.
 //! Where the bytes are WebSocket frames, both ends are told so between two frames, and get a moment
 //! to say goodbye. When the run has died, the client is told.
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -85,8 +86,10 @@ pub(crate) struct Terms<'a> {
     pub(crate) speaks: Speech,
     /// The longest silence.
     pub(crate) idle_max: Duration,
-    /// How long it may go on once all ends.
+    /// How long it may go on once its connection is to end.
     pub(crate) drain_timeout: Duration,
+    /// The address here that the client is connected to.
+    pub(crate) local: Option<IpAddr>,
 }
 
 /// A tunnel under way.
@@ -258,10 +261,10 @@ impl Tunnel<'_> {
             Stage::Draining { cut_at, .. } => Some(cut_at),
             Stage::Ending { .. } => return,
         };
-        let farewell = self.shard.farewell.get();
-        let ours = farewell.map(|farewell| farewell.window(self.terms.drain_timeout));
+        let farewells = self.shard.farewells_to(self.terms.local);
+        let ours = farewells.map(|farewell| farewell.window(self.terms.drain_timeout));
         let server = self.terms.endpoint.drains();
-        let first = [ours, server].into_iter().flatten().min_by_key(|(_, cut_at)| *cut_at);
+        let first = ours.chain(server).min_by_key(|(_, cut_at)| *cut_at);
         self.stage = match first {
             None => Stage::Open,
             Some((_, cut_at)) if known == Some(cut_at) => return,

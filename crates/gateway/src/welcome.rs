@@ -31,6 +31,7 @@ pub(crate) async fn serve(
 ) {
     let mut caller = Caller::plain(peer);
     caller.destination = tcp.local_addr().ok();
+    caller.local = caller.destination.map(|local| local.ip().to_canonical());
     let mut wire = Wire::new(tcp);
     if settings.proxy_protocol {
         // Boxed, so that it takes no room in the futures of those who do not want it.

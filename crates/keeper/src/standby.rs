@@ -58,6 +58,7 @@ use self::lateness::Lateness;
 use self::network::Network;
 use self::news::Telling;
 use self::passing::Passing;
+pub(crate) use self::passing::Retreat;
 use self::verdicts::{Said, Verdicts};
 use self::vip::Vips;
 use self::watcher::Watch;
@@ -206,9 +207,16 @@ impl Standby {
         self.running.as_mut().map_or_else(Vec::new, |running| std::mem::take(&mut running.notes))
     }
 
-    /// Whether connections that are open are to end politely, because addresses have moved.
-    pub(crate) fn take_retreat(&mut self) -> bool {
-        self.running.as_mut().is_some_and(|running| running.passing.take_retreat())
+    /// Which connections are to end politely because addresses have moved, if that has changed.
+    pub(crate) fn take_retreat(&mut self) -> Option<Retreat> {
+        self.running.as_mut().and_then(|running| running.passing.take_retreat())
+    }
+
+    /// Something waits until no move is under way.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if let Some(running) = &mut self.running {
+            running.feed(now, Input::Hasten);
+        }
     }
 
     /// How virtual addresses are, if it is time to tell.

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 
 pub use self::address::{Address, PROTOCOL, Place, Scope};
-pub use self::connections::{Connections, Meant};
+pub use self::connections::{Connections, Listed, Meant};
 pub use self::hidden::Hidden;
 pub use self::link::Link;
 use self::message::{Draft, Message};

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use evergate_sys::echo::Echo;
 use evergate_sys::family::Family;
 use evergate_sys::flow::capture::Capture;
-use evergate_sys::flow::filter::Which;
+use evergate_sys::flow::filter::{Place, Which};
 use evergate_sys::mac::Mac;
 use evergate_sys::namespace;
 use evergate_sys::neighbour::{Announcer, ClaimWatch};
@@ -52,7 +52,8 @@ fn no_socket_blocks_and_none_is_inherited() {
     let (netlink, monitor) = (Netlink::open().unwrap(), Monitor::open().unwrap());
     let announcer = Announcer::open().unwrap();
     let _connections = Connections::open().unwrap();
-    let _capture = Capture::open(loopback, Mac([0; 6]), &[], &Which::All).unwrap();
+    let place = Place { interface: loopback, addresses: Vec::new() };
+    let _capture = Capture::open(&place, Mac([0; 6]), &Which::All).unwrap();
     let page = Page::new("test").unwrap();
 
     let opened: Vec<_> = open().into_iter().filter(|one| !before.contains(one)).collect();

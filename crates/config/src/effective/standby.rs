@@ -22,6 +22,7 @@ pub(super) fn vip_keys(vip: &Vip) -> Vec<Line> {
         on_change,
         on_change_timeout,
         sync,
+        drain,
     } = vip;
     let version = match policy.version {
         Version::V2 => "2",
@@ -61,6 +62,7 @@ pub(super) fn vip_keys(vip: &Vip) -> Vec<Line> {
     }
     lines.push(("on_change_timeout", time(*on_change_timeout)));
     lines.extend(sync.iter().map(|sync| ("sync", text(sync))));
+    lines.push(("drain", time(*drain)));
     lines
 }
 

@@ -35,6 +35,9 @@ pub struct Vip {
     pub on_change_timeout: Duration,
     /// Those with the same word move together.
     pub sync: Option<String>,
+    /// How long connections that are open here may go on once it has moved as planned. Default:
+    /// 10 min.
+    pub drain: Duration,
 }
 
 impl Vip {

@@ -96,6 +96,14 @@ impl Giving {
         matches!(self.step, Step::Over)
     }
 
+    /// Whether it is done but for connections that end here, and another move than `number` is what
+    /// the peer speaks of: it would not while it passed packets back.
+    pub(super) fn is_forgotten(&self, peer: usize, number: u64) -> bool {
+        matches!(self.step, Step::Passing { .. })
+            && self.offer.peer == peer
+            && self.number != number
+    }
+
     /// Whether all is done but for telling of it again.
     pub(super) const fn is_telling(&self) -> bool {
         matches!(self.step, Step::Telling { .. })
@@ -227,7 +235,8 @@ impl Giving {
                 let flows = flows.len();
                 self.step = Step::Passing { flows, until: now + self.offer.pass_within };
                 let peer = self.offer.peer;
-                acts.push_back(Act::PassOn { routers: self.routers(), peer });
+                let within = self.offer.pass_within;
+                acts.push_back(Act::PassOn { routers: self.routers(), peer, within });
                 let reason = self.offer.reason.clone();
                 acts.push_back(Act::Yield { routers: self.routers(), peer, reason });
             }
@@ -257,10 +266,14 @@ impl Giving {
         self.step = Step::Telling { left: FINISHED_REPEATS - 1, resend_at: now + RESEND };
     }
 
-    pub(super) fn hasten(&mut self, now: Instant, within: Duration) {
+    /// Connections are waited for no longer than this from now on.
+    pub(super) fn hasten(&mut self, now: Instant, within: Duration, acts: &mut VecDeque<Act>) {
         self.offer.pass_within = self.offer.pass_within.min(within);
-        if let Step::Passing { until, .. } = &mut self.step {
-            *until = (*until).min(now + within);
+        if let Step::Passing { until, .. } = &mut self.step
+            && now + within < *until
+        {
+            *until = now + within;
+            acts.push_back(Act::Hasten { routers: self.routers(), within });
         }
     }
 
@@ -302,6 +315,7 @@ impl Giving {
             routers: self.routers(),
             epochs: self.offer.routers.iter().map(|(_, epoch)| *epoch).collect(),
             reason: self.offer.reason.clone(),
+            pass_within_ms: u32::try_from(self.offer.pass_within.as_millis()).ok(),
         };
         self.say(message, acts);
     }

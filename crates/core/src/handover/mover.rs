@@ -8,7 +8,7 @@ use core::time::Duration;
 use minicbor::{Decode, Encode};
 
 use super::giving::Giving;
-use super::taking::Taking;
+use super::taking::{Taking, Terms};
 use super::{ENDED_MAX, Flow, Message};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -43,7 +43,7 @@ pub struct Offer {
     /// Why, for people.
     #[n(2)]
     pub reason: String,
-    /// How long connections are waited for once the successor has the addresses: see
+    /// How long connections are waited for once the successor has the addresses: up to
     /// [`super::PASS_MAX`].
     #[n(3)]
     pub pass_within: Duration,
@@ -70,6 +70,8 @@ pub enum Event {
         /// To an offer or a wish: whether this node would, with what is known of the epochs of the
         /// virtual routers in the message, in their order; or why not. Else of no meaning.
         would: Result<Vec<u64>, String>,
+        /// To a wish: how long connections would be waited for. Else of no meaning.
+        pass_within: Duration,
     },
     /// [`Act::Freeze`] was done.
     Frozen(Result<Vec<Flow>, String>),
@@ -90,7 +92,8 @@ pub enum Event {
         /// What has happened to it, for people.
         why: String,
     },
-    /// Connections that are still waited for are not, after this long.
+    /// Connections that are still waited for, here or at the peer, are not after this long: something
+    /// else waits for that. To be said again while it does.
     Hasten(Duration),
     /// Time has passed.
     Tick,
@@ -133,6 +136,15 @@ pub enum Act {
         routers: Vec<u16>,
         /// To which peer.
         peer: usize,
+        /// For so long at most.
+        within: Duration,
+    },
+    /// What is passed on since [`Act::PassOn`] is so for this long at most from now on.
+    Hasten {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+        /// How long.
+        within: Duration,
     },
     /// The peer has claimed: be a backup, and release the addresses without a word.
     Yield {
@@ -245,7 +257,9 @@ impl Mover {
                 self.give(now, number, offer);
             }
             Event::Want { peer, routers } => self.want(now, peer, routers),
-            Event::Said { peer, message, would } => self.listen(now, peer, message, would),
+            Event::Said { peer, message, would, pass_within } => {
+                self.listen(now, peer, message, (would, pass_within));
+            }
             Event::Tick => {
                 self.with_giving(|giving, acts| giving.tick(now, acts));
                 self.with_taking(|taking, acts| taking.tick(now, acts));
@@ -262,7 +276,8 @@ impl Mover {
                 self.with_taking(|taking, acts| taking.upset(router, &why, acts));
             }
             Event::Hasten(within) => {
-                self.with_giving(|giving, _| giving.hasten(now, within));
+                self.with_giving(|giving, acts| giving.hasten(now, within, acts));
+                self.with_taking(|taking, acts| taking.hasten(now, within, acts));
             }
         }
     }
@@ -296,13 +311,23 @@ impl Mover {
         now: Instant,
         peer: usize,
         message: Message,
-        would: Result<Vec<u64>, String>,
+        (would, pass_within): (Result<Vec<u64>, String>, Duration),
     ) {
         match message {
-            Message::Want { number, routers } => self.asked(now, peer, number, routers, would),
-            Message::Offer { number, routers, epochs, reason } => {
+            Message::Want { number, routers } => {
+                let would = would.map(|epochs| Offer {
+                    peer,
+                    routers: routers.into_iter().zip(epochs).collect(),
+                    reason: "a better backup asked for it".to_string(),
+                    pass_within,
+                });
+                self.asked(now, peer, number, would);
+            }
+            Message::Offer { number, routers, epochs, reason, pass_within_ms } => {
                 let routers: Vec<(u16, u64)> = routers.into_iter().zip(epochs).collect();
-                self.offered(now, peer, number, routers, reason, would.map(drop));
+                let pass_within = pass_within_ms.map(|ms| Duration::from_millis(ms.into()));
+                let terms = Terms { routers, reason, pass_within };
+                self.offered(now, (peer, number), terms, would.map(drop));
             }
             Message::Accept { number } => {
                 if self.gives(peer, number) {
@@ -332,29 +357,35 @@ impl Mover {
                     self.with_taking(|taking, acts| taking.finished(acts));
                 }
             }
+            Message::Hasten { number, within_ms } => {
+                if self.gives(peer, number) {
+                    let within = Duration::from_millis(within_ms.into());
+                    self.with_giving(|giving, acts| giving.hasten(now, within, acts));
+                }
+            }
+        }
+    }
+
+    /// A peer that speaks of a new move is through with the one before, though this node has not
+    /// heard of that.
+    fn forget_before(&mut self, now: Instant, peer: usize, number: u64) {
+        if self.giving.as_ref().is_some_and(|giving| giving.is_forgotten(peer, number)) {
+            self.with_giving(|giving, acts| giving.drained(now, acts));
+        }
+        if self.taking.as_ref().is_some_and(|taking| taking.is_forgotten(peer, number)) {
+            self.with_taking(|taking, acts| taking.finished(acts));
         }
     }
 
     /// A peer would like to have something.
-    fn asked(
-        &mut self,
-        now: Instant,
-        peer: usize,
-        number: u64,
-        routers: Vec<u16>,
-        would: Result<Vec<u64>, String>,
-    ) {
+    fn asked(&mut self, now: Instant, peer: usize, number: u64, would: Result<Offer, String>) {
         if self.gives(peer, number) || self.ended.contains(&number) {
             return;
         }
+        self.forget_before(now, peer, number);
         let would = if self.is_free() { would } else { Err(BUSY.to_string()) };
         match would {
-            Ok(epochs) => {
-                let routers = routers.into_iter().zip(epochs).collect();
-                let reason = "a better backup asked for it".to_string();
-                let offer = Offer { peer, routers, reason, pass_within: super::PASS_MAX };
-                self.give(now, number, offer);
-            }
+            Ok(offer) => self.give(now, number, offer),
             Err(why) => {
                 self.acts.push_back(Act::Say { peer, message: Message::Decline { number, why } });
             }
@@ -365,24 +396,22 @@ impl Mover {
     fn offered(
         &mut self,
         now: Instant,
-        peer: usize,
-        number: u64,
-        routers: Vec<(u16, u64)>,
-        reason: String,
+        (peer, number): (usize, u64),
+        terms: Terms,
         would: Result<(), String>,
     ) {
         if self.ended.contains(&number) {
             return;
         }
+        self.forget_before(now, peer, number);
         let is_known = self.takes(peer, number);
         let would = if self.is_free() || is_known { would } else { Err(BUSY.to_string()) };
         match would {
             Ok(()) if is_known => {
-                self.with_taking(|taking, acts| taking.accept(now, routers, reason, acts));
+                self.with_taking(|taking, acts| taking.accept(now, terms, acts));
             }
             Ok(()) => {
-                let taking = Taking::offered(now, number, peer, routers, reason, &mut self.acts);
-                self.taking = Some(taking);
+                self.taking = Some(Taking::offered(now, number, peer, terms, &mut self.acts));
             }
             // Of an offer that was accepted, unless all is done: then it is an old copy.
             Err(why) if is_known => self.with_taking(|taking, acts| taking.refuse(&why, acts)),

@@ -3,12 +3,14 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
 use super::mover::{Act, Stage};
 use super::{
-    ANSWER_WITHIN, FLOWS_MAX, FLOWS_PART_MAX, FLOWS_WITHIN, Flow, Message, PASS_BACK_MAX, RESEND,
+    ANSWER_WITHIN, FLOWS_MAX, FLOWS_PART_MAX, FLOWS_WITHIN, Flow, HASTEN_EVERY, Message,
+    PASS_BACK_SLACK, PASS_BACK_UNSAID, PASS_MAX, RESEND,
 };
 use crate::time::Instant;
 
@@ -29,6 +31,23 @@ pub(super) struct Taking {
     had_asked: bool,
     #[n(5)]
     step: Step,
+    /// How long the old node wants packets passed back, if it has said so.
+    #[n(6)]
+    pass_within: Option<Duration>,
+    /// By when the old node is asked to be finished, and when it was asked last.
+    #[n(7)]
+    hastened: Option<(Instant, Instant)>,
+}
+
+/// What an offer says of a move, besides its number and from whom.
+#[derive(Debug)]
+pub(super) struct Terms {
+    /// Each with the newest epoch that is known of it.
+    pub(super) routers: Vec<(u16, u64)>,
+    /// Why, for people.
+    pub(super) reason: String,
+    /// See [`Message::Offer`].
+    pub(super) pass_within: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Decode, Encode)]
@@ -77,6 +96,8 @@ impl Taking {
             reason: String::new(),
             had_asked: true,
             step: Step::Wanted { resend_at: now + RESEND, until: now + ANSWER_WITHIN },
+            pass_within: None,
+            hastened: None,
         };
         taking.say_want(acts);
         taking
@@ -86,12 +107,13 @@ impl Taking {
         now: Instant,
         number: u64,
         peer: usize,
-        routers: Vec<(u16, u64)>,
-        reason: String,
+        terms: Terms,
         acts: &mut VecDeque<Act>,
     ) -> Self {
+        let Terms { routers, reason, pass_within } = terms;
         let step = Step::Accepted { parts: BTreeMap::new(), until: now + FLOWS_WITHIN };
-        let taking = Self { number, peer, routers, reason, had_asked: false, step };
+        let (had_asked, hastened) = (false, None);
+        let taking = Self { number, peer, routers, reason, had_asked, step, pass_within, hastened };
         taking.say(Message::Accept { number }, acts);
         taking
     }
@@ -151,17 +173,11 @@ impl Taking {
     }
 
     /// What was asked for is offered, or an offer is heard again.
-    pub(super) fn accept(
-        &mut self,
-        now: Instant,
-        routers: Vec<(u16, u64)>,
-        reason: String,
-        acts: &mut VecDeque<Act>,
-    ) {
+    pub(super) fn accept(&mut self, now: Instant, terms: Terms, acts: &mut VecDeque<Act>) {
         match self.step {
             Step::Wanted { .. } => {
-                self.routers = routers;
-                self.reason = reason;
+                (self.routers, self.reason) = (terms.routers, terms.reason);
+                self.pass_within = terms.pass_within;
                 self.step = Step::Accepted { parts: BTreeMap::new(), until: now + FLOWS_WITHIN };
                 self.say(Message::Accept { number: self.number }, acts);
             }
@@ -234,6 +250,27 @@ impl Taking {
         }
     }
 
+    /// The old node is to be finished after this long. It is asked again, as long as this is said
+    /// again and it is not.
+    pub(super) fn hasten(&mut self, now: Instant, within: Duration, acts: &mut VecDeque<Act>) {
+        let Step::Passing { .. } = self.step else { return };
+        let (until, asked_at) = match self.hastened {
+            None => (now + within, None),
+            Some((until, asked_at)) => (until.min(now + within), Some(asked_at)),
+        };
+        if asked_at.is_none_or(|at| now.since(at) >= HASTEN_EVERY) {
+            self.hastened = Some((until, now));
+            let within_ms = u32::try_from(until.since(now).as_millis()).unwrap_or(u32::MAX);
+            self.say(Message::Hasten { number: self.number, within_ms }, acts);
+        }
+    }
+
+    /// Whether it is done but for packets that are passed back, and another move than `number` is
+    /// what the peer speaks of: it would not while connections ended there.
+    pub(super) fn is_forgotten(&self, peer: usize, number: u64) -> bool {
+        matches!(self.step, Step::Passing { .. }) && self.peer == peer && self.number != number
+    }
+
     pub(super) fn upset(&mut self, router: u16, why: &str, acts: &mut VecDeque<Act>) {
         if !self.has(router) {
             return;
@@ -247,7 +284,9 @@ impl Taking {
 
     /// First what is not its own is kept from its sockets, then it is master, then it says so.
     fn take(&mut self, now: Instant, flows: Vec<Flow>, acts: &mut VecDeque<Act>) {
-        self.step = Step::Passing { flows: flows.len(), until: now + PASS_BACK_MAX };
+        let said = self.pass_within.map(|within| within.min(PASS_MAX) + PASS_BACK_SLACK);
+        let until = now + said.unwrap_or(PASS_BACK_UNSAID);
+        self.step = Step::Passing { flows: flows.len(), until };
         let (routers, peer) = (self.names(), self.peer);
         acts.push_back(Act::PassBack { routers, peer, flows });
         let (routers, reason) = (self.routers.clone(), self.reason.clone());

@@ -12,7 +12,7 @@ use crate::time::Instant;
 
 mod world;
 
-use world::{CALM, STEP, Weather, World};
+use world::{CALM, PASS_WITHIN, STEP, Weather, World};
 
 fn flow(number: u16) -> Flow {
     Flow {
@@ -84,7 +84,7 @@ fn a_second_move_waits_for_the_first_one() {
     world.give();
     let kept = |act: &Act| matches!(act, Act::Kept { why, .. } if why.contains("another move"));
     assert_eq!(world.acts(0, kept), 1);
-    world.run(PASS_MAX);
+    world.run(PASS_WITHIN);
     world.assert_settled("the bound of passing on");
 }
 
@@ -92,7 +92,7 @@ fn a_second_move_waits_for_the_first_one() {
 fn connections_that_never_end_are_waited_for_as_long_as_was_said() {
     let mut world = World::new(5, Weather { drains: false, ..CALM });
     world.give();
-    world.run(PASS_MAX - Duration::from_millis(100));
+    world.run(PASS_WITHIN - Duration::from_millis(100));
     assert!(world.nodes[0].is_passing && world.nodes[1].is_passing);
     world.run(Duration::from_millis(200));
     world.assert_settled("endless");
@@ -151,11 +151,11 @@ fn any_message_may_be_lost_doubled_or_late() {
         } else {
             world.want()
         }
-        world.run(PASS_MAX + Duration::from_secs(2));
+        world.run(PASS_WITHIN + Duration::from_secs(2));
         // The last words may be lost altogether: the successor gives up waiting by itself.
         world.weather.lost = 0;
         if !world.nodes[1].mover.is_idle() {
-            world.run(PASS_BACK_MAX);
+            world.run(PASS_WITHIN + PASS_BACK_SLACK);
         }
         world.run(Duration::from_secs(1));
         world.assert_settled(&alloc::format!("seed {seed}"));
@@ -178,7 +178,7 @@ fn either_node_may_die_at_any_moment() {
         }
         world.run(Duration::from_secs(3));
         world.weather.lost = 0;
-        world.run(PASS_BACK_MAX);
+        world.run(PASS_WITHIN + PASS_BACK_SLACK);
         world.assert_settled(&alloc::format!("seed {seed}"));
     }
 }
@@ -199,13 +199,78 @@ fn late_words_of_a_move_that_is_over_begin_nothing() {
         let before = [world.nodes[0].acts.len(), world.nodes[1].acts.len()];
         for message in said {
             for at in 0..2 {
-                let would = Ok(vec![7, 7]);
-                let message = message.clone();
-                world.feed(at, Event::Said { peer: 1 - at, message, would });
+                world.feed(at, heard(1 - at, message.clone(), Ok(vec![7, 7])));
             }
         }
         assert_eq!([world.nodes[0].acts.len(), world.nodes[1].acts.len()], before);
     }
+}
+
+#[test]
+fn whoever_wants_another_move_leaves_connections_less_time() {
+    for (node, lost) in [(0, 0), (1, 0), (1, 1000)] {
+        let mut world = World::new(11, Weather { drains: false, ..CALM });
+        world.give();
+        world.run(Duration::from_secs(1));
+        // Again and again, as whoever waits does; the first time nothing may be heard.
+        world.weather.lost = lost;
+        for _ in 0..160 {
+            world.feed(node, Event::Hasten(NEXT_WITHIN));
+            world.run(Duration::from_millis(50));
+            world.weather.lost = 0;
+        }
+        assert!(world.nodes[0].is_passing && world.nodes[1].is_passing, "{node} {lost}");
+        world.run(Duration::from_millis(2_300));
+        world.assert_settled("hastened");
+        let hastened = world.acts(0, |act| matches!(act, Act::Hasten { .. }));
+        assert!(hastened > 0, "{node} {lost}");
+        let asked =
+            world.acts(1, |act| matches!(act, Act::Say { message: Message::Hasten { .. }, .. }));
+        assert!(asked <= 160 / 3 * node, "{asked}: not each time");
+    }
+}
+
+#[test]
+fn a_peer_that_speaks_of_another_move_is_through_with_the_one_before() {
+    let mut world = World::new(12, Weather { drains: false, ..CALM });
+    world.give();
+    world.run(Duration::from_secs(1));
+    // It was started anew, and has forgotten everything.
+    world.nodes[0].mover = Mover::new(77);
+    (world.nodes[0].is_passing, world.nodes[0].drained_at) = (false, None);
+    let wish = Message::Want { number: 1, routers: vec![51, 307] };
+    world.feed(1, heard(0, wish, Ok(vec![7, 7])));
+    let over = |act: &Act| matches!(act, Act::Over { .. });
+    assert_eq!(world.acts(1, over), 1);
+    let offers = |act: &Act| matches!(act, Act::Say { message: Message::Offer { .. }, .. });
+    assert_eq!(world.acts(1, offers), 1);
+}
+
+#[test]
+fn who_is_not_told_how_long_passes_packets_back_for_a_minute() {
+    for (said, within) in [
+        (None, PASS_BACK_UNSAID),
+        (Some(5_000), Duration::from_secs(5) + PASS_BACK_SLACK),
+        (Some(u32::MAX), PASS_MAX + PASS_BACK_SLACK),
+    ] {
+        let mut mover = Mover::new(1);
+        let now = Instant::EPOCH;
+        let offer = Message::Offer {
+            number: 9,
+            routers: vec![51],
+            epochs: vec![1],
+            reason: String::new(),
+            pass_within_ms: said,
+        };
+        mover.handle(now, heard(0, offer, Ok(vec![1])));
+        let flows = Message::Flows { number: 9, part: 0, parts: 1, flows: vec![flow(1)] };
+        mover.handle(now, heard(0, flows, Ok(vec![])));
+        assert_eq!(mover.deadline(), Some(now + within));
+    }
+}
+
+fn heard(peer: usize, message: Message, would: Result<Vec<u64>, String>) -> Event {
+    Event::Said { peer, message, would, pass_within: PASS_WITHIN }
 }
 
 fn said(act: &Act) -> Option<Message> {
@@ -224,7 +289,7 @@ fn an_old_copy_of_an_offer_does_not_undo_what_was_done() {
     assert!(world.nodes[1].is_master);
     let before = world.nodes[1].acts.len();
     let would = Err("it is master already".to_string());
-    world.feed(1, Event::Said { peer: 0, message: offer, would });
+    world.feed(1, heard(0, offer, would));
     assert_eq!(world.nodes[1].acts.len(), before);
 }
 
@@ -234,12 +299,17 @@ fn parts_that_make_no_sense_are_declined() {
     {
         let mut mover = Mover::new(1);
         let now = Instant::EPOCH;
-        let offer =
-            Message::Offer { number: 9, routers: vec![51], epochs: vec![1], reason: String::new() };
-        mover.handle(now, Event::Said { peer: 0, message: offer, would: Ok(vec![1]) });
+        let offer = Message::Offer {
+            number: 9,
+            routers: vec![51],
+            epochs: vec![1],
+            reason: String::new(),
+            pass_within_ms: None,
+        };
+        mover.handle(now, heard(0, offer, Ok(vec![1])));
         let flows = (0..count as u16).map(flow).collect();
         let message = Message::Flows { number: 9, part, parts, flows };
-        mover.handle(now, Event::Said { peer: 0, message, would: Ok(vec![]) });
+        mover.handle(now, heard(0, message, Ok(vec![])));
         let acts: Vec<Act> = core::iter::from_fn(|| mover.next_act()).collect();
         assert!(matches!(acts.last(), Some(Act::Missed { .. })), "{acts:?}");
         assert!(mover.is_idle());
@@ -251,15 +321,15 @@ fn words_of_another_peer_do_not_count() {
     let mut mover = Mover::new(1);
     let now = Instant::EPOCH;
     let offer =
-        Offer { peer: 1, routers: vec![(51, 1)], reason: String::new(), pass_within: PASS_MAX };
+        Offer { peer: 1, routers: vec![(51, 1)], reason: String::new(), pass_within: PASS_DEFAULT };
     mover.handle(now, Event::Give(offer));
     let Some(Act::Say { message: Message::Offer { number, .. }, .. }) = mover.next_act() else {
         panic!("an offer comes first");
     };
     let message = Message::Accept { number };
-    mover.handle(now, Event::Said { peer: 0, message: message.clone(), would: Ok(vec![]) });
+    mover.handle(now, heard(0, message.clone(), Ok(vec![])));
     assert_eq!(mover.next_act(), None);
-    mover.handle(now, Event::Said { peer: 1, message, would: Ok(vec![]) });
+    mover.handle(now, heard(1, message, Ok(vec![])));
     assert_eq!(mover.next_act(), Some(Act::Freeze { routers: vec![51] }));
 }
 

@@ -73,9 +73,12 @@ impl Standby {
             Act::Freeze { routers } => {
                 self.outputs.push_back(Output::Freeze { routers: keys(&routers) });
             }
-            Act::PassOn { routers, peer } => {
+            Act::PassOn { routers, peer, within } => {
                 let routers = self.with_claimants(&routers, peer);
-                self.outputs.push_back(Output::PassOn { routers });
+                self.outputs.push_back(Output::PassOn { routers, within });
+            }
+            Act::Hasten { routers, within } => {
+                self.outputs.push_back(Output::Hasten { routers: keys(&routers), within });
             }
             Act::Yield { routers, peer, reason } => self.cede(now, &routers, peer, &reason),
             Act::PassBack { routers, peer, flows } => {

@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 use super::member::{Member, Source};
 use super::moves::Moves;
 use super::{Input, Note, Order, Output, Plan, RouterKey, Setup, Severity, Turn, View};
-use crate::handover::Event;
+use crate::handover::{Event, NEXT_WITHIN};
 use crate::peer::{self, Peers};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -180,6 +180,7 @@ impl Standby {
             }
             Input::Frozen { flows } => self.move_on(now, Event::Frozen(flows)),
             Input::Drained => self.move_on(now, Event::Drained),
+            Input::Hasten => self.move_on(now, Event::Hasten(NEXT_WITHIN)),
             Input::Helpless { why } => self.helpless = Some(why),
             Input::Helped => self.helpless = None,
             Input::Stop => {

@@ -10,7 +10,7 @@ use core::time::Duration;
 use minicbor::{Decode, Encode};
 
 use super::{RouterKey, Severity, Standby};
-use crate::handover::{Event, Mover, Offer, PASS_MAX, Stage};
+use crate::handover::{Event, Mover, NEXT_WITHIN, Offer, PASS_DEFAULT, PASS_MAX, Stage};
 use crate::time::Instant;
 use crate::vrrp::router::{self, Fitness};
 use crate::vrrp::{Advert, Role};
@@ -299,10 +299,11 @@ impl Standby {
     }
 
     fn begin_gift(&mut self, now: Instant) {
+        let Some(gift) = self.moves.queue.front_mut().filter(|gift| !gift.is_begun) else { return };
         if !self.moves.mover.is_free() {
+            self.move_on(now, Event::Hasten(NEXT_WITHIN));
             return;
         }
-        let Some(gift) = self.moves.queue.front_mut().filter(|gift| !gift.is_begun) else { return };
         gift.is_begun = true;
         gift.routers.retain(|key| self.members.get(key).is_some_and(|member| member.is_master()));
         let gift = gift.clone();
@@ -318,11 +319,21 @@ impl Standby {
             routers: epochs.collect(),
             reason: gift.why,
             pass_within: match gift.purpose {
-                Purpose::Failover | Purpose::Maintenance => PASS_MAX,
-                Purpose::Stop => STOP_PASS_MAX,
+                Purpose::Failover | Purpose::Maintenance => {
+                    self.pass_within(gift.routers.iter().copied())
+                }
+                Purpose::Stop => self.pass_within(gift.routers.iter().copied()).min(STOP_PASS_MAX),
             },
         };
         self.move_on(now, Event::Give(offer));
+    }
+
+    /// How long connections to these are waited for once they have moved: as long as is wanted for
+    /// any of them, as they move together.
+    pub(super) fn pass_within(&self, keys: impl Iterator<Item = RouterKey>) -> Duration {
+        let members = keys.filter_map(|key| self.members.get(&key));
+        let drains = members.map(|member| member.setup.drain.unwrap_or(PASS_DEFAULT));
+        drains.max().unwrap_or(PASS_DEFAULT).min(PASS_MAX)
     }
 
     /// A move came to nothing: what was wanted is done without the peer.
@@ -361,6 +372,7 @@ impl Standby {
             return;
         }
         if !self.moves.mover.is_free() {
+            self.move_on(now, Event::Hasten(NEXT_WITHIN));
             self.defer(now, &group, WANT_PAUSE);
             return;
         }

@@ -3,9 +3,10 @@
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{Output, Plan, RouterKey, Severity, Standby};
-use crate::handover::{Event, Message, Stage};
+use crate::handover::{Event, Message, PASS_DEFAULT, Stage};
 use crate::peer::{self, Claim};
 use crate::time::Instant;
 use crate::vrrp::Role;
@@ -33,7 +34,8 @@ impl Standby {
             && !self.waits_for_adverts(now, &message)
         {
             let would = self.would(peer, &message);
-            self.move_on(now, Event::Said { peer, message, would });
+            let pass_within = self.wanted_within(&message);
+            self.move_on(now, Event::Said { peer, message, would, pass_within });
         }
     }
 
@@ -49,7 +51,24 @@ impl Standby {
             | Message::Decline { .. }
             | Message::Flows { .. }
             | Message::Claimed { .. }
-            | Message::Finished { .. } => Ok(Vec::new()),
+            | Message::Finished { .. }
+            | Message::Hasten { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// How long connections would be waited for, were a wish granted.
+    fn wanted_within(&self, message: &Message) -> Duration {
+        match message {
+            Message::Want { routers, .. } => {
+                self.pass_within(routers.iter().map(|router| RouterKey(*router)))
+            }
+            Message::Offer { .. }
+            | Message::Accept { .. }
+            | Message::Decline { .. }
+            | Message::Flows { .. }
+            | Message::Claimed { .. }
+            | Message::Finished { .. }
+            | Message::Hasten { .. } => PASS_DEFAULT,
         }
     }
 

@@ -45,7 +45,14 @@ fn policy() -> Policy {
 }
 
 fn setup(key: RouterKey, name: &str) -> Setup {
-    Setup { key, name: name.to_string(), policy: policy(), sync: None, track: Vec::new() }
+    Setup {
+        key,
+        name: name.to_string(),
+        policy: policy(),
+        sync: None,
+        track: Vec::new(),
+        drain: None,
+    }
 }
 
 fn plan() -> Plan {

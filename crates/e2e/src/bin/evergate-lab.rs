@@ -5,14 +5,16 @@
 
 #![expect(clippy::print_stdout, reason = "the report is its result")]
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use evergate_e2e::lab::scenario::Extent;
-use evergate_e2e::lab::{self, Contender, Figures, Plan, Scenario, plot, probe, replay, report};
+use evergate_e2e::lab::{
+    self, Contender, Figures, Plan, Scenario, app, plot, probe, replay, report,
+};
 
 const USAGE: &str = "\
 usage: cargo xtask lab SCENARIO… [options]     plays these
@@ -69,25 +71,13 @@ fn tell_again(from: &str) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An app that answers everything with a letter, on `PORT`.
+/// An app on `PORT`.
 fn serve(letter: &str) -> Result<ExitCode, String> {
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok());
     let port: u16 = port.ok_or("an app needs a PORT")?;
     let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|error| error.to_string())?;
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{letter}", letter.len());
-    for stream in listener.incoming().map_while(Result::ok) {
-        let answer = answer.clone();
-        std::thread::spawn(move || -> io::Result<()> {
-            let mut lines = BufReader::new(stream.try_clone()?).lines();
-            let mut stream = stream;
-            while let Some(line) = lines.next().transpose()? {
-                if line.is_empty() {
-                    stream.write_all(answer.as_bytes())?;
-                }
-            }
-            Ok(())
-        });
-    }
+    let letter = letter.parse().map_err(|_| format!("{letter} is no letter"))?;
+    app::serve(&listener, letter);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -92,9 +92,11 @@ impl Evergate {
     /// The same with more lines in `[vip.web]`, and maybe tables behind it.
     pub fn config_with(&self, more: &str) -> String {
         let any = if self.wish.variant == Variant::Ipv6 { "[::]" } else { "0.0.0.0" };
+        // An app may be asked for what takes longer.
+        let drain_timeout = if self.wish.has_app { "20s" } else { "3s" };
         let mut text = format!(
             "[listener.web]\nbind = [\"{any}:80\"]\n\n[route.all]\nmatch = \"/*\"\n\
-             drain_timeout = \"3s\"\n"
+             drain_timeout = \"{drain_timeout}\"\n"
         );
         let letter = self.letter;
         if self.wish.has_app {

@@ -5,13 +5,16 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use evergate_sys::signal::Signal;
 use rustix::fs::FlockOperation;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::process::{self, Process, signal_all};
 use super::{VIP, frr, wait_within};
@@ -82,6 +85,19 @@ impl Place {
         }
         command.arg(found(program));
         command
+    }
+
+    /// Runs a task in a thread of this process that is here.
+    pub fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let mount = File::open(self.mount()).expect("it is there as long as this value");
+        std::thread::spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(mount.as_fd(), kind).expect("the lab runs as root");
+            task()
+        })
     }
 
     /// Runs `ip` with these words here.

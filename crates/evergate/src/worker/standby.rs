@@ -24,6 +24,7 @@ pub(super) fn desired(config: &Config) -> Standby {
         policy: vip.policy,
         sync: vip.sync.clone(),
         track: vip.track.clone(),
+        drain: Some(vip.drain),
     });
     let peers = config.peers.iter();
     let peers: Vec<_> = peers
@@ -55,6 +56,7 @@ fn desired_vip(vip: &config::Vip) -> Vip {
         on_change,
         on_change_timeout,
         sync: _,
+        drain: _,
     } = vip;
     Vip {
         key: key(vip),
@@ -99,7 +101,7 @@ mod tests {
             "[node]\nname = \"edge-a\"\n\
              [vip.web]\naddress = [\"10.0.0.100/24\"]\ninterface = \"eth0\"\nrouter_id = 51\n\
              version = 2\npeers = [\"10.0.0.12\"]\nauth.pass = \"hush\"\n\
-             on_change = [\"/bin/notify\"]\non_change_timeout = \"3s\"\nsync = \"pair\"\n\
+             on_change = [\"/bin/notify\"]\non_change_timeout = \"3s\"\nsync = \"pair\"\ndrain = \"90s\"\n\
              track = { listener.web = \"fault\" }\n\
              [vip.web6]\naddress = [\"fe80::100/64\", \"fd00::100/64\"]\ninterface = \"eth0\"\n\
              router_id = 51\nauth.hmac = \"hush-hush-hush-hush\"\nsync = \"pair\"\n\
@@ -121,6 +123,8 @@ mod tests {
             rise: Duration::from_secs(1),
         };
         assert_eq!(web.track, [rule]);
+        let drains = [web.drain, web6.drain].map(|drain| drain.map(|drain| drain.as_secs()));
+        assert_eq!(drains, [Some(90), Some(600)]);
         let [vip, vip6] = &standby.vips[..] else { panic!("there are two") };
         assert_eq!((vip.key, vip6.key), (web.key, web6.key));
         assert_eq!(vip.addresses, [("10.0.0.100".parse().unwrap(), 24)]);

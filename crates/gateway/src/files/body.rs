@@ -4,6 +4,7 @@
 //! them, and in pieces otherwise. The client is waited for as it is for a server's response.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::task::{Context, Poll, ready};
@@ -90,6 +91,7 @@ impl Sending {
         cx: &mut Context<'_>,
         shard: &Shard,
         route: &Route,
+        local: Option<IpAddr>,
         client: &mut C,
     ) -> Poll<Result<(), Reject>> {
         loop {
@@ -100,7 +102,7 @@ impl Sending {
                 client.timer().set(clock::now() + TICK);
             }
             ready!(client.timer().poll_elapsed(cx));
-            if shard.cuts(clock::now(), route.drain_timeout) {
+            if shard.cuts(clock::now(), local, route.drain_timeout) {
                 return Poll::Ready(Err(Reject::Drained));
             }
             // All there is to wait for is the client.

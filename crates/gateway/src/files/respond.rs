@@ -326,7 +326,8 @@ async fn send<C: Client>(
         Some(part) if !head_only => part.sending,
         Some(_) | None => Sending::nothing(limits),
     };
-    let sent = poll_fn(|cx| sending.poll(cx, shard, route, client)).await;
+    let local = request.caller.local;
+    let sent = poll_fn(|cx| sending.poll(cx, shard, route, local, client)).await;
     record.sent = sending.sent;
     sent
 }

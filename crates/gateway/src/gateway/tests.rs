@@ -21,6 +21,7 @@ use super::*;
 mod carried;
 mod join;
 mod leaving;
+mod moving;
 mod reloading;
 mod retiring;
 mod websockets;

@@ -3,6 +3,7 @@
 //! It reads one request after the other and hands each to [`exchange::run`]; while it waits for the
 //! next it holds a socket and a timer, and no buffer.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -50,7 +51,8 @@ struct Connection {
     incoming: Incoming,
     outgoing: Outgoing,
     timer: Timer,
-    born: Instant,
+    /// The address here that the client is connected to.
+    local: Option<IpAddr>,
     version: Version,
     /// Whether another request may follow the one being served.
     keep_alive: bool,
@@ -91,7 +93,7 @@ pub(crate) async fn serve(
     caller: &Caller,
 ) -> Option<Http2> {
     let mut settings = settings;
-    let mut connection = Connection::new(Rc::clone(&shard), wire);
+    let mut connection = Connection::new(Rc::clone(&shard), wire, caller.local);
     let mut requests = 0;
     loop {
         let mut head = None;
@@ -170,7 +172,7 @@ pub(crate) async fn answer_once(
     caller: &Caller,
     body: &str,
 ) {
-    let mut connection = Connection::new(Rc::clone(&shard), wire);
+    let mut connection = Connection::new(Rc::clone(&shard), wire, caller.local);
     let mut head = None;
     let arrival = connection.next_request(settings, true, &mut head).await;
     let (Arrival::Request(request, started), Some(head)) = (arrival, head) else { return };
@@ -190,7 +192,7 @@ pub(crate) async fn answer_once(
 }
 
 impl Connection {
-    fn new(shard: Rc<Shard>, wire: Wire) -> Self {
+    fn new(shard: Rc<Shard>, wire: Wire, local: Option<IpAddr>) -> Self {
         let timer = shard.timers.timer();
         Self {
             shard,
@@ -198,7 +200,7 @@ impl Connection {
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
             timer,
-            born: clock::now(),
+            local,
             version: Version::Http11,
             keep_alive: true,
             begun: false,
@@ -282,7 +284,7 @@ impl Connection {
 
     /// Whether it is to end as soon as it may.
     fn is_leaving(&self) -> bool {
-        self.shard.farewell_to(self.born).is_some()
+        self.shard.is_leaving(self.local)
     }
 
     /// Whether what was read is the start of HTTP/2 (RFC 9113, 3.4).
@@ -294,10 +296,8 @@ impl Connection {
     /// Until when to wait for the first byte of a request, silent `since` then, and `until` some
     /// time if nothing else happens.
     fn quiet_until(&self, since: Instant, until: Instant) -> Instant {
-        match self.shard.farewell_to(self.born) {
-            Some(farewell) => until.min(farewell.idle_until(since)),
-            None => until,
-        }
+        let farewells = self.shard.farewells_to(self.local);
+        farewells.map(|farewell| farewell.idle_until(since)).fold(until, Instant::min)
     }
 
     /// Reads once. `Ok(None)` with nothing started means that the client left; otherwise that the

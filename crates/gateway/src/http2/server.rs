@@ -287,8 +287,8 @@ impl Connection {
             ready!(self.timer.poll_elapsed(cx));
             self.timer_at = at;
             self.timer.set(at);
-            let farewell = self.connected.shard.farewell_to(self.began_at);
-            if farewell.is_some() && self.leaving_since.is_none() {
+            let is_leaving = self.connected.shard.is_leaving(self.connected.caller.local);
+            if is_leaving && self.leaving_since.is_none() {
                 self.leave(now);
                 return Poll::Ready(Next::GoOn);
             }

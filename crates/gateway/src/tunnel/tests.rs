@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::task::Waker;
 
 use super::*;
@@ -113,6 +114,8 @@ fn moments_lie_within_the_window_and_leave_time_for_an_answer() {
 #[test]
 fn the_end_that_comes_first_counts_and_none_if_there_is_none_any_more() {
     const MINUTE: Duration = Duration::from_secs(60);
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
+    const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 101));
     let (shard, _told) = shard();
     let now = clock::now();
     let endpoint = Endpoint::new("pool", "a", "127.0.0.1:1", None);
@@ -121,6 +124,7 @@ fn the_end_that_comes_first_counts_and_none_if_there_is_none_any_more() {
         speaks: Speech::WebSocket,
         idle_max: 60 * MINUTE,
         drain_timeout: 10 * MINUTE,
+        local: Some(HERE),
     };
     let mut tunnel = Tunnel {
         shard: &shard,
@@ -150,6 +154,16 @@ fn the_end_that_comes_first_counts_and_none_if_there_is_none_any_more() {
     assert_eq!(ends_at().map(|(_, cut_at)| cut_at), Some(now + 5 * MINUTE), "of the server");
     shard.take_leave(Some(Farewell::stopping(now, now + MINUTE)));
     assert_eq!(ends_at().map(|(_, cut_at)| cut_at), Some(now + MINUTE), "of the process");
+    let moving = Farewell::moving(now, MINUTE / 2);
+    shard.retreat([HERE].into(), moving);
+    assert_eq!(
+        ends_at().map(|(_, cut_at)| cut_at),
+        Some(moving.window(MINUTE).1),
+        "of the address"
+    );
+    shard.retreat([ELSEWHERE].into(), moving);
+    assert_eq!(ends_at().map(|(_, cut_at)| cut_at), Some(now + MINUTE), "of another address");
+    shard.retreat([].into(), moving);
     shard.take_leave(None);
     assert_eq!(ends_at().map(|(_, cut_at)| cut_at), Some(now + 5 * MINUTE));
 

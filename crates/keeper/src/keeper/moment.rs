@@ -38,6 +38,10 @@ impl Keeper {
             self.waiting = None;
             return Ok(true);
         }
+        if next.is_none() {
+            // Connections of a planned move may go on for long: not that long, now.
+            self.standby.hasten(now);
+        }
         let until = match self.waiting {
             Some(waiting) => waiting.until,
             None => now + SETTLE_WITHIN,

@@ -8,6 +8,7 @@ use rustix::event::epoll::{self, EventFlags};
 use super::{Keeper, STANDBY};
 use crate::link::Link;
 use crate::report;
+use crate::standby::Retreat;
 use crate::workers::Worker;
 
 impl Keeper {
@@ -17,8 +18,9 @@ impl Keeper {
         let now = clock::now();
         self.standby.attend(now, &self.apps, &self.sockets);
         self.standby.call_hooks(now, self.apps.users().worker());
-        if self.standby.take_retreat() {
-            self.send_to_all(&ToWorker::Retreat);
+        if let Some(Retreat { addresses, within }) = self.standby.take_retreat() {
+            let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+            self.send_to_all(&ToWorker::Retreat { addresses, within_ms });
         }
         for note in self.standby.take_notes() {
             let severity = match note.severity {

@@ -216,7 +216,14 @@ impl Carried {
             announce_repeat: 5,
             announce_refresh: Some(Duration::from_secs(60)),
         };
-        let setup = Setup { key, name: "web".to_owned(), policy, sync: None, track: Vec::new() };
+        let setup = Setup {
+            key,
+            name: "web".to_owned(),
+            policy,
+            sync: None,
+            track: Vec::new(),
+            drain: None,
+        };
         let plan = Plan {
             node: "edge-a".to_owned(),
             routers: vec![setup],

@@ -111,7 +111,8 @@ impl Running {
             Output::Announce(router) => self.announce(router),
             Output::Say { peer, path, message } => self.heartbeat.send(peer, path, &message),
             Output::Freeze { routers } => self.freeze(now, routers),
-            Output::PassOn { routers } => self.pass_on(now, &routers),
+            Output::PassOn { routers, within } => self.pass_on(now, &routers, within),
+            Output::Hasten { routers, within } => self.passing.hasten(&routers, within),
             Output::PassBack { routers, flows } => self.pass_back(now, &routers, &flows),
             Output::PassNone { routers } => self.pass_none(&routers),
             Output::Turned(turn) => {

@@ -43,6 +43,7 @@ pub(crate) fn wish(rules: &[Rule]) -> Desired {
         },
         sync: None,
         track: rules.to_vec(),
+        drain: None,
     };
     let vip = Vip {
         key,

@@ -5,12 +5,11 @@
 //! same words back when it is sent on; so it is cut up and summed as if it were a packet of this host.
 
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use super::filter::{self, Which};
+use super::filter::{self, Place, Which};
 use crate::datagram::{self, Address, Control};
 use crate::mac::Mac;
 use crate::sockopt;
@@ -45,34 +44,41 @@ pub struct Capture {
 pub struct Passed {
     /// Packets that were sent on.
     pub packets: usize,
-    /// Packets that were not, because they are longer than any can be.
+    /// Packets that were not: longer than any can be, or there was no room where they were to go.
     pub lost: usize,
     /// Whether more may wait.
     pub has_more: bool,
+    /// Whether none can be sent just now.
+    pub is_stuck: bool,
 }
 
 impl Capture {
-    /// Catches `which` packets to these addresses from now on, on the interface with this index and
+    /// Catches `which` packets to these addresses from now on, on their interface, which has this
     /// link-layer address. Needs `CAP_NET_RAW`.
-    pub fn open(interface: u32, own: Mac, addresses: &[IpAddr], which: &Which) -> io::Result<Self> {
+    pub fn open(place: &Place, own: Mac, which: &Which) -> io::Result<Self> {
         let open = || {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             // No protocol: nothing is caught before the filter is there.
             let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
-            filter::catch(&fd, addresses, which)?;
+            filter::catch(&fd, place, which)?;
             sockopt::set_int(&fd, libc::SOL_PACKET, PACKET_VNET_HDR, 1)?;
             sockopt::set_receive_buffer(&fd, RECEIVE_BUFFER_BYTES)?;
-            datagram::bind(&fd, &link(interface, ANY_PROTOCOL))?;
+            datagram::bind(&fd, &link(place.interface, ANY_PROTOCOL))?;
             Ok(fd)
         };
         let fd = open().map_err(sockopt::at("cannot catch packets"))?;
         let buffer = vec![0; PACKET_BYTES_MAX].into_boxed_slice();
-        Ok(Self { fd, interface, own, buffer, waiting: 0 })
+        Ok(Self { fd, interface: place.interface, own, buffer, waiting: 0 })
     }
 
     /// Catches `which` packets instead from now on; of those that were caught already, all stay.
-    pub fn narrow(&self, addresses: &[IpAddr], which: &Which) -> io::Result<()> {
-        filter::catch(&self.fd, addresses, which).map_err(sockopt::at("cannot catch packets"))
+    pub fn narrow(&self, place: &Place, which: &Which) -> io::Result<()> {
+        filter::catch(&self.fd, place, which).map_err(sockopt::at("cannot catch packets"))
+    }
+
+    /// How many packets were lost since the last call because there was no room for them.
+    pub fn take_overflow(&self) -> io::Result<u32> {
+        packet_statistics(&self.fd).map(|(_, dropped)| dropped)
     }
 
     /// Sends what was caught, and is caught by `keeps`, to the node with this link-layer address, up to
@@ -105,11 +111,11 @@ impl Capture {
                 let address = link(self.interface, protocol);
                 match datagram::send(&self.fd, &address, &Control::new(), packet) {
                     Ok(()) => passed.packets += 1,
-                    Err(error) if is_full(&error) => {
-                        passed.has_more = true;
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        (passed.has_more, passed.is_stuck) = (true, true);
                         return Ok(passed);
                     }
-                    // This one cannot be sent, whatever comes: as if the link had lost it.
+                    // This one will not be sent, whatever comes: as if the link had lost it.
                     Err(error) if is_of_packet(&error) => passed.lost += 1,
                     Err(error) => return Err(error),
                 }
@@ -140,12 +146,29 @@ impl AsFd for Capture {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+/// Whether it is for this packet; `ENOBUFS` is that the interface's queue was full.
+fn is_of_packet(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::ENOBUFS))
 }
 
-fn is_of_packet(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE))
+/// Packets that a packet socket has seen since the last call, and how many of them it had no room for
+/// (`tpacket_stats`).
+#[expect(unsafe_code, reason = "rustix has no options of packet sockets")]
+fn packet_statistics(fd: impl AsFd) -> io::Result<(u32, u32)> {
+    let mut counts = [0_u32; 2];
+    let mut length = size_of_val(&counts) as libc::socklen_t;
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel writes at most `length`
+    // bytes to `counts`, which is that long, and both live until after the call.
+    let outcome = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            counts.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if outcome == 0 { Ok((counts[0], counts[1])) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Somebody on a link, of whom only the link is said (`sockaddr_ll`).

@@ -10,6 +10,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::slice;
 
 use evergate_core::handover::{FLOW_MARK_FACTORS, Flow};
 
@@ -22,6 +23,8 @@ use crate::sockopt;
 const NET: u32 = -0x10_0000_i32 as u32;
 /// Whom a packet was for, on its link (`SKF_AD_OFF + SKF_AD_PKTTYPE`).
 const PACKET_KIND: u32 = (-0x1000_i32 + 4) as u32;
+/// The number of the interface that it came by (`SKF_AD_OFF + SKF_AD_IFINDEX`).
+const CAME_BY: u32 = (-0x1000_i32 + 8) as u32;
 /// For this host, and none else (`PACKET_HOST`).
 const TO_US: u32 = 0;
 /// Next to the ports and numbers of a TCP header.
@@ -64,13 +67,31 @@ fn marks(flows: &[Flow]) -> Vec<u32> {
     marks
 }
 
-/// From now on a listening socket sees nothing of `which` packets to these addresses; all others,
-/// as if there were no filter. In place of an earlier one.
+/// An interface, and the virtual addresses that move on it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// Its number.
+    pub interface: u32,
+    /// Those there.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// From now on a listening socket sees nothing of `which` packets to these addresses that come by
+/// their interface; all others, as if there were no filter. In place of an earlier one.
+///
+/// What comes by another interface, the loopback one too, is left to the host: it cannot be passed
+/// on, so it is served here or told by a reset that it is not.
 ///
 /// # Errors
-/// If there is no room for a filter of that length (`net.core.optmem_max`), an earlier one stays.
-pub fn refuse(listener: impl AsFd, addresses: &[IpAddr], which: &Which) -> io::Result<()> {
-    program(addresses, which, Use::Refuse).attach(listener)
+/// If there is no room for a filter of that length ([`is_too_long`]), an earlier one stays.
+pub fn refuse(listener: impl AsFd, places: &[Place], which: &Which) -> io::Result<()> {
+    program(places, which, Use::Refuse).attach(listener)
+}
+
+/// Whether a filter was refused for its length: it has more instructions than any may have, or than
+/// `net.core.optmem_max` has room for.
+pub fn is_too_long(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL))
 }
 
 /// A listening socket sees everything again.
@@ -82,9 +103,10 @@ pub fn refuse_none(listener: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// A packet socket sees only `which` packets to these addresses that came for this host.
-pub(super) fn catch(socket: impl AsFd, addresses: &[IpAddr], which: &Which) -> io::Result<()> {
-    program(addresses, which, Use::Catch).attach(socket)
+/// A packet socket of one interface sees only `which` packets to the addresses there that came for
+/// this host.
+pub(super) fn catch(socket: impl AsFd, place: &Place, which: &Which) -> io::Result<()> {
+    program(slice::from_ref(place), which, Use::Catch).attach(socket)
 }
 
 /// What becomes of the packets that are meant.
@@ -94,23 +116,30 @@ enum Use {
     Catch,
 }
 
-fn program(addresses: &[IpAddr], which: &Which, purpose: Use) -> Program {
+fn program(places: &[Place], which: &Which, purpose: Use) -> Program {
     let mut code = Assembler::default();
-    let (meant, other) = (code.label(), code.label());
-    let (marked, ipv6) = (code.label(), code.label());
+    let (meant, other, marked) = (code.label(), code.label(), code.label());
     if purpose == Use::Catch {
         code.load(libc::BPF_W, PACKET_KIND);
         code.skip_if_equal(TO_US, 1);
         code.jump(other);
     }
-    code.load(libc::BPF_B, NET);
-    code.compute(libc::BPF_AND, 0xf0);
-    code.jump_if(libc::BPF_JEQ, 0x60, ipv6);
-    code.skip_if_equal(0x40, 1);
+    for place in places {
+        let (next, ipv6) = (code.label(), code.label());
+        code.load(libc::BPF_W, CAME_BY);
+        code.skip_if_equal(place.interface, 1);
+        code.jump(next);
+        code.load(libc::BPF_B, NET);
+        code.compute(libc::BPF_AND, 0xf0);
+        code.jump_if(libc::BPF_JEQ, 0x60, ipv6);
+        code.skip_if_equal(0x40, 1);
+        code.jump(other);
+        select_ipv4(&mut code, &place.addresses, which, (meant, other, marked));
+        code.place(ipv6);
+        select_ipv6(&mut code, &place.addresses, which, (meant, other, marked));
+        code.place(next);
+    }
     code.jump(other);
-    select_ipv4(&mut code, addresses, which, (meant, other, marked));
-    code.place(ipv6);
-    select_ipv6(&mut code, addresses, which, (meant, other, marked));
     code.place(marked);
     match which {
         Which::All | Which::Beginning => {}

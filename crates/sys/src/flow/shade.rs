@@ -5,6 +5,9 @@
 //! are not answered for, and all others are as ever. And who asks for a neighbour on behalf of a
 //! connection says so under the connection's own address, which would turn that neighbour's packets;
 //! with `arp_announce` 2 it asks under an address of the link.
+//!
+//! The kernel goes by the greater one of an interface's setting and that for all interfaces. What
+//! somebody has set that hides at least as much is left alone, be its number greater or less.
 
 use std::path::Path;
 use std::{fs, io};
@@ -20,6 +23,10 @@ pub struct Manners {
 
 /// Those of an interface with a shade.
 const SHADED: Manners = Manners { ignore: 3, announce: 2 };
+/// Others that hide as much: 1 and 2 tell only of addresses of the interface itself, 8 tells of none.
+const IGNORES_AS_MUCH: &[u8] = &[1, 2, 8];
+/// In place of an interface's name: what is set for all.
+const FOR_ALL: &str = "all";
 
 /// Keeps what is hidden from being told on an interface until it is dropped.
 #[derive(Debug)]
@@ -32,12 +39,7 @@ impl Manners {
     /// Those of the interface of this name at the moment. `InvalidData` if they are none that Linux
     /// knows.
     pub fn of(interface: &str) -> io::Result<Self> {
-        let read = |name| {
-            let text = fs::read_to_string(path(interface, name))?;
-            let invalid = |_| io::Error::new(io::ErrorKind::InvalidData, text.trim().to_owned());
-            text.trim().parse().map_err(invalid)
-        };
-        Ok(Self { ignore: read(IGNORE)?, announce: read(ANNOUNCE)? })
+        Ok(Self { ignore: read(interface, IGNORE)?, announce: read(interface, ANNOUNCE)? })
     }
 
     /// Gives them back to an interface on which a [`Shade`] was cast, by this process or one that is
@@ -46,9 +48,8 @@ impl Manners {
         for (name, shaded, before) in
             [(IGNORE, SHADED.ignore, self.ignore), (ANNOUNCE, SHADED.announce, self.announce)]
         {
-            let path = path(interface, name);
-            if fs::read_to_string(&path)?.trim() == shaded.to_string() {
-                fs::write(&path, before.to_string())?;
+            if read(interface, name)? == shaded {
+                fs::write(path(interface, name), before.to_string())?;
             }
         }
         Ok(())
@@ -62,10 +63,26 @@ impl Shade {
     pub fn cast(interface: &str, before: Manners) -> io::Result<Self> {
         // From here on it is undone, whatever of it was done.
         let shade = Self { interface: interface.to_owned(), before };
-        fs::write(path(interface, IGNORE), SHADED.ignore.to_string())?;
-        fs::write(path(interface, ANNOUNCE), SHADED.announce.to_string())?;
+        for (name, shaded, own, as_good) in [
+            (IGNORE, SHADED.ignore, before.ignore, IGNORES_AS_MUCH),
+            (ANNOUNCE, SHADED.announce, before.announce, &[]),
+        ] {
+            let in_force = own.max(read(FOR_ALL, name)?);
+            if in_force != shaded && !as_good.contains(&in_force) {
+                fs::write(path(interface, name), shaded.to_string())?;
+            }
+        }
         Ok(shade)
     }
+}
+
+fn read(interface: &str, name: &str) -> io::Result<u8> {
+    let path = path(interface, name);
+    let text = fs::read_to_string(&path)?;
+    text.trim().parse().map_err(|_| {
+        let why = format!("{} is {:?}, no number", path.display(), text.trim());
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })
 }
 
 impl Drop for Shade {
@@ -109,6 +126,20 @@ mod tests {
             assert_eq!(Manners::of("lo").unwrap(), expected, "somebody else wanted it so");
             assert!(Manners::of("nothing").is_err() && before.restore("nothing").is_err());
             assert!(Shade::cast("nothing", before).is_err());
+        });
+    }
+
+    #[test]
+    fn what_hides_as_much_or_more_is_left_alone() {
+        alone(|| {
+            for (for_all, own) in [(0, 1), (0, 2), (0, 8), (1, 0), (2, 1)] {
+                fs::write(path(FOR_ALL, IGNORE), for_all.to_string()).unwrap();
+                fs::write(path("lo", IGNORE), own.to_string()).unwrap();
+                let shade = Shade::cast("lo", Manners::of("lo").unwrap()).unwrap();
+                assert_eq!(read("lo", IGNORE).unwrap(), own);
+                drop(shade);
+                assert_eq!(read("lo", IGNORE).unwrap(), own);
+            }
         });
     }
 }

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::capture::Capture;
-use super::filter::{Which, refuse, refuse_none};
+use super::filter::{Place, Which, is_too_long, refuse, refuse_none};
 use super::shade::{Manners, Shade};
 use crate::mac::Mac;
 use crate::namespace::lab::{add_address, alone, index, ip};
@@ -25,6 +25,11 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x100));
 /// Short for what is refused, long for what is not.
 const REFUSED_AFTER: Duration = Duration::from_millis(150);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+
+/// Where packets come by.
+fn places(interface: &str, addresses: &[IpAddr]) -> Vec<Place> {
+    vec![Place { interface: index(interface), addresses: addresses.into() }]
+}
 
 fn own_addresses() {
     ip("addr add 10.9.0.100/32 dev lo");
@@ -75,16 +80,16 @@ fn a_listener_refuses_without_a_word_what_it_is_told_to() {
         };
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         for which in [Which::All, Which::Beginning, Which::NotOf(Vec::new())] {
-            refuse(&listener, &[V4, V6], &which).unwrap();
+            refuse(&listener, &places("lo", &[V4, V6]), &which).unwrap();
             assert!(reaches(V4).is_none(), "{which:?}");
             assert!(reaches(V6).is_none(), "{which:?}");
             assert!(reaches(localhost).is_some(), "{which:?}");
-            refuse(&listener, &[V6], &which).unwrap();
+            refuse(&listener, &places("lo", &[V6]), &which).unwrap();
             assert!(reaches(V4).is_some(), "{which:?}");
             refuse_none(&listener).unwrap();
             assert!(reaches(V6).is_some());
         }
-        refuse(&listener, &[V4, V6], &Which::Of(Vec::new())).unwrap();
+        refuse(&listener, &places("lo", &[V4, V6]), &Which::Of(Vec::new())).unwrap();
         assert!(reaches(V4).is_some() && reaches(V6).is_some());
         refuse_none(&listener).unwrap();
         refuse_none(&listener).unwrap();
@@ -101,16 +106,46 @@ fn the_kernel_computes_the_mark_of_a_connection_as_we_do() {
             let to = SocketAddr::new(address, port);
             // As many as there may be; all of one part of them, and of another.
             let flows: Vec<Flow> = (0..FLOWS_MAX as u16).map(|at| flow(20_000 + at, to)).collect();
-            refuse(&listener, &[V4, V6], &Which::not_of(&flows)).unwrap();
+            refuse(&listener, &places("lo", &[V4, V6]), &Which::not_of(&flows)).unwrap();
             for client_port in [20_000, 20_001, 21_000, 22_500, 20_000 + FLOWS_MAX as u16 - 1] {
                 connect(client_port, to, ANSWERED_WITHIN).unwrap();
             }
             assert!(connect(19_999, to, REFUSED_AFTER).is_err());
             assert!(connect(20_000 + FLOWS_MAX as u16, to, REFUSED_AFTER).is_err());
-            refuse(&listener, &[V4, V6], &Which::of(&flows)).unwrap();
+            refuse(&listener, &places("lo", &[V4, V6]), &Which::of(&flows)).unwrap();
             assert!(connect(20_002, to, REFUSED_AFTER).is_err());
             connect(19_998, to, ANSWERED_WITHIN).unwrap();
         }
+    });
+}
+
+#[test]
+fn filters_of_several_interfaces_are_about_the_addresses_of_each() {
+    alone(|| {
+        own_addresses();
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let elsewhere = index("lo") + 1000;
+        let place = |interface, address| Place { interface, addresses: vec![address] };
+        let places = [place(elsewhere, V4), place(index("lo"), V6)];
+        refuse(&listener, &places, &Which::All).unwrap();
+        connect(40_001, (V4, port).into(), ANSWERED_WITHIN).unwrap();
+        assert!(connect(40_002, (V6, port).into(), REFUSED_AFTER).is_err());
+        let places = [place(index("lo"), V4), place(elsewhere, V6)];
+        refuse(&listener, &places, &Which::not_of(&[])).unwrap();
+        assert!(connect(40_003, (V4, port).into(), REFUSED_AFTER).is_err());
+        connect(40_004, (V6, port).into(), ANSWERED_WITHIN).unwrap();
+    });
+}
+
+#[test]
+fn a_filter_that_is_too_long_is_told_from_other_failures() {
+    alone(|| {
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let many = (0..1000).map(|at: u32| IpAddr::from(Ipv6Addr::from_bits(at.into()))).collect();
+        let places = [Place { interface: 1, addresses: many }];
+        let error = refuse(&listener, &places, &Which::All).unwrap_err();
+        assert!(is_too_long(&error), "{error}");
     });
 }
 
@@ -123,11 +158,11 @@ fn what_was_connected_before_goes_on_behind_any_filter() {
         let mut before = TcpStream::connect((V4, port)).unwrap();
         // One that is made while a filter is there keeps it.
         let own = flow(33_333, (V4, port).into());
-        refuse(&listener, &[V4, V6], &Which::not_of(&[own])).unwrap();
+        refuse(&listener, &places("lo", &[V4, V6]), &Which::not_of(&[own])).unwrap();
         let mut during = connect(33_333, (V4, port).into(), ANSWERED_WITHIN).unwrap();
         for client in [&mut before, &mut during] {
             let (mut server, _) = listener.accept().unwrap();
-            refuse(&listener, &[V4, V6], &Which::All).unwrap();
+            refuse(&listener, &places("lo", &[V4, V6]), &Which::All).unwrap();
             client.write_all(b"there").unwrap();
             let mut buffer = [0; 5];
             server.read_exact(&mut buffer).unwrap();
@@ -151,17 +186,17 @@ fn what_is_half_open_is_listed_and_comes_about_behind_the_filter() {
             let to = SocketAddr::new(address, port);
             let mut client = connect(from, to, ANSWERED_WITHIN).unwrap();
             let mut connections = Connections::open().unwrap();
-            let mut flows = connections.to(&[V4, V6], Meant::Open, FLOWS_MAX).unwrap();
+            let mut flows = connections.to(&[V4, V6], Meant::Open, FLOWS_MAX).unwrap().flows;
             flows.retain(|flow| flow.local_port == port);
             assert_eq!(flows, [flow(from, to)]);
-            refuse(&listener, &[V4, V6], &Which::not_of(&flows)).unwrap();
+            refuse(&listener, &places("lo", &[V4, V6]), &Which::not_of(&flows)).unwrap();
             client.write_all(b"late").unwrap();
             let (mut server, _) = listener.accept().unwrap();
             let mut buffer = [0; 4];
             server.read_exact(&mut buffer).unwrap();
             refuse_none(&listener).unwrap();
             drop((client, server));
-            while !connections.to(&[V4, V6], Meant::Open, FLOWS_MAX).unwrap().is_empty() {
+            while connections.any(Meant::Open, |flow| [V4, V6].contains(&flow.local)).unwrap() {
                 thread::yield_now();
             }
         }
@@ -297,13 +332,13 @@ fn a_move_loses_neither_old_connections_nor_new_ones() {
         // Freeze.
         let listener = Arc::clone(&old_listener);
         let (old_capture, flows) = old.run(move || {
-            let addresses = [V4, V6];
-            let capture = Capture::open(index("eth0"), old_mac, &addresses, &Which::All).unwrap();
-            refuse(&*listener, &addresses, &Which::Beginning).unwrap();
+            let places = places("eth0", &[V4, V6]);
+            let capture = Capture::open(&places[0], old_mac, &Which::All).unwrap();
+            refuse(&*listener, &places, &Which::Beginning).unwrap();
             let mut connections = Connections::open().unwrap();
-            let flows = connections.to(&addresses, Meant::Open, FLOWS_MAX).unwrap();
-            refuse(&*listener, &addresses, &Which::not_of(&flows)).unwrap();
-            capture.narrow(&addresses, &Which::not_of(&flows)).unwrap();
+            let flows = connections.to(&[V4, V6], Meant::Open, FLOWS_MAX).unwrap().flows;
+            refuse(&*listener, &places, &Which::not_of(&flows)).unwrap();
+            capture.narrow(&places[0], &Which::not_of(&flows)).unwrap();
             (capture, flows)
         });
         assert!(flows.len() >= 3, "{flows:?}");
@@ -312,9 +347,9 @@ fn a_move_loses_neither_old_connections_nor_new_ones() {
         // Claim.
         let (listener, theirs) = (Arc::clone(&new_listener), flows.clone());
         let new_capture = new.run(move || {
-            let (addresses, which) = ([V4, V6], Which::of(&theirs));
-            refuse(&*listener, &addresses, &which).unwrap();
-            let capture = Capture::open(index("eth0"), new_mac, &addresses, &which).unwrap();
+            let (places, which) = (places("eth0", &[V4, V6]), Which::of(&theirs));
+            refuse(&*listener, &places, &which).unwrap();
+            let capture = Capture::open(&places[0], new_mac, &which).unwrap();
             ip("addr add 10.9.0.100/32 dev eth0");
             add_address("fd09::100/128", "eth0");
             capture
@@ -333,6 +368,10 @@ fn a_move_loses_neither_old_connections_nor_new_ones() {
             ip("addr del fd09::100/128 dev eth0");
             shade
         });
+        // Who is on the old node itself, or comes by another way, is served there.
+        let mut near = old.run(|| [V4, V6].map(|ip| TcpStream::connect((ip, 80)).unwrap()));
+        assert!(near.iter_mut().all(|stream| ask(stream, 1) == b'A'));
+        drop(near);
         let judged = flows.clone();
         let on = pass(old_capture, new_mac, Arc::clone(&passing));
 
@@ -359,12 +398,7 @@ fn a_move_loses_neither_old_connections_nor_new_ones() {
         drop(kept);
         old.run(move || {
             let mut connections = Connections::open().unwrap();
-            let mut left = || {
-                let mut left = connections.to(&[V4, V6], Meant::Missed, FLOWS_MAX).unwrap();
-                left.retain(|flow| judged.contains(flow));
-                left
-            };
-            while !left().is_empty() {
+            while connections.any(Meant::Missed, |flow| judged.contains(flow)).unwrap() {
                 thread::yield_now();
             }
             let netlink = Netlink::open().unwrap();

@@ -1,5 +1,6 @@
 //! Which TCP connections there are (sock_diag(7)).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
@@ -37,6 +38,16 @@ pub enum Meant {
     Missed,
 }
 
+/// Connections that were found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Listed {
+    /// As many as there may be, in order.
+    pub flows: Vec<Flow>,
+    /// How many others there are. Where the list changed while it was told, some may be counted
+    /// twice.
+    pub others: usize,
+}
+
 /// A socket to ask which connections there are.
 #[derive(Debug)]
 pub struct Connections {
@@ -61,24 +72,41 @@ impl Connections {
         addresses: &[IpAddr],
         meant: Meant,
         count_max: usize,
-    ) -> io::Result<Vec<Flow>> {
+    ) -> io::Result<Listed> {
+        let mut flows = BTreeSet::new();
+        let mut others = 0;
+        self.visit(meant, &mut |flow: Flow| {
+            if !addresses.contains(&flow.local) || flows.contains(&flow) {
+                return;
+            }
+            if flows.len() < count_max {
+                flows.insert(flow);
+            } else {
+                others += 1;
+            }
+        })?;
+        Ok(Listed { flows: flows.into_iter().collect(), others })
+    }
+
+    /// Whether there is one like this.
+    pub fn any(&mut self, meant: Meant, is_one: impl Fn(&Flow) -> bool) -> io::Result<bool> {
+        let mut is_there = false;
+        self.visit(meant, &mut |flow: Flow| is_there = is_there || is_one(&flow))?;
+        Ok(is_there)
+    }
+
+    /// Shows every connection; one may be shown more than once.
+    fn visit(&mut self, meant: Meant, visit: &mut dyn FnMut(Flow)) -> io::Result<()> {
         let states = match meant {
             Meant::Open => UNFINISHED | FIN_WAIT_2,
             Meant::Missed => UNFINISHED,
         };
-        let mut found = Vec::new();
         // A listening socket of IPv6 may have connections of IPv4.
         for family in [libc::AF_INET, libc::AF_INET6] {
-            self.list(family as u8, states, &mut |flow: Flow| {
-                if addresses.contains(&flow.local) && found.len() < count_max {
-                    found.push(flow);
-                }
-            })
-            .map_err(sockopt::at("cannot list connections"))?;
+            self.list(family as u8, states, visit)
+                .map_err(sockopt::at("cannot list connections"))?;
         }
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
+        Ok(())
     }
 
     fn list(&mut self, family: u8, states: u32, visit: &mut dyn FnMut(Flow)) -> io::Result<()> {
@@ -186,7 +214,7 @@ mod tests {
             let mut connections = Connections::open().unwrap();
             // The clients' ends are here too, and have the same addresses.
             let mut listed = |meant| {
-                let mut found = connections.to(&addresses, meant, 10).unwrap();
+                let mut found = connections.to(&addresses, meant, 10).unwrap().flows;
                 found.retain(|flow| flow.local_port == port);
                 found
             };
@@ -203,13 +231,15 @@ mod tests {
             }
             wanted.sort_unstable();
             assert_eq!(listed(Meant::Open), wanted);
+            // Both ends of each.
+            let none = Connections::open().unwrap().to(&addresses, Meant::Open, 0).unwrap();
+            assert_eq!(none, Listed { flows: Vec::new(), others: 4 });
             // What its client has closed is still open here.
             open.iter().for_each(|(client, _)| client.shutdown(std::net::Shutdown::Write).unwrap());
             assert_eq!(listed(Meant::Missed), wanted);
             // What was closed here waits for a client that does not close.
             open.iter().for_each(|(_, server)| server.shutdown(std::net::Shutdown::Both).unwrap());
             assert_eq!(listed(Meant::Missed), []);
-            assert_eq!(connections.to(&addresses, Meant::Open, 1).unwrap().len(), 0);
         });
     }
 
@@ -224,7 +254,16 @@ mod tests {
             let mut connections = Connections::open().unwrap();
             // Both ends are here, and both have this address.
             let found = connections.to(&[address.ip()], Meant::Missed, 10_000).unwrap();
-            assert_eq!(found.len(), 2 * pairs.len());
+            assert_eq!((found.flows.len(), found.others), (2 * pairs.len(), 0));
+            let found = connections.to(&[address.ip()], Meant::Missed, 100).unwrap();
+            assert_eq!((found.flows.len(), found.others), (100, 2 * pairs.len() - 100));
+            // Whichever it is, and however many there are.
+            for (client, _) in &pairs {
+                let wanted = flow(client);
+                assert!(connections.any(Meant::Missed, |flow| *flow == wanted).unwrap());
+            }
+            let nobody = Flow { client_port: 1, ..flow(&pairs[0].0) };
+            assert!(!connections.any(Meant::Missed, |flow| *flow == nobody).unwrap());
         });
     }
 

@@ -6,6 +6,8 @@ const ROUTERS: [(u16, u64); 2] = [(51, 7), (307, 7)];
 const ADVERT: Duration = Duration::from_millis(30);
 const MASTER_DOWN: Duration = Duration::from_millis(100);
 /// Everything happens at multiples of this.
+/// How long the giver wants packets passed on.
+pub(super) const PASS_WITHIN: Duration = Duration::from_secs(12);
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
 /// How the network and the nodes behave.
@@ -102,7 +104,7 @@ impl World {
             peer: 1,
             routers: ROUTERS.to_vec(),
             reason: "an order".to_string(),
-            pass_within: PASS_MAX,
+            pass_within: PASS_WITHIN,
         };
         self.feed(0, Event::Give(offer));
     }
@@ -177,7 +179,8 @@ impl World {
         match packet {
             Packet::Word(message) => {
                 let would = node.would.clone();
-                self.feed(to, Event::Said { peer: 1 - to, message, would });
+                let pass_within = PASS_WITHIN;
+                self.feed(to, Event::Said { peer: 1 - to, message, would, pass_within });
             }
             Packet::Advert if !node.is_master => node.down_at = now + MASTER_DOWN,
             Packet::Advert => {
@@ -288,6 +291,10 @@ impl World {
                 node.deaf_until = now + DEAF_FOR;
                 node.advert_at = now + ADVERT;
                 self.send(1 - at, || Packet::Advert);
+            }
+            Act::Hasten { within, .. } => {
+                assert!(node.is_passing && !node.is_master);
+                assert!(within < PASS_WITHIN, "it is less than before");
             }
             Act::PassNone { .. } => {
                 assert!(node.is_passing || node.frozen_since.is_some());

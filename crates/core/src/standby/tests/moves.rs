@@ -8,6 +8,9 @@ use crate::rng::Rng;
 
 const SIX: RouterKey = RouterKey(256 + 51);
 
+/// How long connections may go on after a move.
+const DRAIN: Duration = Duration::from_secs(30);
+
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -22,6 +25,7 @@ fn plans(count: usize, preempt: bool) -> Vec<Plan> {
             policy.preempt_delay = ms(500);
         });
         plan.routers[0].sync = Some("web".to_string());
+        plan.routers[0].drain = Some(DRAIN);
         let mut six = plan.routers[0].clone();
         (six.key, six.name) = (SIX, "web6".to_string());
         plan.routers.push(six);
@@ -132,6 +136,45 @@ fn a_second_failover_waits_until_the_first_one_is_over() {
     assert_masters(&world, 0);
     world.run(ms(400));
     assert_settled(&world);
+    assert!(world.gap() <= ms(10), "{:?}", world.gap());
+}
+
+#[test]
+fn connections_that_do_not_end_go_on_until_their_time_is_over_or_something_else_waits() {
+    let mut world = world(1, 2, false);
+    world.net.drains_ms = 3_600_000;
+    world.order(0, failover()).unwrap();
+    world.run(ms(50));
+    assert_masters(&world, 1);
+    world.run(DRAIN - ms(200));
+    assert!(!world.nodes[0].passes_on.is_empty() && !world.nodes[1].passes_back.is_empty());
+    world.run(ms(400));
+    assert_settled(&world);
+
+    // What waits is a move back, at the successor; or at either of them the keeper's exec.
+    for waits in [None, Some(0), Some(1)] {
+        let (old, new) = (world.masters(KEY)[0], 1 - world.masters(KEY)[0]);
+        world.nodes[old].hastened = None;
+        world.order(old, failover()).unwrap();
+        world.run(ms(1_000));
+        assert_masters(&world, new);
+        match waits {
+            None => drop(world.order(new, failover()).unwrap()),
+            Some(node) => world.feed(node, Input::Hasten),
+        }
+        world.run(ms(20));
+        let hastened = world.nodes[old].hastened.expect("it knows of it");
+        assert!((handover::NEXT_WITHIN - ms(20)..=handover::NEXT_WITHIN).contains(&hastened));
+        world.run(handover::NEXT_WITHIN - ms(200));
+        assert!(!world.nodes[old].passes_on.is_empty(), "{waits:?}");
+        world.run(ms(400));
+        match waits {
+            None => assert_masters(&world, old),
+            Some(_) => assert_settled(&world),
+        }
+        // The time that is left over.
+        world.run(DRAIN);
+    }
     assert!(world.gap() <= ms(10), "{:?}", world.gap());
 }
 
@@ -291,7 +334,7 @@ fn whatever_is_lost_and_whoever_dies_one_owner_is_left_and_nothing_is_passed_on(
         world.run(ms(5_000));
         if world.nodes.iter().any(|node| !node.passes_back.is_empty()) {
             // The last word was lost, or will not be said.
-            world.run(handover::PASS_BACK_MAX);
+            world.run(DRAIN + handover::PASS_BACK_SLACK);
         }
         moved += usize::from(
             (1..3).any(|node| node < world.nodes.len() && has(&world, node, "vip_move_over")),

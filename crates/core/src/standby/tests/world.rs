@@ -230,7 +230,8 @@ impl World {
                 }
                 Output::Say { peer, path, message } => self.say(index, peer, path, &message),
                 Output::Freeze { routers } => self.freeze(index, routers),
-                Output::PassOn { routers } => self.pass_on(index, routers),
+                Output::PassOn { routers, .. } => self.pass_on(index, routers),
+                Output::Hasten { within, .. } => self.nodes[index].hastened = Some(within),
                 Output::PassBack { routers, flows } => self.pass_back(index, routers, &flows),
                 Output::PassNone { routers } => self.pass_none(index, &routers),
             }

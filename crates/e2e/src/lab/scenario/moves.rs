@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::evergate::PREEMPT_DELAY;
+use super::super::lasting::Lasting;
 use super::super::pause;
 use super::super::product::{Contender, Wish};
 use super::{Bound, Play, Scenario};
@@ -44,6 +45,15 @@ pub(super) const ALL: &[Scenario] = &[
         about: "the master is put into maintenance, and out of it",
         is_for_all: false,
         play: maintenance,
+        ..MOVED
+    },
+    Scenario {
+        name: "long-lived",
+        about: "the address moves under a download, an upload and a WebSocket of 3 s",
+        wish: Wish { has_app: true, ..TWO },
+        is_for_all: false,
+        runs: 3,
+        play: long_lived,
         ..MOVED
     },
     Scenario {
@@ -142,6 +152,22 @@ fn maintenance(play: &mut Play) {
     play.stage.nodes[1].product.give_up();
     play.wait_for_owner(0);
     pause(Duration::from_millis(500));
+}
+
+fn long_lived(play: &mut Play) {
+    play.start_probe();
+    let lasting = Lasting::begin(&play.stage.network.client);
+    play.mark();
+    play.stage.nodes[0].product.give_up();
+    play.wait_for_move();
+    let old = play.stage.nodes[0].letter;
+    let broken = lasting.end(old);
+    play.problems.extend(broken);
+    // Nothing of it is left once they have ended.
+    play.wait_for_owner(1);
+    play.wait_until("the move is over on both nodes", |stage| {
+        (0..2).all(|node| stage.evergate(node).events("vip_move_over") == 1)
+    });
 }
 
 fn back_and_forth(play: &mut Play) {

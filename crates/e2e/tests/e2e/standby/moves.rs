@@ -8,6 +8,11 @@ fn a_failover_loses_nothing() {
 }
 
 #[test]
+fn what_lasts_longer_than_a_move_is_finished_by_the_node_that_began_it() {
+    play("long-lived");
+}
+
+#[test]
 fn a_failback_loses_nothing() {
     play("failback");
 }

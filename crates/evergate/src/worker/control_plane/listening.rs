@@ -39,7 +39,7 @@ impl ControlPlane {
                 | ToWorker::Gone { .. }
                 | ToWorker::Node(_)
                 | ToWorker::Standby(_)
-                | ToWorker::Retreat
+                | ToWorker::Retreat { .. }
                 | ToWorker::Ping { .. }
                 | ToWorker::Reload
                 | ToWorker::GoBack { .. }

@@ -63,8 +63,9 @@ impl ControlPlane {
                 self.go_back(why).await;
                 return Next::Go;
             }
-            ToWorker::Retreat => {
-                self.gateway.retreat().await;
+            ToWorker::Retreat { addresses, within_ms } => {
+                let within = Duration::from_millis(u64::from(within_ms));
+                self.gateway.retreat(addresses, within).await;
                 return Next::Go;
             }
             news => {
@@ -113,7 +114,7 @@ impl ControlPlane {
             | ToWorker::Stop { .. }
             | ToWorker::Observed(_)
             | ToWorker::Probe { .. }
-            | ToWorker::Retreat
+            | ToWorker::Retreat { .. }
             | ToWorker::GoBack { .. }
             | ToWorker::Reload => {}
         }

@@ -79,24 +79,6 @@ fn a_connection_without_a_request_gets_one_more_answer_and_new_ones_go_to_the_ne
 }
 
 #[test]
-fn a_retreat_ends_what_is_open_with_one_more_answer_and_goes_on_accepting() {
-    run(async {
-        let mut node = Node::start("").await;
-        let server = Server::start("a").await;
-        node.observe(&[server.ready(0, 1)]).await;
-        let mut idle = TcpStream::connect(node.address).await.unwrap();
-        assert!(!ask_on(&mut idle, "/").await.contains("Connection: close"));
-        node.gateway.retreat().await;
-        // Everything that was said before has arrived.
-        node.gateway.served().await;
-        assert!(ask_on(&mut idle, "/").await.contains("Connection: close\r\n"));
-        hear_end(&mut idle).await;
-        assert!(node.ask("GET", "/").await.ends_with("\r\na"));
-        assert!(node.gateway.listening().next().is_some());
-    });
-}
-
-#[test]
 fn who_resumes_serves_as_if_nothing_had_been() {
     run(async {
         let (socket, same) = sockets();

@@ -2,10 +2,10 @@
 
 use super::*;
 
-const CLOSE_1012: &[u8] = b"\x88\x11\x03\xf4service restart";
+pub(super) const CLOSE_1012: &[u8] = b"\x88\x11\x03\xf4service restart";
 
 /// A client that has been let in, and has heard the ping of the server.
-async fn connect(address: SocketAddr) -> TcpStream {
+pub(super) async fn connect(address: SocketAddr) -> TcpStream {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let request = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -18,7 +18,7 @@ async fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Hears the next `count` bytes.
-async fn hear(tcp: &mut TcpStream, count: usize) -> Vec<u8> {
+pub(super) async fn hear(tcp: &mut TcpStream, count: usize) -> Vec<u8> {
     let mut heard = vec![0; count];
     tcp.read_exact(&mut heard).await.unwrap();
     heard

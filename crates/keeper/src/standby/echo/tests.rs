@@ -37,7 +37,8 @@ fn plan(gateway: &str, peer: &str) -> Plan {
     };
     let name = "web".to_owned();
     let track = vec![rule];
-    let router = standby::Setup { key: RouterKey(51), name, policy, sync: None, track };
+    let router =
+        standby::Setup { key: RouterKey(51), name, policy, sync: None, track, drain: None };
     let peer = Setup { name: "b".to_owned(), addresses: vec![ip("127.0.0.9"), ip(peer)] };
     let heartbeat = Policy { interval: Duration::from_millis(100), missing: 3, port: 1 };
     Plan { routers: vec![router], peers: vec![peer], heartbeat: Some(heartbeat), ..Plan::default() }

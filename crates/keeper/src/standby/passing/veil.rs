@@ -37,9 +37,9 @@ impl Veil {
         let (mut folds, mut outcome) = (Vec::new(), Ok(()));
         for link in links {
             let (ipv4, ipv6): (Vec<IpAddr>, Vec<IpAddr>) =
-                link.addresses.iter().partition(|address| address.is_ipv4());
+                link.place.addresses.iter().partition(|address| address.is_ipv4());
             let mut fold = |before, addresses| {
-                let (interface, name) = (link.index, link.name.clone());
+                let (interface, name) = (link.place.interface, link.name.clone());
                 folds.push(Fold { interface, name, before, shade: None, addresses });
             };
             if !ipv6.is_empty() {

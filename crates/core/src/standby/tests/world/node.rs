@@ -33,6 +33,8 @@ pub(in crate::standby::tests) struct Node {
     pub(in crate::standby::tests) sent: u64,
     pub(in crate::standby::tests) announced: u64,
     pub(in crate::standby::tests) is_idle: bool,
+    /// How long packets are passed on at most, if that was shortened.
+    pub(in crate::standby::tests) hastened: Option<Duration>,
     /// What serves nobody new, for a planned move.
     pub(in crate::standby::tests) frozen: BTreeSet<RouterKey>,
     /// What packets are passed on of, and to whom.
@@ -67,6 +69,7 @@ impl Node {
             sent: 0,
             announced: 0,
             is_idle: false,
+            hastened: None,
             frozen: BTreeSet::new(),
             passes_on: BTreeMap::new(),
             passes_back: BTreeMap::new(),
