@@ -27,7 +27,7 @@ fn build() -> PathBuf {
     // look at it, and half of all would be built anew for each run of the tests, and again after it.
     for (name, _) in std::env::vars_os() {
         let of_package = |start: &&str| name.as_encoded_bytes().starts_with(start.as_bytes());
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| of_package(start)) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(of_package) {
             command.env_remove(&name);
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use evergate_sys::child::{Spec, spawn};
 use evergate_sys::exit::{self, Exit};
 use evergate_sys::family::Family;
-use evergate_sys::flow::filter::{self, Which};
+use evergate_sys::flow::filter::{self, Place, Which};
 use evergate_sys::flow::shade::{Manners, Shade};
 use evergate_sys::image::Image;
 use evergate_sys::netlink::{Hidden, Netlink};
@@ -307,7 +307,9 @@ fn a_move_that_nobody_ends(lab: &Lab) {
     let shade = Shade::cast(LINK, before).unwrap();
     netlink.hide(Hidden { ip, shaded: None }).unwrap();
     let listener = TcpListener::bind((ip, 0)).unwrap();
-    filter::refuse(&listener, &[ip], &Which::All).unwrap();
+    // Who knocks from this host comes by the loopback interface, the first one of every network.
+    let place = Place { interface: 1, addresses: vec![ip] };
+    filter::refuse(&listener, &[place], &Which::All).unwrap();
     let address = listener.local_addr().unwrap();
     let knocks = |within| TcpStream::connect_timeout(&address, within).is_ok();
     assert!(!knocks(Duration::from_millis(50)), "it sees nothing");

@@ -29,9 +29,6 @@ mod lane;
 mod ready;
 mod veil;
 
-mod lane;
-mod ready;
-
 /// How often it is looked whether connections have ended: at first, and at last. Each look goes
 /// through every connection of the host.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
