@@ -315,7 +315,7 @@ fn a_pool_that_starts_to_name_clients_leaves_its_old_connections() {
 #[test]
 fn health_checks_speak_for_the_gateway_itself() {
     let (origin, headers) = introduced();
-    let checks = "proxy_protocol = true\ncheck.http = { path = \"/up\", every = \"100ms\" }";
+    let checks = "proxy_protocol = true\ncheck.http = { path = \"/up\", every = \"400ms\" }";
     let _node = Scene::to(&origin).pool(checks).start();
     assert_eq!(headers.recv().unwrap(), v2(0x20, 0x00, b""));
     assert_eq!(origin.next_request().line, "GET /up HTTP/1.1");
@@ -415,7 +415,7 @@ fn servers_with_tls_are_told_before_the_handshake() {
     let origin = Origin::saying("ok");
     let inner = announced(&origin).start_secure();
     let pool = "proxy_protocol = true\ntls = { verify = false }";
-    let checked = format!("{pool}\ncheck.http = {{ path = \"/\", every = \"100ms\" }}");
+    let checked = format!("{pool}\ncheck.http = {{ path = \"/\", every = \"400ms\" }}");
     let scene = Scene::new().server("inner", inner.web()).pool(&checked);
     let scene = scene.listener("trusted_proxies = [\"127.0.0.1\"]");
     let outer = Node::start(&scene.config().replace("http://", "https://"));
@@ -442,7 +442,7 @@ fn haproxy_and_nginx_behind_learn_who_the_client_is() {
     let (Some(haproxy), Some(nginx)) = (haproxy, nginx) else { return };
     for server in [haproxy, nginx] {
         let trusted = "trusted_proxies = [\"127.0.0.1\"]";
-        let checked = "proxy_protocol = true\ncheck.http = { path = \"/\", every = \"100ms\" }";
+        let checked = "proxy_protocol = true\ncheck.http = { path = \"/\", every = \"400ms\" }";
         let scene = Scene::new().server("a", server.address()).listener(trusted).pool(checked);
         let node = scene.start();
         for client in ["192.0.2.44", "2001:db8::44"] {

@@ -44,6 +44,9 @@ pub(crate) fn running(instance: &Instance) -> (u32, u16) {
     }
 }
 
+/// What a run that is not followed at once waits at least: half of 250 ms.
+const SHORTEST_WAIT: Duration = Duration::from_millis(125);
+
 fn a_crash_is_heard_of_at_once_and_healed() {
     let stage = Stage::new(Pace::Production);
     let worker = stage.worker();
@@ -77,8 +80,9 @@ fn a_crash_is_heard_of_at_once_and_healed() {
             assert_eq!(healed[other].run, instances[other].run, "untouched");
         }
     }
-    // The fastest, because a busy machine may hold up any one.
-    assert!(fastest < Duration::from_millis(50), "heard after {fastest:?}");
+    // The fastest, because a busy machine may hold up any one; with room, for the same reason. What
+    // is looked for now and then would be heard of after half a wait or more.
+    assert!(fastest < SHORTEST_WAIT, "heard after {fastest:?}");
 }
 
 fn a_stable_run_is_followed_at_once() {
@@ -103,7 +107,7 @@ fn a_stable_run_is_followed_at_once() {
     waits.sort_unstable();
     // From the kill to the probe of the next that passed, as the worker sees it.
     println!("replaced after {:.1?} at best, {:.1?} in the middle", waits[0], waits[4]);
-    assert!(waits[0] < Duration::from_millis(50), "{waits:?}");
+    assert!(waits[0] < SHORTEST_WAIT, "{waits:?}");
 }
 
 fn apps_outlive_workers() {

@@ -1,7 +1,6 @@
 //! Signals to the keeper, and what it tells its service manager.
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
 
 use evergate_e2e::upgrade::Order;
 use evergate_e2e::{Binaries, Client, Node, Origin, Setup, Signal as Hint, wait_until};
@@ -106,11 +105,10 @@ fn an_end_in_the_middle_of_an_upgrade_ends_everything() {
         let line = stage.node.stderr.wait_for(1, "stands still").pop().expect("it was waited for");
         let still: u32 = line.split(' ').nth(2).and_then(|pid| pid.parse().ok()).expect("a pid");
         let old = stage.worker();
-        let web = stage.node.web();
         stage.node.signal(Signal::Terminate);
         if faults == "pause-at-probe" {
             // It has let clients in, so it has as long as any; nobody who is in a hurry waits for it.
-            wait_until("nobody is let in any more", || TcpStream::connect(web).is_err());
+            stage.node.stderr.wait_for(1, "\"kind\":\"stopping\"");
             stage.node.signal(Signal::Terminate);
         }
         assert_eq!(stage.node.wait_for_exit().code(), Some(0));
