@@ -85,7 +85,8 @@ struct Start {
     seen: BTreeMap<PathBuf, Look>,
     /// What an earlier worker knew.
     state: Option<Vec<u8>>,
-    /// What tells whether the file has changed since ([`configurations::mark`]).
+    /// What tells whether the file has changed since, or its errors have
+    /// ([`evergate_config::Texts::mark`]).
     mark: u64,
     /// Whether an earlier configuration is used in place of what the file says.
     is_held: bool,
