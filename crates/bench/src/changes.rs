@@ -37,6 +37,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// The same after a new process: the one before it needs a while to end, and at most two may be
 /// about that.
 const PAUSE_OF_PROCESS: Duration = Duration::from_secs(3);
+/// Time after the last change before memory is looked at, under the load that was there before the
+/// first: what was needed for a change alone may be given back by then.
+const REST: Duration = Duration::from_secs(6);
 /// Part of the time after a change that counts as being changed: one in so many.
 const SETTLING_PART: u32 = 3;
 /// How long a process that is replaced may finish what it began, for every proxy.
@@ -87,8 +90,9 @@ pub struct Changes {
     pub cut: u64,
     /// WebSockets that the other side closed.
     pub closed: u64,
-    /// Resident memory before, at most, and after, in bytes.
-    pub memory: [u64; 3],
+    /// Memory before, when most was resident, and after: before and after while it is left alone
+    /// under the same load.
+    pub memory: [Memory; 3],
     /// Processes before and at most.
     pub processes: [usize; 2],
     /// How long one change took, in the middle.
@@ -131,10 +135,11 @@ fn measure_running(plan: Plan<'_>, scene: &Scene<'_>, tree: &Tree) -> anyhow::Re
         peak = (larger(peak.0, tree.memory()?), peak.1.max(tree.len()?));
         thread::sleep(pause - pause / SETTLING_PART);
     }
+    wait_until("what was replaced has ended", || Ok(tree.len()? <= before.1))?;
+    thread::sleep(REST);
+    let after = tree.memory()?;
     steady.add(load.finish()?);
     let (cut, closed) = web_sockets.finish();
-    wait_until("what was replaced has ended", || Ok(tree.len()? <= before.1))?;
-    thread::sleep(PAUSE);
     took.sort_unstable();
     let mut failed = steady.failed;
     changing.failed.iter().for_each(|(what, count)| {
@@ -147,7 +152,7 @@ fn measure_running(plan: Plan<'_>, scene: &Scene<'_>, tree: &Tree) -> anyhow::Re
         changing: quantiles(&changing.latency),
         cut,
         closed,
-        memory: [before.0, peak.0, tree.memory()?].map(|memory| memory.resident),
+        memory: [before.0, peak.0, after],
         processes: [before.1, peak.1],
         change: took.get(took.len() / 2).copied().unwrap_or_default(),
     })

@@ -76,6 +76,7 @@ impl Tree {
             };
             total.resident += kib_of(&text, "Rss:") * 1024;
             total.proportional += kib_of(&text, "Pss:") * 1024;
+            total.own += kib_of(&text, "Anonymous:") * 1024;
         }
         Ok(total)
     }
@@ -218,6 +219,9 @@ pub struct Memory {
     pub resident: u64,
     /// Resident, shared pages divided among those who share them.
     pub proportional: u64,
+    /// Of that what no file holds: neither code nor constants, which the kernel may drop and read
+    /// again at any time.
+    pub own: u64,
 }
 
 /// What `/proc/PID/stat` says.

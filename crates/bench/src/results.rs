@@ -196,7 +196,7 @@ mod tests {
     use crate::process::Memory;
 
     fn measurement(requests_per_second: f64, user_us: f64) -> Measurement {
-        let memory = Memory { resident: 2_000_000, proportional: 1_000_000 };
+        let memory = Memory { resident: 2_000_000, proportional: 1_000_000, own: 500_000 };
         Measurement {
             requests_per_second,
             user_us,

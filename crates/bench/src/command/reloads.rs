@@ -26,7 +26,7 @@ pub(crate) struct Reloads {
     #[arg(long, default_value_t = 100)]
     web_sockets: u32,
     /// How long the load runs before the first change.
-    #[arg(long, default_value = "3s", value_parser = super::duration)]
+    #[arg(long, default_value = "6s", value_parser = super::duration)]
     steady: Duration,
     /// Only subjects whose title holds this.
     #[arg(long, default_value = "")]
@@ -89,10 +89,13 @@ impl Reloads {
              {cores} cores, {processor}, Linux {kernel}, {architecture}; {versions}. One thread \
              each. A process that is replaced has {DRAIN_SECONDS} s for what it began. Times in \
              ms: p50 / p99 / max; being changed is from the beginning of each change until 0.1 s \
-             after it, 1 s for a process; memory resident, in MB: before / most / after.\n\n\
+             after it, 1 s for a process. Memory in MB, before / most / after: resident, code \
+             included, and what is no code but the proxy's own; after is six seconds after the \
+             last change, under the same load.\n\n\
              | what | times | one takes | requests | failed | between changes | being changed \
-             | p99, times | WebSockets cut, closed | memory | processes, at most |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|\n{}",
+             | p99, times | WebSockets cut, closed | memory | of that its own \
+             | processes, at most |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|\n{}",
             self.reloads,
             self.upgrades,
             self.rate,
@@ -110,7 +113,7 @@ fn row(plan: Plan<'_>, changes: &Changes) -> String {
         changes.failed.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     format!(
-        "| {} | {} | {} | {} | {failed}{kinds} | {} | {} | {:.1} | {}, {} | {} | {} |\n",
+        "| {} | {} | {} | {} | {failed}{kinds} | {} | {} | {:.1} | {}, {} | {} | {} | {} |\n",
         plan.subject.title(),
         plan.changes,
         ms(changes.change),
@@ -120,7 +123,8 @@ fn row(plan: Plan<'_>, changes: &Changes) -> String {
         changes.changing[1].as_secs_f64() / changes.steady[1].as_secs_f64(),
         changes.cut,
         changes.closed,
-        changes.memory.map(megabytes).join(" / "),
+        changes.memory.map(|memory| megabytes(memory.resident)).join(" / "),
+        changes.memory.map(|memory| megabytes(memory.own)).join(" / "),
         changes.processes[1],
     )
 }
