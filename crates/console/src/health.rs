@@ -51,7 +51,7 @@ fn parts(status: &Status) -> String {
         writeln!(text, "[{mark}] {name}: {words}").expect("a string takes every byte");
     };
     match &status.config.failed_reload {
-        None => line("+", "config", &format!("generation {}", status.config.generation)),
+        None => line("+", "config", &words::in_force(&status.config)),
         Some(why) => {
             let why = why.replace('\n', "\n    ");
             line("!", "config", &format!("the last reload failed, the one before holds: {why}"));

@@ -134,6 +134,10 @@ fn tiles(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     let errors: u64 = status.routes.iter().map(|route| route.errors).sum();
     let in_flight: u32 = servers().map(|server| server.in_flight).sum();
     let connections: u64 = status.listeners.iter().map(|listener| listener.connections).sum();
+    let configuration = match status.config.id {
+        0 => "–".to_owned(),
+        id => format!("#{id}"),
+    };
     let tiles = [
         (format!("{up} / {}", servers().count()), "servers up"),
         (requests.to_string(), "responses"),
@@ -141,7 +145,7 @@ fn tiles(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         (in_flight.to_string(), "in flight"),
         (connections.to_string(), "connections"),
         (when::span(status.uptime_seconds), "up"),
-        (format!("#{}", status.config.generation), "configuration"),
+        (configuration, "configuration"),
         (format!("#{}", status.worker_generation), "worker"),
     ];
     f.write_str("<div class=\"tiles\">")?;

@@ -1,8 +1,8 @@
 //! What is told of apps and upgrades, in words: the same on the page and on the command line.
 
 use evergate_control::snapshot::{
-    AppLimitsStatus, DeployStatus, InstanceStatus, PathStatus, PeerStatus, Status, TrackStatus,
-    TrialStatus, UpgradeStatus, VipStatus, WorkerStatus,
+    AppLimitsStatus, ConfigStatus, DeployStatus, InstanceStatus, PathStatus, PeerStatus, Status,
+    TrackStatus, TrialStatus, UpgradeStatus, VipStatus, WorkerStatus,
 };
 
 use crate::when;
@@ -65,6 +65,18 @@ pub fn name(deploy: &DeployStatus) -> String {
     match cause.as_str() {
         "deploy" | "restart" => format!("{cause} #{number}"),
         cause => format!("deploy #{number} ({cause})"),
+    }
+}
+
+/// Which configuration is in force, numbered as `evergate rollback --list` does: `edge.toml,
+/// configuration #12`, or `configuration #9 in place of edge.toml`.
+pub fn in_force(config: &ConfigStatus) -> String {
+    let ConfigStatus { file, id, held, .. } = config;
+    match (id, held) {
+        // It was never written down: the file was bad at the start, and nobody knew of an earlier one.
+        (0, _) => file.clone(),
+        (id, None) => format!("{file}, configuration #{id}"),
+        (id, Some(_)) => format!("configuration #{id} in place of {file}"),
     }
 }
 
@@ -349,6 +361,17 @@ mod tests {
         };
         assert_eq!((name("deploy"), name("restart")), ("deploy #3".into(), "restart #3".into()));
         assert_eq!(name("the configuration changed"), "deploy #3 (the configuration changed)");
+    }
+
+    #[test]
+    fn the_configuration_in_force_has_the_number_that_one_goes_back_to() {
+        let mut config =
+            ConfigStatus { file: "edge.toml".into(), generation: 3, ..ConfigStatus::default() };
+        assert_eq!(in_force(&config), "edge.toml");
+        config.id = 12;
+        assert_eq!(in_force(&config), "edge.toml, configuration #12");
+        config.held = Some("the file differs".into());
+        assert_eq!(in_force(&config), "configuration #12 in place of edge.toml");
     }
 
     #[test]

@@ -99,3 +99,12 @@ async fn what_is_to_be_confirmed_is_shown_wherever_one_looks() {
         assert!(page.contains(words), "{page}");
     }
 }
+
+#[tokio::test]
+async fn there_is_one_number_of_the_configuration_wherever_one_looks() {
+    let fake = Fake::start();
+    let (ready, page) = (fake.get("/readyz?verbose").await.body, fake.get("/").await.body);
+    let line = "[+] config: /etc/evergate/evergate.toml, configuration #12\n";
+    assert!(ready.contains(line), "{ready}");
+    assert!(page.contains("<b>#12</b><span>configuration</span>"), "{page}");
+}

@@ -112,7 +112,7 @@ fn head(status: &snapshot::Status, palette: Palette) -> String {
     }
     let config = &status.config;
     let applied = when::utc(config.applied_at * 1000);
-    let line = format!("{}, #{} applied {applied} UTC", config.file, config.generation);
+    let line = format!("{}, applied {applied} UTC", words::in_force(config));
     text.push_str(&palette.lines(Paint::Dim, "  ", &line));
     if let Some(trial) = &config.trial {
         text.push_str(&palette.lines(Paint::Warn, "  ", &words::on_trial(trial)));
