@@ -108,3 +108,51 @@ fn run(load: Load, shared: &Shared) -> io::Result<Outcome> {
     }
     Ok(generator.stop())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+
+    /// A server that answers every request.
+    fn server() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports left");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                thread::spawn(move || {
+                    let mut answers = stream.try_clone().expect("there are descriptors left");
+                    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                        if line.is_empty() && answers.write_all(answer).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn what_was_taken_is_counted_once_and_is_not_forgotten() {
+        let load = Background::start(Load::get(server(), "/", 2));
+        let wait_for = |count| {
+            while load.completed() < count {
+                assert_eq!(load.failed(), 0, "the server answers every request");
+                thread::yield_now();
+            }
+        };
+        wait_for(10);
+        let first = load.take().expect("it goes on");
+        assert!(first.completed >= 10 && first.latency.len() == first.completed);
+        wait_for(first.completed + 10);
+        let second = load.take().expect("it goes on");
+        assert!(second.completed >= 10 && second.failures() == 0);
+        let before = load.completed();
+        let last = load.finish().expect("it needs a few descriptors");
+        assert!(first.completed + second.completed + last.completed >= before);
+    }
+}
