@@ -93,13 +93,7 @@ impl Files for Disk {
     }
 
     fn interpreter(&self, path: &Path) -> Option<String> {
-        /// As much as Linux reads.
-        const LINE_BYTES_MAX: u64 = 256;
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(path).ok()?;
-        file.take(LINE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-        Some(String::from_utf8_lossy(line).into_owned())
+        interpreter(std::fs::File::open(path).ok()?)
     }
 
     /// Looks into `/etc/passwd` alone, as everything in Evergate does; a number is a user too.
@@ -110,6 +104,16 @@ impl Files for Disk {
         let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
         Some(passwd.lines().any(|line| line.split(':').next() == Some(name)))
     }
+}
+
+/// What the first line of a script says to run it by, as [`Files::interpreter`]; `file` is at its start.
+pub fn interpreter(file: impl Read) -> Option<String> {
+    /// As much as Linux reads.
+    const LINE_BYTES_MAX: u64 = 256;
+    let mut bytes = Vec::new();
+    file.take(LINE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    Some(String::from_utf8_lossy(line).into_owned())
 }
 
 /// The disk and the environment of this process, at a time in seconds of Unix time.

@@ -56,7 +56,7 @@ pub use changes::{
 };
 pub use diagnostic::{Diagnostic, Related, SHOWN_MAX, Severity, render};
 pub use effective::{to_toml, to_toml_with};
-pub use files::{Disk, DiskAt, Files, READ_BYTES_MAX};
+pub use files::{Disk, DiskAt, Files, READ_BYTES_MAX, interpreter};
 pub use format::format;
 pub use history::{
     Applied, CONFIGURATIONS_MAX, HISTORY_BYTES_MAX, History, HistoryError, Hold, OnTrial, Texts,

@@ -165,6 +165,7 @@ pub(crate) fn mend_io(error: &std::io::Error) -> &'static str {
             "let the user that runs Evergate read it (see `ls -l` and `id`)"
         }
         std::io::ErrorKind::IsADirectory => "name a file, not a directory",
+        std::io::ErrorKind::InvalidInput => "put a regular file there, or mend the path",
         _ => "try to read it with `cat` as the user that runs Evergate",
     }
 }

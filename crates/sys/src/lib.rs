@@ -38,6 +38,7 @@ pub mod privilege;
 pub mod process;
 pub mod random;
 pub mod real_time;
+pub mod regular_file;
 pub mod rlimit;
 pub mod sendfile;
 pub mod seqpacket;

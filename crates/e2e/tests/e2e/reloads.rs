@@ -6,6 +6,7 @@ use std::net::TcpStream;
 
 use evergate_e2e::{Client, Node, Origin, Setup, wait_until};
 use evergate_sys::signal::Signal;
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::load::Traffic;
 use crate::processes::kill_worker;
@@ -148,6 +149,28 @@ fn a_bad_file_changes_nothing_and_is_told_until_it_is_mended() {
     node.wait_for("it is well again", |status| {
         status["health"] == "healthy" && status["config"]["failed_reload"].is_null()
     });
+}
+
+/// A pipe would wait for somebody who writes, and with it everything that is asked of the node.
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_holds_nobody_up() {
+    let good = "[listener.web]\nbind = [\"127.0.0.1:0\"]\n\
+                [route.all]\nmatch = \"/*\"\nrespond = { body = \"all\" }\n";
+    let node =
+        Setup::new().include("conf.d/*.toml").start(&format!("reload = \"on-request\"\n{good}"));
+    let pipe = node.path("conf.d/pipe.toml");
+    std::fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+    // For everybody to read, so that the worker opens it itself.
+    mkfifoat(CWD, &pipe, Mode::from_raw_mode(0o644)).unwrap();
+    let (code, answer) = node.api("POST", "/api/v1/reload", None);
+    let answer = answer.to_string();
+    assert!(
+        code == 422 && answer.contains("pipe.toml cannot be read: it is not a reg"),
+        "{answer}"
+    );
+    std::fs::remove_file(&pipe).unwrap();
+    let (code, answer) = node.api("POST", "/api/v1/reload", None);
+    assert_eq!(code, 200, "{answer}");
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use evergate_config::{Disk, Files};
-use evergate_sys::{clock, directory};
+use evergate_config::{Disk, Files, READ_BYTES_MAX, interpreter};
+use evergate_sys::{clock, directory, regular_file};
 
 use super::link::Link;
 use super::watch::{Look, look};
@@ -55,7 +55,13 @@ fn helped<T>(tried: io::Result<T>, help: impl FnOnce() -> io::Result<T>) -> io::
 impl Files for Helped<'_> {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.note(path);
-        helped(Disk.read(path), || self.link.borrow_mut().read_file(path))
+        // Whoever turns the node waits for what is read here: nothing that may wait is opened.
+        let file = helped(regular_file::open(path), || {
+            Ok(File::from(self.link.borrow_mut().open(path)?))
+        })?;
+        let mut bytes = Vec::new();
+        file.take(READ_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -79,7 +85,7 @@ impl Files for Helped<'_> {
     }
 
     fn interpreter(&self, path: &Path) -> Option<String> {
-        Disk.interpreter(path)
+        interpreter(regular_file::open(path).ok()?)
     }
 
     fn is_user(&self, name: &str) -> Option<bool> {

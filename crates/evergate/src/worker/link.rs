@@ -1,8 +1,7 @@
 //! The worker's end of the link to its keeper.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -86,14 +85,6 @@ impl Link {
                 Ok((message.map_err(io::Error::other)?, fds))
             }
         }
-    }
-
-    /// Reads a file that the keeper may open and we may not.
-    pub(super) fn read_file(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let most = evergate_config::READ_BYTES_MAX as u64 + 1;
-        File::from(self.open(path)?).take(most).read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
 
     /// Has the keeper open a file or a directory that we may not.
