@@ -222,11 +222,13 @@ fn a_file_that_was_followed_before_anybody_asked_is_tried_all_the_same() {
 fn what_cannot_be_tried_is_refused_and_nothing_is_changed() {
     let node = Setup::new().start(&config("one"));
     node.rewrite(&format!("user = \"daemon\"\n{}", config("two")));
-    for (seconds, why) in [(60, "node.user cannot be tried"), (0, "between 1 s and 24 h")] {
+    for (seconds, why) in [(0, "between 1 s and 24 h"), (60, "node.user cannot be tried")] {
         let body = json!({ "confirm_seconds": seconds });
         let (status, answer) = node.api("POST", "/api/v1/reload", Some(body));
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(status == 422 && message.contains(why), "{message}");
+        // Whoever asks for too little time has no bad file.
+        assert_eq!(node.status()["config"]["failed_reload"].is_null(), seconds == 0);
     }
     assert_eq!((body(&node).as_str(), &node.status()["config"]["trial"]), ("one", &Value::Null));
 }
@@ -262,12 +264,16 @@ fn a_history_that_is_damaged_is_told_and_left_alone() {
     std::fs::write(&path, &bytes).unwrap();
     node.start_again();
     assert_eq!(body(&node), "two");
+    // Whatever was held in place of the file is not any more.
+    assert!(events(&node).contains(&"history_unkept".to_owned()));
     let (_, shown, _) = command(&node, "rollback --list");
     for part in ["in memory only", "it is damaged", ".bad && evergate reload"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert_eq!(node.reload(&config("three")).0, 200);
-    assert_eq!(command(&node, "rollback").0, 0);
+    let (code, shown, told) = command(&node, "rollback");
+    let is_told = format!("{shown}{told}").contains("a restart of the node would put the file in");
+    assert!(code == 0 && is_told, "{shown}{told}");
     assert_eq!(body(&node), "two", "what was applied since is kept in memory");
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is left for whoever wants to look");
     std::fs::rename(&path, node.path("state/history/bad")).unwrap();

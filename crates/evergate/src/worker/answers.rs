@@ -52,6 +52,10 @@ impl ControlPlane {
                 drop(reply.send(Err(REPLACED.to_owned())));
             }
             Command::Reload { dry_run, confirm_within, reply } => {
+                // The file is not at fault, so this is no reload that failed.
+                if let Some(Err(why)) = confirm_within.map(|within| self.may_try(within)) {
+                    return drop(reply.send(Err(why)));
+                }
                 let outcome = self.reload(Cause::Asked, dry_run, confirm_within).await;
                 if !dry_run {
                     self.note_reload(&outcome);

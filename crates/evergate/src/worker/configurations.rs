@@ -30,6 +30,8 @@ pub(super) struct Configurations {
     pub(super) base: Option<Vec<u8>>,
     /// Why the disk does not have what is held here.
     pub(super) unkept: Option<String>,
+    /// What was last told of that.
+    pub(super) unkept_told: Option<String>,
     /// Why the one before the one on trial cannot come back.
     pub(super) return_failure: Option<String>,
     file: WholeFile,
@@ -80,6 +82,7 @@ impl Configurations {
             history: History::default(),
             base: None,
             unkept: None,
+            unkept_told: None,
             return_failure: None,
             file: WholeFile::new(state_dir, DIRECTORY, NAME),
             is_unreadable: false,

@@ -44,7 +44,8 @@ impl ControlPlane {
         within: Duration,
         dry_run: bool,
     ) -> Result<PlanChange, String> {
-        self.may_try(loaded, within)?;
+        self.may_try(within)?;
+        self.refuse_late(loaded)?;
         let goes_on = self.configurations.history.trial().map(|trial| trial.base);
         let base = match goes_on {
             Some(_) => None,
@@ -126,8 +127,8 @@ impl ControlPlane {
         outcome
     }
 
-    /// Whether `loaded` can be put on trial now.
-    fn may_try(&self, loaded: &Loaded, within: Duration) -> Result<(), String> {
+    /// Whether anything can be put on trial now.
+    pub(in crate::worker) fn may_try(&self, within: Duration) -> Result<(), String> {
         if !(WITHIN_MIN..=WITHIN_MAX).contains(&within) {
             let (least, most) = (Spoken(WITHIN_MIN), Spoken(WITHIN_MAX));
             return Err(format!("the time to confirm must be between {least} and {most}"));
@@ -143,6 +144,11 @@ impl ControlPlane {
         if upgrades::is_under_way(&self.node) {
             return Err("an upgrade is under way; try again when it is over".to_owned());
         }
+        Ok(())
+    }
+
+    /// Refuses what no trial shows.
+    fn refuse_late(&self, loaded: &Loaded) -> Result<(), String> {
         let mut late = self.late_keys(&loaded.config);
         if self.gateway.config().node.state_dir != loaded.config.node.state_dir {
             late.push("node.state_dir".to_owned());
@@ -229,7 +235,7 @@ impl ControlPlane {
         };
         let invalid = |why| refusal(ChangeFault::Invalid, why, "nothing was changed");
         let loaded = loaded.map_err(invalid)?;
-        let change = self.put_in_force(&loaded, dry_run).await.map_err(invalid)?;
+        let mut change = self.put_in_force(&loaded, dry_run).await.map_err(invalid)?;
         if dry_run {
             return Ok(change);
         }
@@ -239,6 +245,11 @@ impl ControlPlane {
         }
         let reason = format!("to #{target}: {}", told(&change));
         self.event(Level::Warn, "config_rolled_back", "config", &reason);
+        if let Some(why) = &self.configurations.unkept {
+            change
+                .warnings
+                .push(format!("a restart of the node would put the file in force again: {why}"));
+        }
         Ok(change)
     }
 
@@ -331,7 +342,6 @@ impl ControlPlane {
 
     /// Keeps the history with the keeper and on the disk.
     pub(super) async fn keep_configurations(&mut self) {
-        let before = self.configurations.unkept.clone();
         match self.configurations.history.to_bytes() {
             Ok(bytes) => {
                 self.keep(KEPT_HISTORY, &bytes);
@@ -346,7 +356,8 @@ impl ControlPlane {
             Err(error) => self.configurations.unkept = Some(format!("the history: {error}")),
         }
         let unkept = self.configurations.unkept.clone();
-        if let Some(why) = unkept.filter(|_| self.configurations.unkept != before) {
+        let told = std::mem::replace(&mut self.configurations.unkept_told, unkept.clone());
+        if let Some(why) = unkept.filter(|why| told.as_ref() != Some(why)) {
             let reason = format!("configurations are kept in memory only: {why}");
             self.event(Level::Info, "history_unkept", "config", &reason);
         }
