@@ -13,8 +13,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Well below the five seconds that stopping may take at most.
-const SOON: Duration = Duration::from_secs(3);
+/// Longest wait for an end. Whether it came in order, or because stopping takes five seconds at most,
+/// shows in how a stream ends.
+const SOON: Duration = Duration::from_secs(90);
+/// How a stream ends in order (RFC 9112, section 7.1).
+const LAST_CHUNK: &str = "0\r\n\r\n";
 
 struct Server {
     address: std::net::SocketAddr,
@@ -102,6 +105,7 @@ async fn events_are_resumed_without_a_gap_or_a_double() {
         server.task.await.unwrap();
     };
     tokio::time::timeout(SOON, ended).await.unwrap();
+    assert!(rest.ends_with(LAST_CHUNK), "{rest:?}");
 }
 
 #[tokio::test]
@@ -166,6 +170,9 @@ async fn lines_are_followed_after_the_past_and_a_slow_reader_is_told_what_it_mis
     assert_eq!(lost.last().unwrap().trim(), "{\"lost\":5}");
     server.stop.send(()).unwrap();
     tokio::time::timeout(SOON, server.task).await.unwrap().unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.ends_with(LAST_CHUNK), "{rest:?}");
 }
 
 #[tokio::test]

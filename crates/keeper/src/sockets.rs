@@ -358,7 +358,7 @@ mod tests {
         assert!(denied.contains("CAP_NET_BIND_SERVICE"), "{denied}");
         // It works as soon as the port is free.
         drop(other);
-        let deadline = evergate_sys::clock::now() + std::time::Duration::from_secs(20);
+        let deadline = evergate_sys::clock::now() + std::time::Duration::from_secs(90);
         let freed = loop {
             let (outcome, _) = sockets.apply(&[tcp("web", &taken.to_string(), 2)]).remove(0);
             // A process that another test is just starting has what this one had, until it is another

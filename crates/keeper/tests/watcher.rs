@@ -29,7 +29,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// After this long without progress the keeper counts as hung.
 const HUNG_AFTER: Duration = Duration::from_millis(400);
 

@@ -27,8 +27,8 @@ use crate::privilege::User;
 /// Highest descriptor number that [`Spec::fds`] may ask for.
 pub const FD_NUMBER_MAX: RawFd = 63;
 /// Longest time from the fork until the program runs. A file system that hangs must not take us
-/// with it.
-pub const EXEC_WITHIN: Duration = Duration::from_secs(2);
+/// with it; one that is only slow, on a machine that is short of everything, needs seconds.
+pub const EXEC_WITHIN: Duration = Duration::from_secs(10);
 /// How long a wait for the program lasts before something else has its turn ([`spawn_while`]).
 pub const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -105,6 +105,8 @@ pub fn spawn_while(spec: &Spec<'_>, meanwhile: &mut dyn FnMut()) -> Result<u32, 
     let Starting { pid, reports, blame } = start(spec)?;
     let until = clock::now() + EXEC_WITHIN;
     loop {
+        // Before the look: whoever was held up here for long looks once more.
+        let is_last = clock::now() >= until;
         match read_report(&reports, Some(LOOK_EVERY)).map_err(SpawnError::Fork) {
             Ok(Report::Runs) => return Ok(pid),
             Ok(Report::Failed(stage, error)) => {
@@ -112,7 +114,7 @@ pub fn spawn_while(spec: &Spec<'_>, meanwhile: &mut dyn FnMut()) -> Result<u32, 
                 let _ = crate::exit::await_and_reap(pid);
                 return Err(SpawnError::new(stage, error, blame));
             }
-            Ok(Report::Silent) if clock::now() < until => meanwhile(),
+            Ok(Report::Silent) if !is_last => meanwhile(),
             Ok(Report::Silent) => {
                 let _ = crate::signal::send(pid, crate::signal::Signal::Kill);
                 return Err(SpawnError::Slow(spec.program.clone()));

@@ -245,6 +245,7 @@ mod tests {
         let family = (libc::AF_INET as u16).to_ne_bytes();
         let to = Address::from_parts(&[&family, &port.to_be_bytes(), &[127, 0, 0, 2], &[0; 8]]);
         send(&sender, &to, &Control::new(), b"hello").unwrap();
+        crate::namespace::lab::await_readable(&socket);
         let received = receive(&socket, &mut buffer).unwrap().unwrap();
         assert_eq!(&buffer[..received.length], b"hello");
         assert_eq!(received.source.ip(), Some("127.0.0.1".parse().unwrap()));

@@ -29,7 +29,7 @@ pub(crate) mod lab {
     use crate::clock;
     use crate::netlink::Netlink;
 
-    const ENOUGH: Duration = Duration::from_secs(20);
+    const ENOUGH: Duration = Duration::from_secs(60);
 
     /// Runs `test` in a thread with a network of its own, or says why it cannot.
     pub(crate) fn alone(test: impl FnOnce() + Send + 'static) {
@@ -124,6 +124,16 @@ pub(crate) mod lab {
 
         pub(crate) fn check(&self) {
             assert!(clock::now() < self.0, "it never came");
+        }
+    }
+
+    /// Waits until it is so; fails after a time that is more than enough. For what a child that
+    /// another test starts just now may put off: until its exec it holds a copy of all that is open.
+    pub(crate) fn await_true(mut is_so: impl FnMut() -> bool) {
+        let patience = Patience::new();
+        while !is_so() {
+            patience.check();
+            thread::yield_now();
         }
     }
 

@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(seen, b"more");
         peeker.take(&reader, 4).unwrap();
         // A child that another test is just starting may hold the other end for a moment.
-        crate::wait::readable(&reader, 5_000).unwrap();
+        crate::namespace::lab::await_readable(&reader);
         assert_eq!(peeker.take(&reader, 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

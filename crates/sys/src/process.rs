@@ -223,10 +223,11 @@ mod tests {
     #[test]
     fn memory_and_descriptors_in_use_are_counted() {
         let before = own_usage().unwrap();
-        let memory = vec![1u8; 32 << 20];
+        let memory = vec![1u8; 64 << 20];
         let files: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
         let after = own_usage().unwrap();
-        assert!(after.resident_bytes >= before.resident_bytes + (memory.len() as u64 * 9 / 10));
+        // Half of it, because other tests free some, and the kernel counts in steps for each core.
+        assert!(after.resident_bytes >= before.resident_bytes + memory.len() as u64 / 2);
         // No difference, because other tests open and close some meanwhile.
         assert!(after.fds.unwrap() >= files.len() as u32);
         assert_eq!(after.started_ticks, before.started_ticks);
@@ -264,14 +265,12 @@ mod tests {
         assert!(found.iter().any(|kin| kin.known.pid == own));
         assert_eq!(all(1).unwrap().len(), 1);
         // A program has just begun before it has its variables.
-        let patience = crate::clock::now() + Duration::from_secs(10);
         let told = || variable(child.0.id(), "EVERGATE_TEST").unwrap();
-        while told().is_none() && crate::clock::now() < patience {
-            std::thread::yield_now();
-        }
+        crate::namespace::lab::await_true(|| told().is_some());
         assert_eq!(told(), Some(b"x=y".to_vec()));
         assert_eq!(variable(child.0.id(), "EVERGATE_TES").unwrap(), None);
-        assert!(own_bytes(own).unwrap() <= usage(own).unwrap().resident_bytes);
+        // Of the child, which grows at the most; what is this process's changes with other tests.
+        assert!(own_bytes(known.pid).unwrap() <= usage(known.pid).unwrap().resident_bytes);
         let other = Known { started_ticks: known.started_ticks + 1, ..known };
         assert!(!other.is_there() && !other.signal(Signal::Kill).unwrap());
         assert!(known.signal(Signal::Kill).unwrap());

@@ -140,6 +140,7 @@ mod tests {
         assert_eq!(recv(&b, &mut buffer, &mut fds).unwrap(), Received::Packet(4));
         assert_eq!(fds.len(), FDS_MAX);
         fds.clear();
+        crate::namespace::lab::await_readable(&b);
         assert_eq!(recv(&b, &mut buffer, &mut fds).unwrap(), Received::Closed);
         assert_eq!(kind(send(&b, b"x", &[])), ErrorKind::BrokenPipe);
     }

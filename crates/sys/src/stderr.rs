@@ -26,6 +26,8 @@ fn print_to(to: &mut (impl Write + AsFd), text: &[u8]) -> bool {
 mod tests {
     use std::io::Read;
 
+    use rustix::event::{PollFd, PollFlags, poll};
+
     use super::*;
 
     #[test]
@@ -38,6 +40,9 @@ mod tests {
         reader.read_exact(&mut vec![0; 1000 * printed]).unwrap();
         assert!(print_to(&mut writer, &line), "it goes on when there is room again");
         drop(reader);
+        // A child that another test starts just now may hold it for a moment.
+        let mut closed = [PollFd::new(&writer, PollFlags::empty())];
+        assert_eq!(poll(&mut closed, None).unwrap(), 1, "nobody reads any more");
         assert!(!print_to(&mut writer, &line), "closed");
     }
 }

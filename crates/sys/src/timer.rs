@@ -72,14 +72,14 @@ mod tests {
         assert!(!fires(&timer, 0), "no time was set");
         let at = clock::now() + Duration::from_micros(2_300);
         timer.set(Some(at)).unwrap();
-        assert!(fires(&timer, 10_000));
+        assert!(fires(&timer, 60_000));
         assert!(clock::now() >= at, "not early");
         timer.set(Some(at)).unwrap();
         assert!(fires(&timer, 0), "still");
         timer.set(Some(clock::now() + Duration::from_secs(3_600))).unwrap();
         assert!(!fires(&timer, 0), "another time is another matter");
         timer.set(Some(Instant::EPOCH)).unwrap();
-        assert!(fires(&timer, 10_000), "long ago is now");
+        assert!(fires(&timer, 60_000), "long ago is now");
         timer.set(None).unwrap();
         assert!(!fires(&timer, 0), "never");
     }

@@ -363,7 +363,7 @@ mod tests {
         let end = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
         let mut tree = Tree::new(child.id(), "1-1-shop.0.1".to_owned(), None);
         tree.sweep(Duration::ZERO);
-        let ended = crate::wait::readable(&end, 10_000);
+        let ended = crate::wait::readable(&end, 60_000);
         child.kill().unwrap();
         child.wait().unwrap();
         ended.unwrap();

@@ -93,7 +93,8 @@ fn within(bound: Duration, mut done: impl FnMut() -> bool) -> bool {
     false
 }
 
-const SECONDS: Duration = Duration::from_secs(10);
+/// Longest wait for anything.
+const SECONDS: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_child_is_born_in_its_group_or_joins_it() {
@@ -209,8 +210,9 @@ fn bounds_hold_and_a_kill_for_want_of_memory_is_counted() {
             "exec python3 -c 'import time; x = bytearray(30 << 20); time.sleep(1000)'",
         );
         let resident = || group.resident_bytes().unwrap();
-        assert!(within(SECONDS, || resident() > 30 << 20), "{}", resident());
-        assert!(process::own_bytes(holder).unwrap().abs_diff(resident()) < 4 << 20);
+        // Both together, for it is still growing; a group counts in steps for each core.
+        let agree = || process::own_bytes(holder).unwrap().abs_diff(resident()) < 8 << 20;
+        assert!(within(SECONDS, || resident() > 30 << 20 && agree()), "{}", resident());
         group.kill();
         assert!(within(SECONDS, || group.is_empty()));
     } else {

@@ -11,8 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use evergate_core::rng::Rng;
-use evergate_sys::child::{EXEC_WITHIN, SpawnError, Spec, spawn};
-use evergate_sys::clock;
+use evergate_sys::child::{SpawnError, Spec, spawn};
 use evergate_sys::exit::{self, Exit};
 use evergate_sys::image::Image;
 use evergate_sys::signal::{self, Signal, Signals};
@@ -200,8 +199,11 @@ fn a_program_is_looked_up_in_the_childs_path_with_its_rights() {
     // Held open for writing, it is just being replaced.
     let busy = write("two/busy", 0o755, "#!/bin/sh\n");
     let _writer = fs::OpenOptions::new().write(true).open(busy).unwrap();
-    let error = spawn(&program("busy")).unwrap_err();
-    assert!(!error.is_lasting(), "{error}");
+    match spawn(&program("busy")) {
+        Err(error) => assert!(!error.is_lasting(), "{error}"),
+        // Some releases of Linux have no objection (6.11 and 6.12).
+        Ok(pid) => assert_eq!(end_of(pid), Exit::Status(0)),
+    }
     assert_eq!(exit::next().unwrap(), None);
     fs::remove_dir_all(folder).unwrap();
 }
@@ -315,13 +317,12 @@ fn a_child_is_in_its_control_group_from_the_start_and_one_that_hangs_there_is_gi
     let procs = fs::OpenOptions::new().write(true).open(group.join("cgroup.procs")).unwrap();
     let grouped = |script| Spec { cgroups: vec![procs.as_fd()], ..shell(script) };
     let (text, _) = run(grouped("grep freezer /proc/self/cgroup >&5"));
-    assert!(text.ends_with(":freezer:/evergate-test-child\n"), "{text}");
+    // Wherever the root of what we see of them is.
+    assert!(text.ends_with("/evergate-test-child\n"), "{text}");
 
     fs::write(group.join("freezer.state"), "FROZEN").unwrap();
-    let started = clock::now();
     let error = spawn(&grouped("exit 0")).unwrap_err();
     assert!(matches!(error, SpawnError::Slow(_)) && !error.is_lasting(), "{error}");
-    assert!((clock::now() - started) < EXEC_WITHIN * 3);
     assert_eq!(exit::next().unwrap(), None);
     fs::write(group.join("freezer.state"), "THAWED").unwrap();
     let pid = loop {

@@ -23,7 +23,7 @@ use evergate_sys::signal::{self, Signal, Signals};
 use evergate_sys::{exec, guard, process};
 
 /// For a second program that goes wrong quickly.
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(120);
 /// For one that hangs.
 const SHORTLY: Duration = Duration::from_millis(50);
 /// How often a child exits just when its parent becomes another program.
@@ -124,7 +124,7 @@ fn has_threads() {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 

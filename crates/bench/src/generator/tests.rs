@@ -6,7 +6,7 @@ use super::*;
 use crate::load::{Failure, Pace, Request, Reuse};
 
 /// Long enough for any machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const LOOPBACK: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
 /// A generator whose load goes straight to its own origin.
@@ -121,10 +121,8 @@ fn broken_servers_are_told_apart() {
 
 #[test]
 fn a_server_that_is_not_there_cannot_be_connected_to() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
-    let address = listener.local_addr().expect("it is bound");
-    drop(listener);
-    assert_eq!(failure_at(address), Failure::Connect);
+    // No port that was just let go of: another test may have it by now.
+    assert_eq!(failure_at(([127, 0, 0, 1], 1).into()), Failure::Connect);
 }
 
 #[test]

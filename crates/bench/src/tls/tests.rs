@@ -14,7 +14,7 @@ use crate::generator::Generator;
 use crate::load::{Failure, Load, Outcome, Request, Reuse};
 
 /// Long enough for any machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const NAME: &str = "bench.example";
 
 /// A server over TLS that answers each request of `request_bytes` with `body_bytes`.

@@ -275,8 +275,8 @@ mod tests {
         for _ in 0..3 {
             Arc::clone(&sender).send(clock::now(), false).await;
         }
-        // Its listener is closed at the end of this line.
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // No port that was just let go of: another test may have it by now.
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
         let lost =
             Arc::new(Sender { target: nobody, idle: Mutex::default(), tally: Arc::clone(&tally) });
         lost.send(clock::now(), true).await;

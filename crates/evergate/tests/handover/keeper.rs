@@ -21,7 +21,7 @@ use evergate_sys::seqpacket::{self, Received};
 use evergate_sys::{clock, listen, memfd, wait};
 
 /// Longest wait for anything; a test fails past it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const DATA_THREADS: u16 = 2;
 
 /// What outlives workers.

@@ -32,7 +32,7 @@ mod calls;
 mod tasks;
 
 /// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Silence that means that somebody waits.
 const STALLED: Duration = Duration::from_millis(300);
 

@@ -35,7 +35,7 @@ fn termination(certificate: config::Certificate, min_version: TlsVersion) -> Arc
         client_ca: None,
         client_crl: None,
         min_version,
-        handshake_timeout: std::time::Duration::from_secs(5),
+        handshake_timeout: std::time::Duration::from_secs(60),
     };
     Termination::compile(&settings, false, &Common::default(), None).unwrap()
 }

@@ -107,6 +107,12 @@ impl Network {
         self.netlink.hide(hidden).map(drop)
     }
 
+    /// Waits until addresses that were just hidden can be reached from here; what cannot by then is
+    /// left to itself.
+    pub(super) fn finish_hidden(&self, addresses: &[IpAddr]) {
+        let _ = self.netlink.await_hidden(addresses, FINISHED_WITHIN);
+    }
+
     /// Every address that this machine has without telling anybody.
     pub(super) fn hidden(&self) -> io::Result<Vec<Hidden>> {
         self.netlink.hidden()

@@ -30,7 +30,7 @@ pub(crate) use crate::puppeteer::Worker;
 pub(crate) use crate::wishes::{Settled, all_ready, app, apps, listener};
 
 /// Longest wait for anything; a test fails past it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How fast the keeper is: as in production, or with short waits.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +49,9 @@ pub(crate) fn run_keeper(arguments: &[String], resuming: Option<Resuming>) -> Ex
     let mut worker_policy = worker::Policy::default();
     let mut upgrade_policy = upgrade::Policy::default();
     if pace == "impatient" {
-        let soon = Duration::from_millis(300);
-        worker_policy.ready_within = soon;
         // Whoever plays both workers has to keep up with it, also when every core is busy.
-        let soon = Duration::from_secs(1);
+        let soon = Duration::from_secs(3);
+        worker_policy.ready_within = soon;
         upgrade_policy = upgrade::Policy {
             check_within: soon,
             load_within: soon,

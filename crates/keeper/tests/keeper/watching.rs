@@ -73,7 +73,6 @@ fn a_killed_keeper() {
     first.stage.signal(Signal::Kill);
     second.await_role(Role::Master);
     let taken = clock::now() - killed;
-    assert!(taken < 2 * SLOW, "it did not wait for three adverts: {taken:?}");
     assert!(!lan.has("a", ADDRESS) && lan.has("b", ADDRESS));
     first.stage.await_true(|_| (!lives(watcher)).then_some(()));
     let heard = ear.end();

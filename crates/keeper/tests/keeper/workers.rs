@@ -170,8 +170,8 @@ fn a_program_that_cannot_run_ends_all() {
 fn a_worker_that_is_never_ready_is_replaced() {
     let mut stage = Stage::new(Pace::Impatient);
     // The second was the replacement of the first.
-    let why = "it was not ready within 300ms";
-    stage.await_true(|stage| (stage.stderr().matches(why).count() == 2).then_some(()));
+    let why = "it was not ready within 3s";
+    stage.await_true(|stage| (stage.stderr().matches(why).count() >= 2).then_some(()));
 }
 
 fn a_worker_that_is_lost_is_replaced() {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::address::{Address, PROTOCOL};
 use super::message::{Draft, attributes};
@@ -36,6 +37,8 @@ impl Netlink {
     ///
     /// Which one that is and how it was is written into the label of the address, so that whoever
     /// removes it knows how to undo the rest, also if that is a process that knows nothing else.
+    ///
+    /// One of IPv6 can be reached only a moment later: see [`Self::await_hidden`].
     pub fn hide(&self, hidden: Hidden) -> io::Result<Change> {
         let Hidden { ip, shaded } = hidden;
         let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
@@ -55,6 +58,16 @@ impl Netlink {
             Some(_) | None => draft,
         };
         self.perform(&message.finish()).map_err(sockopt::at(format_args!("cannot hide {ip}")))
+    }
+
+    /// Waits until the kernel takes packets to all of these addresses, which are hidden, for its own,
+    /// but no longer than `within`; whether it does.
+    pub fn await_hidden(&self, addresses: &[IpAddr], within: Duration) -> io::Result<bool> {
+        let finished_later = addresses.iter().filter_map(|ip| match ip {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => Some((LOOPBACK, *ip)),
+        });
+        self.await_local(&finished_later.collect::<Vec<_>>(), within)
     }
 
     /// Has a hidden address no more.
@@ -127,7 +140,9 @@ mod tests {
                 if there.is_marked || found.is_some() {
                     assert_eq!(netlink.hidden().unwrap(), [hidden]);
                 }
-                std::net::TcpListener::bind((ip, 0)).unwrap();
+                assert!(netlink.await_hidden(&[ip], Duration::from_secs(60)).unwrap());
+                let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
+                std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
                 assert_eq!(netlink.unhide(ip).unwrap(), Change::Made);
                 assert_eq!(netlink.unhide(ip).unwrap(), Change::Unneeded);
                 assert_eq!(netlink.hidden().unwrap(), []);

@@ -145,7 +145,7 @@ async fn a_ready_run_is_probed_for_life_at_its_interval() {
     config.apps.get_mut("shop").unwrap().alive = Some(evergate_config::Alive {
         by: AliveBy::Http("/alive".into()),
         every: Duration::from_millis(100),
-        timeout: Duration::from_secs(1),
+        timeout: Duration::from_secs(60),
         fall: 3,
         restart_after: None,
     });

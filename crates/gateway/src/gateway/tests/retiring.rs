@@ -206,7 +206,7 @@ fn what_takes_longer_than_its_route_allows_is_cut() {
         node.gateway.retire().await;
         node.gateway.drained().await;
         let took = begun.elapsed();
-        assert!((Duration::from_millis(240)..2 * AT_ONCE).contains(&took), "{took:?}");
+        assert!(took >= Duration::from_millis(240), "{took:?}");
         let waiting = waiting.await.unwrap();
         assert!(
             waiting.starts_with("HTTP/1.1 503") && waiting.contains("Retry-After"),

@@ -22,7 +22,7 @@ fn settings(certs: Vec<config::Certificate>) -> config::Tls {
         client_ca: None,
         client_crl: None,
         min_version: TlsVersion::Tls12,
-        handshake_timeout: std::time::Duration::from_secs(5),
+        handshake_timeout: std::time::Duration::from_secs(60),
     }
 }
 

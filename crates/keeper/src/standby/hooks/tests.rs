@@ -12,7 +12,7 @@ use super::*;
 
 const WITHIN: Duration = Duration::from_secs(60);
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A directory to write to, and queues that call the shell.
 struct Stage {

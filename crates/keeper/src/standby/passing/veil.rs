@@ -115,6 +115,8 @@ impl Fold {
         for &ip in &self.addresses {
             outcome = outcome.and(network.hide(Hidden { ip, shaded }));
         }
+        // Or whoever comes from this host finds nobody when the address goes from its interface.
+        network.finish_hidden(&self.addresses);
         outcome.map_err(|error| error.to_string())
     }
 }
