@@ -66,6 +66,9 @@ const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Clone, Debug)]
 struct Birth {
     generation: u32,
+    /// Whether no worker before has put a configuration in force. Whoever starts the node can mend
+    /// what is in the way then; later it is better to serve the rest.
+    is_first: bool,
     keeper_pid: u32,
     /// In seconds of Unix time.
     keeper_started_at: u64,
@@ -138,8 +141,7 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     embedded::install();
     let users = Users::of(&start.loaded.config);
     let refusals = users.refusals(&start.loaded.config);
-    // Whoever starts it for the first time can mend it; later it is better to serve the rest.
-    if !refusals.is_empty() && birth.generation == 1 {
+    if !refusals.is_empty() && birth.is_first {
         return hopeless(&link, refusals.join("\n"));
     }
     if privilege::is_root() {
@@ -149,7 +151,7 @@ fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let has_journal = journal.may_be_there();
     let configurations = Configurations::new(&start.loaded.config.node.state_dir);
     let has_history = configurations.may_be_there();
-    if let Err(error) = drop_rights(&start.loaded.config, birth.generation) {
+    if let Err(error) = drop_rights(&start.loaded.config, birth.is_first) {
         return hopeless(&link, format!("{error:#}"));
     }
     let journaled = if has_journal { journal.read() } else { Ok(Changes::default()) };
@@ -185,9 +187,11 @@ fn welcome(link: &mut Link) -> anyhow::Result<(Birth, BTreeMap<String, Vec<u8>>)
     let kept = kept.into_iter().zip(fds);
     let kept =
         kept.filter_map(|(name, file)| Some((name, memfd::read(file, KEPT_BYTES_MAX).ok()?)));
-    let kept = kept.collect();
+    let kept: BTreeMap<_, _> = kept.collect();
+    let is_first = role == Role::Primary && !kept.contains_key(KEPT_CONFIG);
     link.send(&ToKeeper::Hello { protocol, version: env!("CARGO_PKG_VERSION").to_owned() }, &[])?;
-    Ok((Birth { generation, keeper_pid, keeper_started_at: started_at, role, trial }, kept))
+    let keeper_started_at = started_at;
+    Ok((Birth { generation, is_first, keeper_pid, keeper_started_at, role, trial }, kept))
 }
 
 /// The configuration in the file; or, if that is bad, the one an earlier worker applied, so that a
@@ -279,10 +283,10 @@ fn hopeless(link: &Link, message: String) -> anyhow::Result<ExitCode> {
 }
 
 /// Becomes `node.user` if we are root, and gives up every way to gain rights again.
-fn drop_rights(config: &Config, generation: u32) -> anyhow::Result<()> {
+fn drop_rights(config: &Config, is_first: bool) -> anyhow::Result<()> {
     let name = &config.node.user;
     if !privilege::is_root() {
-        prepare_directories(config, None, generation)?;
+        prepare_directories(config, None, is_first)?;
         return privilege::no_new_privileges().context("cannot give up new privileges");
     }
     let user = match privilege::user(name) {
@@ -291,7 +295,7 @@ fn drop_rights(config: &Config, generation: u32) -> anyhow::Result<()> {
         }
         other => other.with_context(|| format!("cannot look up the user `{name}`"))?,
     };
-    prepare_directories(config, Some(&user), generation)?;
+    prepare_directories(config, Some(&user), is_first)?;
     privilege::become_user(&user).with_context(|| format!("cannot become the user `{name}`"))?;
     privilege::set_dumpable(Dumpable::No).context("cannot forbid core dumps")?;
     privilege::no_new_privileges().context("cannot give up new privileges")
@@ -299,11 +303,7 @@ fn drop_rights(config: &Config, generation: u32) -> anyhow::Result<()> {
 
 /// Makes the directories that the user will write to. Whoever starts it for the first time can mend
 /// what is wrong with them; later it is told in an event.
-fn prepare_directories(
-    config: &Config,
-    user: Option<&User>,
-    generation: u32,
-) -> anyhow::Result<()> {
+fn prepare_directories(config: &Config, user: Option<&User>, is_first: bool) -> anyhow::Result<()> {
     let certificates = match user {
         Some(_) if !config.acme.is_empty() => prepare_root(&config.node.state_dir, user)
             .map(drop)
@@ -318,7 +318,7 @@ fn prepare_directories(
     let output = log_dir::prepare(config, user);
     let failures: Vec<String> =
         [certificates, output].into_iter().filter_map(Result::err).collect();
-    if generation == 1 && !failures.is_empty() {
+    if is_first && !failures.is_empty() {
         bail!("evergate: {}", failures.join("\nevergate: "));
     }
     Ok(())

@@ -253,6 +253,27 @@ fn a_candidate_that_nobody_wants_leaves_no_trace() {
 }
 
 #[test]
+fn as_long_as_no_worker_has_served_each_says_what_is_in_the_way() {
+    let mut keeper = Keeper::new();
+    keeper.obstruct("somebody has that port");
+    // On a slow machine the first one may be lost before it has said so.
+    keeper.lose_one();
+    let mut two = keeper.launch(Role::Primary);
+    let said = two.wait(&mut keeper, |said| match said {
+        ToKeeper::Hopeless { message } => Some(message.clone()),
+        ToKeeper::Ready => Some("it is ready".to_owned()),
+        _ => None,
+    });
+    assert!(said.contains("somebody has that port"), "{said}");
+    assert_eq!(two.exit_status(), Some(evergate_keeper::HOPELESS_STATUS));
+    // Once one has, the next serves what is left.
+    keeper.keep_config("one");
+    let three = keeper.start(Role::Primary);
+    let reasons = keeper.status()["reasons"].to_string();
+    assert!(reasons.contains("nothing is listened on"), "{reasons}: {}", keeper.told(&three));
+}
+
+#[test]
 fn a_worker_that_leaves_without_having_been_primary_keeps_no_socket_open() {
     let mut keeper = Keeper::new();
     let _one = keeper.start(Role::Primary);

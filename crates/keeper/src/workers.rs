@@ -12,9 +12,9 @@ use std::rc::Rc;
 use evergate_control::link::{
     InstanceState, Observed, PROTOCOL, Role, Run, ToWorker, TrialNews, WorkerNews,
 };
-use evergate_core::supervise::worker::{Policy, Reason, Worker as Machine};
+use evergate_core::supervise::worker::{Fate, Policy, Reason, Worker as Machine};
 use evergate_core::time::Instant;
-use evergate_sys::child::{self, Spec};
+use evergate_sys::child::{self, SpawnError, Spec};
 use minicbor::{Decode, Encode};
 
 use crate::binary::Binary;
@@ -36,6 +36,28 @@ pub(crate) type Kept = BTreeMap<String, Rc<OwnedFd>>;
 pub(crate) struct Known<'a> {
     pub(crate) kept: &'a Kept,
     pub(crate) trial: TrialNews,
+}
+
+/// Why a worker was not started.
+#[derive(Debug)]
+pub(crate) struct Unstarted {
+    pub(crate) why: String,
+    /// Whether another try would end alike.
+    pub(crate) fate: Fate,
+}
+
+impl From<io::Error> for Unstarted {
+    /// The machine is short of something, and may not be the next time.
+    fn from(error: io::Error) -> Self {
+        Self { why: error.to_string(), fate: Fate::Crashed }
+    }
+}
+
+impl From<SpawnError> for Unstarted {
+    fn from(error: SpawnError) -> Self {
+        let fate = if error.is_lasting() { Fate::Hopeless } else { Fate::Crashed };
+        Self { why: error.to_string(), fate }
+    }
 }
 
 /// Every worker.
@@ -95,10 +117,10 @@ impl Workers {
         Known { kept, trial }: Known<'_>,
         now_ms: u64,
         meanwhile: &mut dyn FnMut(),
-    ) -> Result<u32, String> {
+    ) -> Result<u32, Unstarted> {
         let generation = self.count.saturating_add(1);
         self.count = generation;
-        let (mut link, other) = Link::new().map_err(|error: io::Error| error.to_string())?;
+        let (mut link, other) = Link::new()?;
         let welcome = ToWorker::Welcome {
             protocol: PROTOCOL,
             generation,
@@ -122,7 +144,7 @@ impl Workers {
             no_new_privileges: true,
             ..Spec::default()
         };
-        let pid = child::spawn_while(&spec, meanwhile).map_err(|error| error.to_string())?;
+        let pid = child::spawn_while(&spec, meanwhile)?;
         let standing = match role {
             Role::Primary => Standing::Primary,
             Role::Candidate => Standing::Candidate,
@@ -322,5 +344,23 @@ pub(crate) fn explain(reason: Reason, policy: &Policy) -> Option<String> {
         Reason::Hung => Some("no longer follows its link".to_owned()),
         Reason::Slow => Some(format!("was not done within {:?}", policy.grace)),
         Reason::Hopeless | Reason::Hurry => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_that_cannot_be_run_ends_the_search_for_a_worker() {
+        let missing = io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
+        let short = io::Error::from_raw_os_error(rustix::io::Errno::AGAIN.raw_os_error());
+        for (error, fate) in [
+            (SpawnError::Slow("evergate".into()), Fate::Crashed),
+            (SpawnError::Fork(short), Fate::Crashed),
+            (SpawnError::Program("evergate".into(), missing), Fate::Hopeless),
+        ] {
+            assert_eq!(Unstarted::from(error).fate, fate);
+        }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Keeper {
     /// What each worker shared last.
     shared: BTreeMap<u32, OwnedFd>,
     generation: u32,
+    /// Why nothing can be listened on.
+    in_the_way: Option<String>,
     /// Standard output of all workers.
     stdout: PipeWriter,
     logged: JoinHandle<Vec<String>>,
@@ -72,8 +74,9 @@ impl Keeper {
         let (reader, stdout) = io::pipe().unwrap();
         let lines = || BufReader::new(reader).lines().map(Result::unwrap).collect();
         let (kept, shared) = (BTreeMap::new(), BTreeMap::new());
-        let (generation, logged) = (0, thread::spawn(lines));
-        let mut keeper = Self { folder, web, admin, kept, shared, generation, stdout, logged };
+        let (generation, in_the_way, logged) = (0, None, thread::spawn(lines));
+        let mut keeper =
+            Self { folder, web, admin, kept, shared, generation, in_the_way, stdout, logged };
         keeper.grow();
         keeper.write_file("one");
         keeper
@@ -139,7 +142,18 @@ impl Keeper {
         worker
     }
 
-    fn launch(&mut self, role: Role) -> Worker {
+    /// From now on nothing can be listened on, for this reason.
+    pub(crate) fn obstruct(&mut self, why: &str) {
+        self.in_the_way = Some(why.to_owned());
+    }
+
+    /// As if a worker had been lost before it could say anything.
+    pub(crate) fn lose_one(&mut self) {
+        self.generation += 1;
+    }
+
+    /// Starts a worker.
+    pub(crate) fn launch(&mut self, role: Role) -> Worker {
         self.generation += 1;
         let (ours, theirs) = seqpacket::pair().unwrap();
         let welcome = ToWorker::Welcome {
@@ -259,6 +273,14 @@ impl Keeper {
     /// Hands over the sockets that are held.
     fn settle(&self, worker: &Worker, desired: &Desired) {
         for listener in &desired.listeners {
+            if let (Address::Tcp(_), Some(why)) = (&listener.address, &self.in_the_way) {
+                worker.tell(&ToWorker::Listening {
+                    listener: listener.name.clone(),
+                    address: listener.address.clone(),
+                    outcome: Outcome::Failed(why.clone()),
+                });
+                continue;
+            }
             let sockets: Vec<_> = match &listener.address {
                 Address::Tcp(_) => self.web.iter().map(AsFd::as_fd).collect(),
                 Address::Unix { .. } => vec![self.admin.as_fd()],
@@ -294,7 +316,10 @@ impl Worker {
         loop {
             let (said, beside) = self.hear(until);
             let found = wanted(&said);
-            keeper.answer(self, said, beside);
+            let is_wanted_end = found.is_some() && matches!(said, ToKeeper::Hopeless { .. });
+            if !is_wanted_end {
+                keeper.answer(self, said, beside);
+            }
             if let Some(found) = found {
                 return found;
             }

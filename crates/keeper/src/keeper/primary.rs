@@ -1,10 +1,11 @@
 //! The life of the primary worker, as its machine decides.
 
+use std::io;
 use std::rc::Rc;
 
 use evergate_control::link::{Role, ToWorker};
 use evergate_core::supervise::worker::{
-    FAILURES_HELPLESS, Fate, Helpless, Input, Output, STARTS_HELPLESS,
+    FAILURES_HELPLESS, Helpless, Input, Output, STARTS_HELPLESS,
 };
 use evergate_core::time::{Instant, Spoken};
 use evergate_core::upgrade::Input::Lost;
@@ -16,7 +17,7 @@ use super::{Keeper, LINK};
 use crate::binary::Binary;
 use crate::link::Broken;
 use crate::report;
-use crate::workers::{self, Known, Standing, Worker};
+use crate::workers::{self, Known, Standing, Unstarted, Worker};
 
 impl Keeper {
     /// Tells the machine what happened and does what follows.
@@ -28,9 +29,9 @@ impl Keeper {
                     // It names for itself.
                     self.apps.users().expect_names();
                     let binary = Rc::clone(&self.workers.binary);
-                    if let Err(sentence) = self.spawn(Role::Primary, &binary) {
-                        report(format_args!("cannot start the worker: {sentence}"));
-                        output = self.workers.machine.handle(now, Input::Exited(Fate::Hopeless));
+                    if let Err(Unstarted { why, fate }) = self.spawn(Role::Primary, &binary) {
+                        report(format_args!("cannot start the worker: {why}"));
+                        output = self.workers.machine.handle(now, Input::Exited(fate));
                     }
                 }
                 Output::AskToStop => {
@@ -77,7 +78,7 @@ impl Keeper {
     }
 
     /// Starts a worker.
-    pub(super) fn spawn(&mut self, role: Role, binary: &Rc<Binary>) -> Result<u32, String> {
+    pub(super) fn spawn(&mut self, role: Role, binary: &Rc<Binary>) -> Result<u32, Unstarted> {
         let now_ms = clock::unix_millis();
         let trial = self.trial_news();
         let Self { workers, standby, options, kept, .. } = self;
@@ -90,7 +91,7 @@ impl Keeper {
             Ok(()) => Ok(generation),
             Err(error) => {
                 self.workers.kill(generation);
-                Err(error.to_string())
+                Err(io::Error::from(error).into())
             }
         }
     }

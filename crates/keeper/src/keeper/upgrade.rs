@@ -174,7 +174,7 @@ impl Keeper {
                 self.upgrades.under_way.as_mut()?.new = Some(generation);
                 None
             }
-            Err(why) => Some(Input::Lost(Side::New, why)),
+            Err(unstarted) => Some(Input::Lost(Side::New, unstarted.why)),
         }
     }
 

@@ -40,7 +40,7 @@ impl ControlPlane {
         users: Users,
         tickets: Tickets,
     ) -> anyhow::Result<Result<Self, Refused>> {
-        let is_first = birth.generation == 1;
+        let is_first = birth.is_first;
         let mut control = Self::new(link, birth, &start, kept, users, tickets)?;
         let Start { loaded, file_errors, seen, state, is_held, .. } = start;
         control.watch.set(seen);
@@ -75,7 +75,6 @@ impl ControlPlane {
             return Ok(Ok(control));
         }
         let failures = sockets::failures(&bound);
-        // Whoever starts it for the first time can mend it; later it is better to serve the rest.
         if !failures.is_empty() && is_first {
             let lines: Vec<_> = failures.iter().map(|why| format!("evergate: {why}")).collect();
             return Ok(Err(control.refused(lines.join("\n"))));
