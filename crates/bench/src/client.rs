@@ -211,6 +211,9 @@ impl Clients {
         client.from = from;
         client.sent_at = now;
         client.state = State::Sending { sent: 0 };
+        // Of a connection that was idle, the event that says that it has ended may still be to come.
+        let was_idle = matches!(self.load.pace, Pace::Open { .. });
+        client.connection.take_if(|connection| was_idle && !connection.is_quiet());
         if client.connection.is_none() {
             match Connection::open(self.load.target, self.load.tls.as_ref()) {
                 Ok(connection) => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 use rustls::ClientConnection;
 
 use crate::generator::{Interest, Io, Token};
@@ -31,6 +31,13 @@ pub(super) enum Fault {
 }
 
 impl Connection {
+    /// Whether nothing has come since the last response, neither the end of the connection nor noise.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        let peeked = net::recv(&self.socket.fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
+    }
+
     /// Begins to connect, and to be told about `id`. On loopback the connection stands when this
     /// returns.
     pub(super) fn open(target: SocketAddr, tls: Option<&Tls>) -> io::Result<Self> {
