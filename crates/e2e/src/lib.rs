@@ -17,6 +17,7 @@ pub mod node;
 pub mod origin;
 pub mod pebble;
 pub mod place;
+pub mod port;
 pub mod program;
 pub mod scraper;
 pub mod upgrade;
@@ -30,6 +31,7 @@ pub use message::{Broken, Response};
 pub use node::{Node, Outputs, Setup};
 pub use origin::{Origin, Served, Signal};
 pub use pebble::Pebble;
+pub use port::free_address;
 pub use program::Program;
 pub use scraper::Scraper;
 
@@ -54,5 +56,7 @@ pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// Longest wait for anything; a test fails past it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for anything; a test fails past it. It is far longer than anything takes, since a
+/// slow machine is no fault, and shorter than the minute after which a node ends by itself what
+/// nobody uses.
+pub const PATIENCE: Duration = Duration::from_secs(45);

@@ -19,7 +19,7 @@ use crate::{Admin, LOOK_EVERY, Lines, PATIENCE, binary};
 /// The name of every node that was given no other, as `Via` shows it.
 pub const NAME: &str = "edge-e2e";
 /// How long a node may take to end before it is killed.
-const END_WITHIN: Duration = Duration::from_secs(5);
+const END_WITHIN: Duration = Duration::from_secs(15);
 
 /// How to start a node.
 #[derive(Clone, Debug)]

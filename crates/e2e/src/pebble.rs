@@ -1,12 +1,12 @@
 //! An ACME authority for tests: Debian's `pebble`, with a resolver that says that every name is
 //! this machine.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use crate::certificates::Ca;
 use crate::program::command;
-use crate::wait_until;
+use crate::{free_address, wait_until};
 
 /// How often a good nonce is refused nevertheless, in percent.
 const NONCES_REFUSED_PERCENT: &str = "50";
@@ -96,12 +96,6 @@ impl Drop for Pebble {
         self.end();
         end(&mut self.resolver);
     }
-}
-
-/// An address that nobody listens on, for programs that must know it before it is there.
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports left");
-    listener.local_addr().expect("it is bound")
 }
 
 fn quiet(command: &mut Command) -> Child {

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::{skip, wait_until};
+use crate::{free_address, skip, wait_until};
 
 /// A server of somebody else's; it ends with this value.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Program {
         let directory = directory();
         let config = directory.path().join("haproxy.cfg");
         let text = format!(
-            "defaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n\
+            "defaults\n mode http\n timeout connect 60s\n timeout client 60s\n timeout server 60s\n\
              frontend front\n bind fd@0 {bind}\n{rest}\n"
         );
         std::fs::write(&config, text).expect("a new directory has room");
@@ -122,10 +122,4 @@ pub fn printed(command: &mut Command) -> String {
 
 fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("evergate-").tempdir().expect("there is room for a directory")
-}
-
-/// An address that nobody listens on, for programs that cannot be handed a socket.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports left");
-    listener.local_addr().expect("it is bound")
 }

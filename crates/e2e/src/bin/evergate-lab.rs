@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         ["--list"] => Ok(list()),
-        ["probe", target] => ask(target),
+        ["probe", target, patience_ms] => ask(target, patience_ms),
         ["replay", from] => tell_again(from),
         ["app", letter] => serve(letter),
         words => read(words).and_then(|(plan, keep)| play(&plan, &keep)),
@@ -59,9 +59,10 @@ fn list() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn ask(target: &str) -> Result<ExitCode, String> {
+fn ask(target: &str, patience_ms: &str) -> Result<ExitCode, String> {
     let target = target.parse().map_err(|_| format!("{target} is no address"))?;
-    probe::open_loop::run(target).map_err(|error| error.to_string())?;
+    let patience = Duration::from_millis(number(patience_ms)? as u64);
+    probe::open_loop::run(target, patience).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -88,7 +89,11 @@ fn read(words: &[&str]) -> Result<(Plan, PathBuf), String> {
         contenders: Contender::ALL.to_vec(),
         runs: None,
         runs_of_others: None,
-        extent: Extent { lasting: Duration::from_secs(30), is_full: true },
+        extent: Extent {
+            lasting: Duration::from_secs(30),
+            patience: probe::open_loop::TIMEOUT,
+            is_full: true,
+        },
         program,
     };
     let mut keep = PathBuf::from("target/lab");

@@ -25,7 +25,7 @@ const SECRET: &str = "only-for-the-lab-0123456789-0123456789";
 /// The word with which the lab's program is the app behind a node.
 pub const APP_WORD: &str = "app";
 /// How long a call to a node that is busy with something else is repeated.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// A node that runs Evergate.
 #[derive(Debug)]
@@ -95,7 +95,8 @@ impl Evergate {
         // An app may be asked for what takes longer.
         let drain_timeout = if self.wish.has_app { "20s" } else { "3s" };
         let mut text = format!(
-            "[listener.web]\nbind = [\"{any}:80\"]\n\n[route.all]\nmatch = \"/*\"\n\
+            "[listener.web]\nbind = [\"{any}:80\"]\nlimits = {{ connections_per_ip = 5000 }}\n\n\
+             [route.all]\nmatch = \"/*\"\n\
              drain_timeout = \"{drain_timeout}\"\n"
         );
         let letter = self.letter;

@@ -19,7 +19,7 @@ use super::{VIP, VRID, wait_within};
 /// What it calls the interface with the address.
 pub(super) const INTERFACE: &str = "vrrp4";
 /// How long one of its programs may take to be there, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A node with FRR and nginx.
 #[derive(Debug)]

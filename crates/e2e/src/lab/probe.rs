@@ -21,7 +21,7 @@ use super::{Trace, wait_within};
 /// What a line begins with that says who answers from now on.
 const TURN: &str = "turn ";
 /// How long the first answer may take.
-const SERVED_WITHIN: Duration = Duration::from_secs(20);
+const SERVED_WITHIN: Duration = Duration::from_secs(40);
 
 /// The program that contains the probe: the lab's own, called with this word.
 pub const WORD: &str = "probe";
@@ -31,32 +31,47 @@ pub const WORD: &str = "probe";
 pub struct Probe {
     child: Child,
     stdin: Option<ChildStdin>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Sight>>,
     reader: Option<JoinHandle<()>>,
 }
 
+/// What a probe sees, as long as anybody wants to know.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    shared: Arc<Mutex<Sight>>,
+}
+
+impl Seen {
+    /// Who answered last.
+    pub fn last(&self) -> Option<char> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).turns.last().copied()
+    }
+}
+
 #[derive(Debug, Default)]
-struct Seen {
+struct Sight {
     lines: Vec<String>,
     /// Everybody who has answered, in turn.
     turns: Vec<char>,
 }
 
 impl Probe {
-    /// Starts `program` as a probe at `client`, and waits for the first answer.
+    /// Starts `program` as a probe at `client` that waits for each answer with this `patience`, and
+    /// waits for the first one.
     ///
     /// # Panics
     /// If there is none.
-    pub fn start(program: &Path, client: &Place) -> Self {
+    pub fn start(program: &Path, client: &Place, patience: Duration) -> Self {
         let program: PathBuf = program.canonicalize().expect("the lab is its own probe");
         let mut command = client.real_time(program.to_str().expect("a path in UTF-8"));
+        let patience = patience.as_millis().to_string();
         let vip: IpAddr = client.vip().parse().expect("it is an address");
-        command.args([WORD, &SocketAddr::from((vip, 80)).to_string()]);
+        command.args([WORD, &SocketAddr::from((vip, 80)).to_string(), &patience]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("`ip` is there");
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("it is piped");
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let seen = Arc::new(Mutex::new(Sight::default()));
         let shared = Arc::clone(&seen);
         let reader = std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -77,7 +92,12 @@ impl Probe {
 
     /// Who answered last.
     pub fn node(&self) -> Option<char> {
-        self.turns().last().copied()
+        self.seen().last()
+    }
+
+    /// What it sees, for whoever looks at something else at the same time.
+    pub fn seen(&self) -> Seen {
+        Seen { shared: Arc::clone(&self.seen) }
     }
 
     /// Everybody who has answered so far, in turn.
@@ -88,6 +108,11 @@ impl Probe {
     /// Waits until somebody else than `old` answers; says whether that came to pass.
     pub fn wait_for_other(&self, old: char, patience: Duration) -> bool {
         wait_within(patience, || self.node().is_some_and(|node| node != old))
+    }
+
+    /// Whether it still asks.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Ends it; what it saw.

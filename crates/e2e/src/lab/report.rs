@@ -27,7 +27,7 @@ pub fn table(all: &[Figures]) -> String {
             }
             text += &row(&scenario, contender, &runs);
             for (number, run) in runs.iter().enumerate() {
-                for problem in &run.problems {
+                for problem in run.problems.iter().chain(&run.late) {
                     let number = number + 1;
                     let first = problem.lines().next().unwrap_or_default();
                     let _ = writeln!(
@@ -97,7 +97,7 @@ pub fn is_kept(bound: Bound, runs: &[&Figures]) -> bool {
         Bound::Lossless => runs.iter().all(|run| run.failed + run.kept_failed == 0),
         Bound::Checks => true,
     };
-    holds && runs.iter().all(|run| run.problems.is_empty())
+    holds && runs.iter().all(|run| run.problems.is_empty() && run.late.is_empty())
 }
 
 fn words(bound: Bound) -> String {

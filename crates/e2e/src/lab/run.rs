@@ -56,6 +56,8 @@ pub struct Figures {
     pub stall: Duration,
     /// What did not hold.
     pub problems: Vec<String>,
+    /// What did not hold either, and need not on a machine that stands still.
+    pub late: Vec<String>,
     /// When the fault began.
     pub event: Option<Moment>,
     /// Every request.
@@ -127,6 +129,7 @@ pub fn run(scenario: &Scenario, contender: Contender, program: &Path, extent: Ex
         flips: trace.flips(),
         stall: trace.stall(),
         problems: play.problems,
+        late: play.late,
         event: play.event,
         trace,
         evidence,
@@ -134,8 +137,8 @@ pub fn run(scenario: &Scenario, contender: Contender, program: &Path, extent: Ex
 }
 
 impl Figures {
-    /// Of a run that did not come to its end.
-    fn broken(scenario: &Scenario, contender: Contender, cause: &(dyn Any + Send)) -> Self {
+    /// Of a run that did not come to its end, with what it panicked with.
+    pub fn broken(scenario: &Scenario, contender: Contender, cause: &(dyn Any + Send)) -> Self {
         let text = cause.downcast_ref::<String>().map(String::as_str);
         let why = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("a panic");
         Self {
@@ -150,6 +153,7 @@ impl Figures {
             flips: 0,
             stall: Duration::ZERO,
             problems: vec![format!("the run broke off: {why}")],
+            late: Vec::new(),
             event: None,
             trace: Trace::default(),
             evidence: Vec::new(),

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use evergate_e2e::{Node, Setup, binary, skip};
+use evergate_e2e::{Node, Setup, binary, skip, wait_until};
 use evergate_sys::privilege;
 use serde_json::Value;
 
@@ -47,8 +47,9 @@ fn an_app_runs_as_its_user_and_a_new_one_waits_for_a_worker_that_can_name_it() {
     let log = node.path("state/log");
     let found = fs::metadata(&log).unwrap();
     assert_eq!((found.uid(), found.mode() & 0o777), (NOBODY, 0o750), "the worker writes");
-    let printed = fs::read_to_string(log.join("who.log")).unwrap();
-    assert!(printed.contains("0027"), "{printed}");
+    wait_until("it has said which permissions it takes away", || {
+        fs::read_to_string(log.join("who.log")).is_ok_and(|printed| printed.contains("0027"))
+    });
 
     let next = config("user = \"bin\"\numask = \"027\"");
     let (code, answer) = node.reload(&next);

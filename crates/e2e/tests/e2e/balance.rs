@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use evergate_e2e::place::Refusing;
-use evergate_e2e::{Client, Node, Origin};
+use evergate_e2e::{Client, Node, Origin, wait_until};
 use serde_json::json;
 
 use crate::scene::{Scene, answer, get, ok};
@@ -139,17 +139,15 @@ fn checks_take_a_server_out_and_bring_it_back() {
     let check = "check.http = { path = \"/check?x\", host = \"inner\", every = \"50ms\", \
         fall = 2, rise = 2 }";
     let node = Scene::to(&a).server("b", b.address()).pool(check).start();
-    node.wait_for_state("one", "a", "up");
     let probe = a.next_request();
     assert_eq!(probe.line, "GET /check?x HTTP/1.1");
     assert_eq!(probe.field("host"), Some("inner"));
     is_well.store(false, SeqCst);
     node.wait_for_state("one", "a", "down");
-    assert_eq!(sequence(&node, 4), "b b b b");
+    assert_eq!(sequence(&node, 4).matches('a').count(), 0);
     is_well.store(true, SeqCst);
-    node.wait_for_state("one", "a", "up");
-    let sequence = sequence(&node, 4);
-    assert_eq!(sequence.matches('a').count(), 2, "{sequence}");
+    // A machine that stands still fails a check of so little patience now and then.
+    wait_until("they share the requests", || sequence(&node, 4).matches('a').count() == 2);
 }
 
 #[test]

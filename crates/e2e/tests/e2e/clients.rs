@@ -87,7 +87,7 @@ fn nghttp_is_answered_with_and_without_tls() {
     let node = both(&origin);
     for url in [format!("https://{}/", node.web()), format!("http://{}/", node.address("plain"))] {
         let Some(mut nghttp) = command("nghttp") else { return };
-        let said = printed(nghttp.args(["-v", "--timeout=10", &url]));
+        let said = printed(nghttp.args(["-v", "--timeout=60", &url]));
         assert!(said.contains(":status: 200") && said.contains("hello"), "{url}: {said}");
         assert!(said.contains("GOAWAY"), "it ends in order: {said}");
     }
@@ -124,11 +124,11 @@ const TALK: &str = "
 import ssl, sys
 from websockets.sync.client import connect
 url, ca = sys.argv[1:]
-with connect(url, ssl=ssl.create_default_context(cafile=ca), open_timeout=10) as connection:
+with connect(url, ssl=ssl.create_default_context(cafile=ca), open_timeout=60) as connection:
     for message in ['hello', 'x' * 300000, b'\\0\\xff' * 5000, '']:
         connection.send(message)
-        assert connection.recv(timeout=10) == message
-    connection.ping().wait(10)
+        assert connection.recv(timeout=60) == message
+    connection.ping().wait(60)
 print('understood')
 ";
 

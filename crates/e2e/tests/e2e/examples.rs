@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use evergate_e2e::program::python;
-use evergate_e2e::{Client, Node, Origin, Setup};
+use evergate_e2e::{Client, Node, Origin, Setup, wait_until};
 use evergate_sys::privilege;
 
 fn example(name: &str) -> String {
@@ -104,8 +104,10 @@ fn the_apps_example_runs_and_rolls_out_its_next_release() {
         answers(&node, 3),
         ["hello from hello/0", "hello from hello/1", "hello from hello/2"]
     );
-    let printed = fs::read_to_string(node.path("state/log/hello.log")).unwrap_or_default();
-    assert!(printed.contains("listening on 127.0.0.1:"), "what they print is kept: {printed:?}");
+    wait_until("what they print is kept", || {
+        let printed = fs::read_to_string(node.path("state/log/hello.log")).unwrap_or_default();
+        printed.contains("listening on 127.0.0.1:")
+    });
     symlink("2", path("next")).expect("the folder is ours");
     fs::rename(path("next"), path("current")).expect("the folder is ours");
     let (code, answer) = node.api("POST", "/api/v1/apps/hello/deploy", None);

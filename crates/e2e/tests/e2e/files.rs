@@ -74,7 +74,7 @@ fn settled(node: &Node, path: &str) -> Response {
 #[test]
 fn a_file_is_answered_with_all_that_is_known_of_it() {
     let node = node("");
-    let response = get(&node, "/", &[]);
+    let response = settled(&node, "/");
     assert_eq!((response.status, response.text()), (200, TEXT));
     assert_eq!(response.field("content-type"), Some("text/html; charset=utf-8"));
     assert_eq!(response.field("content-length"), Some(TEXT.len().to_string().as_str()));

@@ -11,9 +11,6 @@ use serde_json::json;
 use crate::load::Traffic;
 use crate::processes::pid;
 
-/// Far less than any timeout of the node, and far more than doing something at once takes.
-const AT_ONCE: Duration = Duration::from_secs(3);
-
 /// A node with so many instances of the app for tests, all of them up. `words` are for the app,
 /// `lines` for its section.
 fn node(instances: usize, words: &str, lines: &str) -> Node {
@@ -28,7 +25,7 @@ bind = ["127.0.0.1:0"]
 [route.all]
 match = "/*"
 pool = "shop"
-timeout = "20s"
+timeout = "10m"
 [pool.shop]
 servers = {{ shop = {{ app = "shop" }} }}
 [app.shop]
@@ -85,15 +82,17 @@ fn a_killed_run_costs_no_request_although_its_child_holds_on_to_the_port() {
 #[test]
 fn what_is_in_flight_to_a_killed_run_is_asked_again_or_refused_at_once() {
     let node = node(2, "", "");
-    let ask = |method: &str| loop {
+    let ask = |method: &str, in_flight: u64| loop {
         let mut client = Client::connect(node.web());
         client.send(leave_to_child(method));
-        // The other instance answers at once.
-        if client.stays_silent_for(Duration::from_millis(200)) {
-            return client;
+        // The other instance answers.
+        while client.stays_silent_for(Duration::from_millis(20)) {
+            if node.status()["apps"][0]["in_flight"].as_u64() == Some(in_flight) {
+                return client;
+            }
         }
     };
-    let (mut get, mut post) = (ask("GET"), ask("POST"));
+    let (mut get, mut post) = (ask("GET", 1), ask("POST", 2));
     wait_in_flight(&node, 0, 2);
     let begun = Instant::now();
     kill(&node, 0);
@@ -101,27 +100,24 @@ fn what_is_in_flight_to_a_killed_run_is_asked_again_or_refused_at_once() {
     assert_eq!(answer.status, 200);
     assert!(answer.text().contains(r#""instance":"1""#), "{}", answer.text());
     assert_eq!(post.read_response().status, 502);
-    let took = begun.elapsed();
-    eprintln!("answered {took:?} after the kill");
-    assert!(took < AT_ONCE, "{took:?}");
+    // Nobody waited for the deadline of the route: it is further away than these clients wait.
+    eprintln!("answered {:?} after the kill", begun.elapsed());
 }
 
 #[test]
 fn a_stop_waits_for_a_slow_response_and_for_nothing_else() {
-    let node = node(1, "", r#"stop = { drain = "15s" }"#);
+    let node = node(1, "", r#"stop = { drain = "10m" }"#);
     let mut client = Client::connect(node.web());
-    client.send("GET /slow?ms=2000 HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.send("GET /slow?ms=5000 HTTP/1.1\r\nHost: a\r\n\r\n");
     wait_in_flight(&node, 0, 1);
-    let begun = Instant::now();
     let (code, answer) = node.api("POST", "/api/v1/apps/shop/stop", Some(json!({})));
     assert_eq!(code, 200, "{answer}");
     node.wait_for("it drains", |status| status["apps"][0]["state"] == "draining");
     let refused = Client::ask(node.web(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(refused.status, 503, "it gets nothing new");
     assert_eq!(client.read_response().status, 200);
+    // Once it is idle: the time to drain is longer than this waits.
     node.wait_for("it is stopped", |status| status["apps"][0]["state"] == "stopped");
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(10), "it ends once it is idle: {took:?}");
 }
 
 #[test]

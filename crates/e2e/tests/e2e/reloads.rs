@@ -31,7 +31,7 @@ servers = {{ a = {{ url = "{0}", weight = {weight} }}, b = {{ url = "{0}" }} }}
 }
 
 const EXTRA: &str = r#"
-check.tcp = { every = "1s", timeout = "1s" }
+check.tcp = { every = "1s", timeout = "1s", fall = 1000 }
 [listener.extra]
 bind = ["127.0.0.1:0"]
 [route.extra]
@@ -97,7 +97,7 @@ fn a_listener_that_goes_serves_who_has_come_and_refuses_the_rest() {
 #[test]
 fn a_listener_under_another_name_loses_nobody() {
     let origin = Origin::saying("hello");
-    let port = crate::processes::free_port();
+    let port = evergate_e2e::free_address();
     let named = |name: &str| {
         let text = config(&origin, 1, "").replace("listener.web", &format!("listener.{name}"));
         text.replace("127.0.0.1:0", &port.to_string())

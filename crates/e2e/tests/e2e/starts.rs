@@ -77,9 +77,10 @@ fn an_address_that_cannot_be_had_is_explained() {
     let path = directory.path();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
-    let holder = format!("(process {})", std::process::id());
+    // This process, or one that another test has just forked off it.
+    let holder = "(process ";
     let taken = good(path).replace("127.0.0.1:0", &address);
-    expect(run(path, &taken, false), &["listener.web", &address, &holder, "choose another port"]);
+    expect(run(path, &taken, false), &["listener.web", &address, holder, "choose another port"]);
     let far = good(path).replace("127.0.0.1:0", "192.0.2.1:8080");
     expect(
         run(path, &far, false),

@@ -133,7 +133,7 @@ fn http_without_tls_is_told_so() {
     assert_eq!(answer.status, 400, "{}", answer.head);
     assert_eq!(answer.text(), "400 Bad Request: this port speaks HTTPS.\n");
     client.expect_close();
-    assert_eq!(failures(&node, "not_tls"), 1.0);
+    wait_until("it is counted", || failures(&node, "not_tls") == 1.0);
     assert_eq!(origin.connections(), 0);
 }
 
@@ -148,7 +148,7 @@ fn versions_older_than_the_configuration_wants_are_refused() {
     let Some(mut old) = curl(&node, "web.test", "/hello") else { return };
     let refused = old.args(["--tls-max", "1.2"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(35), "{refused:?}");
-    assert_eq!(failures(&node, "no_shared_version"), 1.0);
+    wait_until("it is counted", || failures(&node, "no_shared_version") == 1.0);
     let Some(mut new) = curl(&node, "web.test", "/hello") else { return };
     assert_eq!(printed(&mut new), "hello 200");
     assert_eq!((handshakes(&node, "TLSv1.2"), handshakes(&node, "TLSv1.3")), (0.0, 1.0));

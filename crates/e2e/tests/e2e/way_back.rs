@@ -6,11 +6,11 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use evergate_e2e::{Client, Node, Setup, binary, wait_until};
+use evergate_e2e::{Client, Node, Setup, binary, free_address, wait_until};
 use evergate_sys::signal::{self, Signal};
 use serde_json::{Value, json};
 
-use crate::processes::{free_port, kill_worker, pid};
+use crate::processes::{kill_worker, pid};
 
 /// Longer than any test.
 const LONG: u64 = 3600;
@@ -90,9 +90,8 @@ fn what_nobody_confirms_goes_and_does_not_come_back_by_itself() {
     let (_, ready) = node.admin("GET", "/readyz?verbose", None);
     assert!(ready.contains("the file differs"), "{ready}");
     assert_eq!(node.metrics()["evergate_config_held"], 1.0);
-    let events = events(&node);
     for kind in ["config_unconfirmed", "config_reverted"] {
-        assert!(events.iter().any(|one| one == kind), "{kind}: {events:?}");
+        wait_until(kind, || events(&node).iter().any(|one| one == kind));
     }
     let (status, answer) = node.api("POST", "/api/v1/confirm", None);
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("conflict")), "{answer}");
@@ -235,18 +234,18 @@ fn what_cannot_be_tried_is_refused_and_nothing_is_changed() {
 
 #[test]
 fn a_way_back_that_is_blocked_is_told_and_tried_again() {
-    let address = free_port();
+    let address = free_address();
     let more = format!("[listener.more]\nbind = [\"{address}\"]\n");
     let node = Setup::new().start(&format!("{}{more}", config("one")));
     node.rewrite(&config("two"));
-    try_out(&node, 3);
+    try_out(&node, 8);
     // Another program takes the port that the configuration before needs.
     let theirs = TcpListener::bind(address).unwrap();
     let status = node.wait_for("the way back is blocked", |status| {
         status["config"]["trial"]["failure"].is_string()
     });
     assert_eq!((body(&node).as_str(), &status["health"]), ("two", &json!("degraded")));
-    assert!(events(&node).contains(&"config_revert_failed".to_owned()));
+    wait_until("it is told", || events(&node).contains(&"config_revert_failed".to_owned()));
     drop(theirs);
     await_return(&node);
     assert_eq!(body(&node), "one");

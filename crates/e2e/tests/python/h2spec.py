@@ -370,7 +370,7 @@ def outcome(c, expected):
     said = None
     while True:
         try:
-            event = c.next(3)
+            event = c.next(15)
         except TimeoutError:
             return (said or "silence"), said is not None and kind != "connection-closed" and right(said, codes)
         if event is None:

@@ -25,6 +25,11 @@ impl Answer {
         self.bytes.clear();
     }
 
+    /// All that came, for people.
+    pub(super) fn shown(&self) -> String {
+        self.bytes.escape_ascii().to_string()
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) -> Reading {
         self.bytes.extend_from_slice(bytes);
         if self.bytes.len() > BYTES_MAX {

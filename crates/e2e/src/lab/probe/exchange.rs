@@ -99,7 +99,10 @@ impl Exchange {
         match self.answer.push(&bytes[..count]) {
             Reading::Partial => Step::Open,
             Reading::Whole(node, goes_on) => Step::Ended(Outcome::Good(node), goes_on),
-            Reading::Wrong => Step::Ended(Outcome::Failed(Failure::Wrong), false),
+            Reading::Wrong => {
+                eprintln!("no answer from a node: {}", self.answer.shown());
+                Step::Ended(Outcome::Failed(Failure::Wrong), false)
+            }
         }
     }
 }

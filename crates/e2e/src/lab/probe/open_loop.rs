@@ -25,6 +25,9 @@ use crate::lab::trace::{Failure, Outcome, Request, Stream};
 pub const EVERY: Duration = Duration::from_millis(2);
 /// After this, nobody waits for an answer any more.
 pub const TIMEOUT: Duration = Duration::from_millis(100);
+/// The same on a machine with other work, which may stand still for longer. Below the second after
+/// which a client asks again for a connection, so that one that got no answer still shows.
+pub const TIMEOUT_BUSY: Duration = Duration::from_millis(900);
 /// The same of the kept connection, which is to find out whether it goes on at all.
 const KEPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// One request on the kept connection in so many rounds.
@@ -39,9 +42,9 @@ const KEPT_KEY: u64 = 2;
 /// Keys of fresh connections follow.
 const FIRST_KEY: u64 = 3;
 
-/// Asks `target` until standard input is closed.
-pub fn run(target: SocketAddr) -> io::Result<()> {
-    let mut probe = Loop::new(target)?;
+/// Asks `target` until standard input is closed; after `patience` a request has failed.
+pub fn run(target: SocketAddr, patience: Duration) -> io::Result<()> {
+    let mut probe = Loop::new(target, patience)?;
     let mut events: Vec<Event> = Vec::with_capacity(64);
     let wake = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     while !probe.is_over() {
@@ -61,6 +64,7 @@ pub fn run(target: SocketAddr) -> io::Result<()> {
 #[derive(Debug)]
 struct Loop {
     target: SocketAddr,
+    patience: Duration,
     epoll: OwnedFd,
     timer: OwnedFd,
     is_ending: bool,
@@ -75,7 +79,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(target: SocketAddr) -> io::Result<Self> {
+    fn new(target: SocketAddr, patience: Duration) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
@@ -88,6 +92,7 @@ impl Loop {
         epoll::add(&epoll, io::stdin(), EventData::new_u64(STDIN), EventFlags::IN)?;
         Ok(Self {
             target,
+            patience,
             epoll,
             timer,
             is_ending: false,
@@ -215,7 +220,7 @@ impl Loop {
         };
         let silent = Outcome::Failed(Failure::Silent);
         while let Some(Some(oldest)) = self.under_way.front()
-            && is_late(oldest, TIMEOUT)
+            && is_late(oldest, self.patience)
         {
             self.end_fresh(0, silent)?;
         }

@@ -80,7 +80,7 @@ pub(super) fn expect_told(play: &mut Play, node: usize) {
     if play.contender == Contender::Evergate {
         let reason = play.stage.evergate(node).vip()["reason"].to_string();
         let is_told = reason.contains("has given the addresses up");
-        play.expect(is_told, || format!("node {node} took over since {reason}"));
+        play.expect_in_time(is_told, || format!("node {node} took over since {reason}"));
     }
 }
 
@@ -126,8 +126,9 @@ fn frozen(play: &mut Play) {
     play.wait_for_move();
     fault::thaw(&victims);
     pause(Duration::from_millis(500));
-    let owners = play.stage.network.holders();
-    play.expect(owners.len() == 1, || format!("after the thaw, nodes {owners:?} have the address"));
+    play.wait_until("one node has the address after the thaw", |stage| {
+        stage.network.holders().len() == 1
+    });
 }
 
 fn backend_dead(play: &mut Play) {

@@ -76,14 +76,15 @@ fn duel(play: &mut Play) {
     let dropped = play.stage.network.dropped();
     if play.contender == Contender::Evergate {
         let after = turns(play)[1];
-        play.expect(after > before, || "the backup has claimed nothing".to_owned());
+        play.expect_in_time(after > before, || "the backup has claimed nothing".to_owned());
     }
-    play.expect(dropped == 3, || format!("{dropped} adverts were dropped, not 3"));
+    play.expect_in_time(dropped == 3, || format!("{dropped} adverts were dropped, not 3"));
     play.stage.network.let_through();
-    play.wait_until("one node has the address", |stage| stage.network.holders().len() == 1);
-    let last = play.probe().node();
-    let owner = play.stage.network.holders().first().map(|&node| play.stage.nodes[node].letter);
-    play.expect(last == owner, || format!("{owner:?} has the address, {last:?} answers"));
+    let answers = play.probe().seen();
+    play.wait_until("one node has the address, and answers", |stage| {
+        let owners = stage.network.holders();
+        owners.len() == 1 && answers.last() == Some(stage.nodes[owners[0]].letter)
+    });
 }
 
 fn loss(play: &mut Play) {

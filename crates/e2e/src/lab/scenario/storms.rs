@@ -69,7 +69,7 @@ fn worker_storm(play: &mut Play) {
         kill_worker(play);
         let binary = binaries.good();
         let upgrade =
-            play.stage.evergate(0).node().upgrade(&Order::to(&binary).worker().soak(SOAK));
+            play.stage.evergate(0).node().upgrade_in_time(&Order::to(&binary).worker().soak(SOAK));
         play.expect(upgrade["outcome"] == "done", || format!("the upgrade ended so: {upgrade}"));
         binaries.remove(&binary);
     }
@@ -89,7 +89,9 @@ fn keeper_storm(play: &mut Play) {
             let binary = fault.map_or_else(|| binaries.good(), |fault| binaries.faulty(fault));
             let outcome = if is_bad { "refused" } else { "done" };
             let order = Order::to(&binary).keeper();
-            let upgrade = play.stage.evergate(node).node().upgrade(&order);
+            let replaced = play.stage.evergate(node).node();
+            let upgrade =
+                if is_bad { replaced.upgrade(&order) } else { replaced.upgrade_in_time(&order) };
             play.expect(upgrade["outcome"] == outcome, || {
                 format!("upgrade {round} of node {node} is not {outcome}: {upgrade}")
             });
@@ -119,9 +121,9 @@ fn elections(play: &mut Play) -> Vec<Value> {
 fn expect_untouched(play: &mut Play, before: &[Value]) {
     pause(Duration::from_millis(300));
     let now = elections(play);
-    play.expect(now == before, || format!("elections were {before:?}, and are {now:?}"));
+    play.expect_in_time(now == before, || format!("elections were {before:?}, and are {now:?}"));
     let owners = play.stage.network.holders();
-    play.expect(owners == [0], || format!("nodes {owners:?} have the address"));
+    play.expect_in_time(owners == [0], || format!("nodes {owners:?} have the address"));
     let adverts = play.adverts();
     let Some(first) = adverts.first() else {
         play.problems.push("no advert was seen".to_owned());
@@ -129,7 +131,7 @@ fn expect_untouched(play: &mut Play, before: &[Value]) {
     };
     let is_same = |advert: &&Advert| (advert.from, advert.priority) == (first.from, first.priority);
     if let Some(other) = adverts.iter().find(|advert| !is_same(advert)) {
-        play.problems.push(format!("after {first:?} there was {other:?}"));
+        play.late.push(format!("after {first:?} there was {other:?}"));
     }
     play.own = adverts.windows(2).map(|pair| pair[1].at.saturating_sub(pair[0].at)).max();
 }

@@ -1,7 +1,6 @@
 //! How runs are ended: with everything that came of them, in order, and the ones after them last.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use evergate_e2e::wait_until;
 use evergate_sys::signal::Signal;
@@ -37,11 +36,8 @@ fn nothing_that_came_of_a_run_survives_its_end_or_blocks_the_next() {
     wait_until("its offspring is there", || marked(&mark).len() == 7);
     let port = shop.runs()[0]["address"].clone();
     shop.wish("stop");
-    let asked = Instant::now();
     shop.wait_for_state(0, "stopped");
     assert_eq!(marked(&mark), [0; 0], "it is over only when all are gone");
-    // 300 ms for the process, 2 s for the rest, and some for a slow machine.
-    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
     shop.wish("start");
     let run = shop.wait_for_state(0, "ready");
     assert_ne!(run["address"], port);
@@ -82,7 +78,7 @@ fn apps_start_after_those_they_need_and_end_before_them() {
     let mut shop = Stage::new(1)
         .words(&format!("mark={mark}-shop linger=400"))
         .key("after = [\"db\"]")
-        .app("db", &[APP, "start-after=700", &db], "")
+        .app("db", &[APP, "start-after=3000", &db], "")
         .launch();
     let waiting = shop.wait_for_state(0, "waiting");
     assert!(waiting["reason"].as_str().unwrap().contains("db"), "{waiting:#}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evergate_e2e::PATIENCE;
 use serde_json::Value;
 
 use super::stage::{APP, Stage, count, runs};
@@ -39,7 +40,7 @@ fn the_reason_of_every_exit_is_exact() {
     let stage = Stage::new(1);
     let keys = "backoff = { base = \"1ms\", cap = \"1ms\", failures = 1000, within = \"1s\" }";
     let shop = stage.app("mortal", &[APP, "end-by-turns"], keys).start();
-    let patience = Duration::from_secs(20) + exits as u32 * Duration::from_millis(250);
+    let patience = PATIENCE + exits as u32 * Duration::from_millis(250);
     let told = shop.node.stderr.wait_for_within(patience, exits, "\"app_exited\"");
     for (index, line) in told.iter().take(exits).enumerate() {
         let expected = expected(index + 1);

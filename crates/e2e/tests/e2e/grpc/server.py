@@ -33,6 +33,7 @@ def chat(requests, context):
 def wait(request, context):
     gone = threading.Event()
     context.add_callback(gone.set)
+    context.send_initial_metadata(())
     gone.wait()
     print("cancelled", flush=True)
     return b""

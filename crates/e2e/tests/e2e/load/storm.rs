@@ -10,7 +10,7 @@ use evergate_e2e::scraper::Scrapes;
 use evergate_e2e::{Node, PATIENCE, Scraper, wait_until};
 
 use super::http2::{Http2, Http2Report};
-use super::{Report, Traffic};
+use super::{Failure, Report, Traffic};
 use crate::apps::web_socket::{Farewell, WebSockets};
 
 /// Times that clients think, and how many clients each: shorter and longer than an idle connection
@@ -21,6 +21,8 @@ const THINKERS: [(Duration, u32); 4] = [
     (Duration::from_millis(4500), 60),
     (Duration::from_millis(9500), 60),
 ];
+/// How long a worker that ends waits for one more request on a connection without one.
+const IDLE_WAIT: Duration = Duration::from_secs(5);
 /// A WebSocket says something that often.
 const TALK_EVERY: Duration = Duration::from_millis(300);
 
@@ -112,7 +114,17 @@ impl Storm {
 impl Aftermath {
     /// Requests that did not get 200; WebSockets that were cut have failed the test already.
     pub(crate) fn failures(&self) -> u64 {
-        let thinkers: u64 = self.thinkers.iter().map(Outcome::failures).sum();
+        let thinkers: u64 = self
+            .thinkers
+            .iter()
+            .zip(THINKERS)
+            .map(|(one, (time, _))| {
+                // Whoever thinks for that long may ask in the very moment in which the connection ends,
+                // as with any server of HTTP/1.1 (RFC 9112, 9.5).
+                let crossed = one.failed.get(&Failure::Stale).copied().unwrap_or_default();
+                one.failures() - if time < IDLE_WAIT / 2 { 0 } else { crossed }
+            })
+            .sum();
         let http2: u64 = self.http2.failed.values().sum();
         self.plain.failures() + self.secure.failures() + thinkers + http2
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use evergate_e2e::lab::evergate::Evergate;
 use evergate_e2e::lab::frr::Frr;
 use evergate_e2e::lab::keepalived::{Keepalived, PASSWORD, Profile};
+use evergate_e2e::lab::probe::open_loop::TIMEOUT_BUSY;
 use evergate_e2e::lab::process::kill_all;
 use evergate_e2e::lab::product::{Product, Wish};
 use evergate_e2e::lab::{Place, Stage, process};
@@ -14,7 +15,7 @@ use evergate_e2e::{skip, wait_until};
 use super::{PROGRAM, is_possible};
 
 /// Version 2 of keepalived needs 3.6 s to miss a master, and FRR some to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What stands beside Evergate.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +95,7 @@ fn leads(other: Other) {
     owner(&stage, 1, "at first");
     stage.nodes[0].product.start();
     owner(&stage, 0, "when Evergate has come");
-    let probe = stage.probe();
+    let probe = stage.probe(TIMEOUT_BUSY);
     stage.nodes[0].product.stop();
     owner(&stage, 1, "when Evergate has stopped");
     assert!(probe.wait_for_other('A', PATIENCE), "{}", stage.logs());
@@ -113,7 +114,7 @@ fn follows(other: Other) {
     owner(&stage, 0, "at first");
     stage.nodes[1].product.start();
     owner(&stage, 1, "when the better one has come");
-    let probe = stage.probe();
+    let probe = stage.probe(TIMEOUT_BUSY);
     stage.nodes[1].product.begin_stop();
     owner(&stage, 0, "when the better one has stopped");
     assert!(probe.wait_for_other('B', PATIENCE), "{}", stage.logs());
@@ -136,7 +137,8 @@ fn checksums_of_either_kind_are_understood() {
         let place = stage.network.nodes[index].clone();
         let evergate = Evergate::new(&place, index, Wish::default(), Path::new(PROGRAM));
         let priority = 200 - index;
-        let lines = format!("priority = {priority}\nchecksum = \"{checksum}\"\n");
+        let lines =
+            format!("priority = {priority}\nchecksum = \"{checksum}\"\ninterval = \"200ms\"\n");
         stage.add(Box::new(evergate.beside_others(&lines)));
     }
     for owner_before in [0, 1] {

@@ -11,7 +11,7 @@ use super::stage::Stage;
 use crate::load::{Failure, Traffic};
 
 /// A soak long enough to kill somebody in it.
-const SOAK: Duration = Duration::from_secs(3);
+const SOAK: Duration = Duration::from_secs(10);
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,7 +38,8 @@ fn kill_in(stage: &Stage, binaries: &Binaries, faults: &str, phase: &str, whom: 
     assert_eq!(code, 200, "{answer:#}");
     let still = paused(stage, phase);
     let victim = if whom == Victim::Old { old } else { still };
-    signal::send(victim, Signal::Kill).expect("it lives");
+    // The keeper may have lost patience with it before, on a slow machine.
+    let _ = signal::send(victim, Signal::Kill);
     stage.node.wait_for_upgrade(number)
 }
 
@@ -46,8 +47,7 @@ fn kill_in(stage: &Stage, binaries: &Binaries, faults: &str, phase: &str, whom: 
 fn expect_to_go_on(stage: &Stage, binaries: &Binaries) {
     wait_until("it serves", || stage.serves());
     stage.expect_same_processes();
-    let upgrade = stage.node.upgrade(&Order::to(&binaries.good()).worker());
-    assert_eq!(upgrade["outcome"], "done", "{upgrade:#}");
+    stage.node.upgrade_well(&Order::to(&binaries.good()).worker());
     wait_until("it serves", || stage.serves());
     stage.expect_same_processes();
 }
