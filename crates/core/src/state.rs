@@ -253,6 +253,22 @@ mod tests {
     }
 
     #[test]
+    fn a_blob_may_have_so_many_bytes_and_no_more() {
+        let body = std::vec![7; BYTES_MAX - HEAD_BYTES - SECTION_HEAD_BYTES + 1];
+        let blob_of = |body| {
+            let mut writer = Writer::new();
+            writer.section(Section { kind: 1, version: 1, is_required: true, body });
+            writer.finish()
+        };
+        assert_eq!(blob_of(&body), None);
+        let mut blob = blob_of(&body[1..]).unwrap();
+        assert_eq!(blob.len(), BYTES_MAX);
+        assert_eq!(read(&blob).unwrap()[0].body.len(), body.len() - 1);
+        blob.push(0);
+        assert_eq!(read(&blob), Err(Refusal::TooLong));
+    }
+
+    #[test]
     fn no_bytes_make_it_panic() {
         for seed in 0..500 {
             let mut rng = Rng::seeded(seed);

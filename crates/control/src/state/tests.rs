@@ -356,6 +356,19 @@ fn nothing_is_carried_beyond_its_bound() {
 }
 
 #[test]
+fn a_line_is_carried_whole_or_not_at_all() {
+    let mut state = state();
+    let line = |bytes| Line { text: vec![b'x'; bytes], ..state.lines[0].clone() };
+    let (longest, longer) = (line(LINE_BYTES_MAX), line(LINE_BYTES_MAX + 1));
+    state.lines = vec![longer.clone(), longest.clone()];
+    assert_eq!(State::decode(&state.encode().unwrap()).unwrap().lines, [longest]);
+    let mut writer = Writer::new();
+    write(&mut writer, &LINES, &[longer]);
+    let refusal = Err(Refusal::Body { kind: "lines" });
+    assert_eq!(State::decode(&writer.finish().unwrap()), refusal);
+}
+
+#[test]
 fn refusals_say_what_is_wrong() {
     let version = Refusal::Version { kind: "totals", version: 2, newest: 1 };
     let told = "the section `totals` of the state has version 2; this reader's is 1";
