@@ -168,6 +168,9 @@ fn what_comes_back_after_a_trial_is_never_dropped() {
     assert_eq!(history.next_trial(), 2);
     history.record(memory.texts("20"), 1, "reload", "");
     assert_eq!(ids(&history), [12, 13, 14, 15, 16]);
+    history.try_out(trial(15, 2));
+    history.go_back(15, hold());
+    assert_eq!((history.trial(), history.trials()), (None, 2), "it came back, so it is over");
 }
 
 #[test]

@@ -178,6 +178,21 @@ mod tests {
             let refused = Changes::from_journal(&blob(KIND, VERSION, body));
             assert_eq!(refused, Err(JournalError::Content));
         }
+        let hides = |name: &str| {
+            let mut entry = Vec::new();
+            put(&mut entry, &[format!("route.{name}").as_bytes()]);
+            put(&mut entry, &[&1u64.to_le_bytes()]);
+            put(&mut entry, &[&[HIDE]]);
+            entry
+        };
+        let many = |count: usize| -> Vec<u8> {
+            (0..count).flat_map(|number| hides(&number.to_string())).collect()
+        };
+        assert!(Changes::from_journal(&blob(KIND, VERSION, &many(CHANGES_MAX))).is_ok());
+        for body in [many(CHANGES_MAX + 1), hides("twice").repeat(2)] {
+            let refused = Changes::from_journal(&blob(KIND, VERSION, &body));
+            assert_eq!(refused, Err(JournalError::Content));
+        }
         let empty = Writer::new().finish().expect("it is short");
         assert_eq!(Changes::from_journal(&empty), Err(JournalError::Content));
     }

@@ -216,3 +216,60 @@ fn whole(part: &[u8]) -> Option<u64> {
 fn text(bytes: &[u8]) -> Option<String> {
     String::from_utf8(bytes.to_vec()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Record;
+
+    fn applied(id: u64) -> Applied {
+        let texts = Texts { record: Record::default() };
+        Applied { id, at: 1, why: "reload".into(), what: String::new(), texts }
+    }
+
+    fn history() -> History {
+        let clock = Journaled {
+            number: 2,
+            within: Duration::from_secs(60),
+            until: Instant::from_nanos(1),
+            boot: String::new(),
+            until_unix: 1,
+            starts: 0,
+        };
+        History {
+            applied: vec![applied(3), applied(5)],
+            last: 5,
+            in_force: 5,
+            hold: None,
+            trial: Some(OnTrial { base: 3, clock }),
+            trials: 2,
+        }
+    }
+
+    #[test]
+    fn a_history_that_nobody_could_have_had_is_refused() {
+        let read = |mut history: History| History::from_bytes(&history.to_bytes().expect("short"));
+        assert_eq!(read(history()), Ok(history()));
+        type Spoil = fn(&mut History);
+        let table: [(&str, Spoil); 7] = [
+            ("one of the future", |one| one.last = 4),
+            ("none of them is in force", |one| one.in_force = 4),
+            ("the order is wrong", |one| one.applied.swap(0, 1)),
+            ("one that is not kept would come back", |one| one.applied[0].id = 2),
+            ("a trial of the future", |one| one.trials = 1),
+            ("too many", |one| {
+                one.applied.extend([6, 7, 8, 9].map(applied));
+                one.last = 9;
+            }),
+            ("nothing is held", |one| {
+                let hold = Hold { since: 1, why: String::new(), aside: 1 };
+                *one = History { hold: Some(hold), ..History::default() };
+            }),
+        ];
+        for (what, spoil) in table {
+            let mut spoilt = history();
+            spoil(&mut spoilt);
+            assert_eq!(read(spoilt), Err(HistoryError::Content), "{what}");
+        }
+    }
+}

@@ -174,6 +174,10 @@ fn only_times_that_make_sense_are_taken() {
         let outcome = settled().handle(at(1), Input::Begin { number: 1, within });
         assert_eq!(outcome, expected, "{within:?}");
     }
+    // Nor is more believed of a worker that read it somewhere.
+    let mut trial = Trial::default();
+    trial.handle(at(1), Input::Told { number: 1, left: Some(Duration::MAX) }).unwrap();
+    assert_eq!(trial.deadline(), Some(at(1) + WITHIN_MAX));
     assert_eq!(Refusal::BadTime.to_string(), "the time to confirm must be between 1 s and 24 h");
 }
 
@@ -200,6 +204,9 @@ fn what_is_left_after_a_restart_is_told_by_the_clock_of_the_boot_and_else_by_the
     for (what, clocks, expected) in table {
         assert_eq!(journaled.resume(clocks), expected, "{what}");
     }
+    // Two boots that cannot be told are not the same one.
+    let unknown = Journaled::new(1, MINUTE, clocks(1_000, "", 5_000));
+    assert_eq!(unknown.resume(clocks(20, "", 5_030)), left(30));
     let started = Journaled { starts: STARTS_MAX, ..journaled.clone() };
     assert_eq!(started.resume(clocks(1_000, "one", 5_000)), Err(Why::Starts));
     let started = Journaled { starts: STARTS_MAX - 1, ..journaled };
