@@ -26,6 +26,7 @@ use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+mod crossing;
 mod flow;
 mod giving;
 mod mover;
@@ -108,6 +109,9 @@ pub enum Message {
         /// earlier release does not say it.
         #[n(4)]
         pass_within_ms: Option<u32>,
+        /// The wish of its own that the sender has dropped to grant the receiver's.
+        #[n(5)]
+        instead_of: Option<u64>,
     },
     /// It will.
     #[n(2)]
@@ -115,6 +119,9 @@ pub enum Message {
         /// The move.
         #[n(0)]
         number: u64,
+        /// The offer or wish of its own that the sender has dropped for it.
+        #[n(1)]
+        instead_of: Option<u64>,
     },
     /// It will not; also of a move that was accepted.
     #[n(3)]
@@ -125,6 +132,10 @@ pub enum Message {
         /// Why, for people.
         #[n(1)]
         why: String,
+        /// Whether it may yet: another move is in its way.
+        #[n(2)]
+        #[cbor(default)]
+        is_busy: bool,
     },
     /// The old node has frozen, and has these connections: one of several messages.
     #[n(4)]

@@ -24,6 +24,9 @@ pub(super) struct Giving {
     offer: Offer,
     #[n(2)]
     step: Step,
+    /// The wish of this node that was dropped for it.
+    #[n(3)]
+    instead_of: Option<u64>,
 }
 
 #[derive(Clone, Debug, Decode, Encode)]
@@ -77,9 +80,14 @@ enum Step {
 }
 
 impl Giving {
-    pub(super) fn begin(now: Instant, number: u64, offer: Offer, acts: &mut VecDeque<Act>) -> Self {
+    pub(super) fn begin(
+        now: Instant,
+        (number, instead_of): (u64, Option<u64>),
+        offer: Offer,
+        acts: &mut VecDeque<Act>,
+    ) -> Self {
         let step = Step::Offered { resend_at: now + RESEND, until: now + ANSWER_WITHIN };
-        let giving = Self { number, offer, step };
+        let giving = Self { number, offer, step, instead_of };
         giving.say_offer(acts);
         giving
     }
@@ -94,6 +102,18 @@ impl Giving {
 
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.step, Step::Over)
+    }
+
+    /// Whether it was offered to this peer, which has not answered.
+    pub(super) const fn is_open_to(&self, peer: usize) -> bool {
+        matches!(self.step, Step::Offered { .. }) && self.offer.peer == peer
+    }
+
+    /// Drops an offer that was not answered: another move goes first.
+    pub(super) fn postpone(&mut self, acts: &mut VecDeque<Act>) {
+        let Step::Offered { .. } = self.step else { return };
+        acts.push_back(Act::Postponed { routers: self.routers(), is_wish: false });
+        self.step = Step::Over;
     }
 
     /// Whether it is done but for connections that end here, and another move than `number` is what
@@ -188,8 +208,9 @@ impl Giving {
     }
 
     /// The successor will not, now or any more.
-    pub(super) fn declined(&mut self, why: &str, acts: &mut VecDeque<Act>) {
+    pub(super) fn declined(&mut self, why: &str, is_busy: bool, acts: &mut VecDeque<Act>) {
         match self.step {
+            Step::Offered { .. } if is_busy => self.postpone(acts),
             Step::Offered { .. } | Step::Freezing { .. } | Step::Frozen { .. } => {
                 self.keep(why, acts);
             }
@@ -304,7 +325,8 @@ impl Giving {
             Step::Offered { .. } | Step::Passing { .. } | Step::Telling { .. } | Step::Over => {}
         }
         let why = why.to_string();
-        self.say(Message::Decline { number: self.number, why: why.clone() }, acts);
+        let word = Message::Decline { number: self.number, why: why.clone(), is_busy: false };
+        self.say(word, acts);
         acts.push_back(Act::Kept { routers: self.routers(), peer: self.offer.peer, why });
         self.step = Step::Over;
     }
@@ -316,6 +338,7 @@ impl Giving {
             epochs: self.offer.routers.iter().map(|(_, epoch)| *epoch).collect(),
             reason: self.offer.reason.clone(),
             pass_within_ms: u32::try_from(self.offer.pass_within.as_millis()).ok(),
+            instead_of: self.instead_of,
         };
         self.say(message, acts);
     }

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+use super::crossing::{BUSY, Precedence};
 use super::giving::Giving;
 use super::taking::{Taking, Terms};
 use super::{ENDED_MAX, Flow, Message};
@@ -19,16 +20,16 @@ use crate::time::Instant;
 #[derive(Clone, Debug, Decode, Encode)]
 pub struct Mover {
     #[n(0)]
-    giving: Option<Giving>,
+    pub(super) giving: Option<Giving>,
     #[n(1)]
-    taking: Option<Taking>,
+    pub(super) taking: Option<Taking>,
     #[n(2)]
     rng: Rng,
     /// Numbers of moves that are over, the newest last.
     #[n(3)]
-    ended: VecDeque<u64>,
+    pub(super) ended: VecDeque<u64>,
     #[cbor(skip)]
-    acts: VecDeque<Act>,
+    pub(super) acts: VecDeque<Act>,
 }
 
 /// A move as its giver begins it.
@@ -187,6 +188,14 @@ pub enum Act {
         /// Why, for people.
         why: String,
     },
+    /// What was offered or asked for is not any more: another move of the peer goes first. To be
+    /// begun anew.
+    Postponed {
+        /// Which virtual routers.
+        routers: Vec<u16>,
+        /// Whether it was a wish.
+        is_wish: bool,
+    },
     /// At the one that wanted or had accepted: nothing was taken.
     Missed {
         /// Which virtual routers.
@@ -254,7 +263,7 @@ impl Mover {
         match event {
             Event::Give(offer) => {
                 let number = self.rng.next_u64();
-                self.give(now, number, offer);
+                self.give(now, (number, None), offer);
             }
             Event::Want { peer, routers } => self.want(now, peer, routers),
             Event::Said { peer, message, would, pass_within } => {
@@ -275,14 +284,17 @@ impl Mover {
                 self.with_giving(|giving, acts| giving.upset(router, &why, acts));
                 self.with_taking(|taking, acts| taking.upset(router, &why, acts));
             }
-            Event::Hasten(within) => {
-                self.with_giving(|giving, acts| giving.hasten(now, within, acts));
-                self.with_taking(|taking, acts| taking.hasten(now, within, acts));
-            }
+            Event::Hasten(within) => self.hasten(now, within),
         }
     }
 
-    fn give(&mut self, now: Instant, number: u64, offer: Offer) {
+    pub(super) fn hasten(&mut self, now: Instant, within: Duration) {
+        self.with_giving(|giving, acts| giving.hasten(now, within, acts));
+        self.with_taking(|taking, acts| taking.hasten(now, within, acts));
+    }
+
+    /// Offers something, with a new number or that of the peer's wish.
+    fn give(&mut self, now: Instant, number: (u64, Option<u64>), offer: Offer) {
         if !self.is_free() {
             let routers = offer.routers.iter().map(|(router, _)| *router).collect();
             let why = BUSY.to_string();
@@ -323,23 +335,25 @@ impl Mover {
                 });
                 self.asked(now, peer, number, would);
             }
-            Message::Offer { number, routers, epochs, reason, pass_within_ms } => {
+            Message::Offer { number, routers, epochs, reason, pass_within_ms, instead_of } => {
+                self.forget_dropped(peer, instead_of);
                 let routers: Vec<(u16, u64)> = routers.into_iter().zip(epochs).collect();
                 let pass_within = pass_within_ms.map(|ms| Duration::from_millis(ms.into()));
                 let terms = Terms { routers, reason, pass_within };
                 self.offered(now, (peer, number), terms, would.map(drop));
             }
-            Message::Accept { number } => {
+            Message::Accept { number, instead_of } => {
+                self.forget_dropped(peer, instead_of);
                 if self.gives(peer, number) {
                     self.with_giving(|giving, acts| giving.accepted(now, acts));
                 }
             }
-            Message::Decline { number, why } => {
+            Message::Decline { number, why, is_busy } => {
                 if self.gives(peer, number) {
-                    self.with_giving(|giving, acts| giving.declined(&why, acts));
+                    self.with_giving(|giving, acts| giving.declined(&why, is_busy, acts));
                 }
                 if self.takes(peer, number) {
-                    self.with_taking(|taking, acts| taking.declined(&why, acts));
+                    self.with_taking(|taking, acts| taking.declined(&why, is_busy, acts));
                 }
             }
             Message::Flows { number, part, parts, flows } => {
@@ -383,11 +397,19 @@ impl Mover {
             return;
         }
         self.forget_before(now, peer, number);
-        let would = if self.is_free() { would } else { Err(BUSY.to_string()) };
+        match self.precedence(peer, number, true) {
+            Precedence::Ours => return,
+            Precedence::Neither => return self.decline_for_now(now, peer, number),
+            Precedence::Free | Precedence::Theirs => {}
+        }
         match would {
-            Ok(offer) => self.give(now, number, offer),
+            Ok(offer) => {
+                let instead_of = self.postpone(peer);
+                self.give(now, (number, instead_of), offer);
+            }
             Err(why) => {
-                self.acts.push_back(Act::Say { peer, message: Message::Decline { number, why } });
+                let message = Message::Decline { number, why, is_busy: false };
+                self.acts.push_back(Act::Say { peer, message });
             }
         }
     }
@@ -405,32 +427,39 @@ impl Mover {
         }
         self.forget_before(now, peer, number);
         let is_known = self.takes(peer, number);
-        let would = if self.is_free() || is_known { would } else { Err(BUSY.to_string()) };
+        match self.precedence(peer, number, false) {
+            _ if is_known => {}
+            Precedence::Ours => return,
+            Precedence::Neither => return self.decline_for_now(now, peer, number),
+            Precedence::Free | Precedence::Theirs => {}
+        }
         match would {
             Ok(()) if is_known => {
                 self.with_taking(|taking, acts| taking.accept(now, terms, acts));
             }
             Ok(()) => {
+                let number = (number, self.postpone(peer));
                 self.taking = Some(Taking::offered(now, number, peer, terms, &mut self.acts));
             }
             // Of an offer that was accepted, unless all is done: then it is an old copy.
             Err(why) if is_known => self.with_taking(|taking, acts| taking.refuse(&why, acts)),
             Err(why) => {
-                self.acts.push_back(Act::Say { peer, message: Message::Decline { number, why } });
+                let message = Message::Decline { number, why, is_busy: false };
+                self.acts.push_back(Act::Say { peer, message });
             }
         }
     }
 
-    fn gives(&self, peer: usize, number: u64) -> bool {
+    pub(super) fn gives(&self, peer: usize, number: u64) -> bool {
         self.giving.as_ref().is_some_and(|giving| giving.is(peer, number))
     }
 
-    fn takes(&self, peer: usize, number: u64) -> bool {
+    pub(super) fn takes(&self, peer: usize, number: u64) -> bool {
         self.taking.as_ref().is_some_and(|taking| taking.is(peer, number))
     }
 
     /// Lets the giver act, and forgets it once it is over.
-    fn with_giving(&mut self, act: impl FnOnce(&mut Giving, &mut VecDeque<Act>)) {
+    pub(super) fn with_giving(&mut self, act: impl FnOnce(&mut Giving, &mut VecDeque<Act>)) {
         let Some(giving) = &mut self.giving else { return };
         act(giving, &mut self.acts);
         if giving.is_over() {
@@ -440,7 +469,7 @@ impl Mover {
         }
     }
 
-    fn with_taking(&mut self, act: impl FnOnce(&mut Taking, &mut VecDeque<Act>)) {
+    pub(super) fn with_taking(&mut self, act: impl FnOnce(&mut Taking, &mut VecDeque<Act>)) {
         let Some(taking) = &mut self.taking else { return };
         act(taking, &mut self.acts);
         if taking.is_over() {
@@ -450,12 +479,10 @@ impl Mover {
         }
     }
 
-    fn end(&mut self, number: u64) {
+    pub(super) fn end(&mut self, number: u64) {
         if self.ended.len() == ENDED_MAX {
             self.ended.pop_front();
         }
         self.ended.push_back(number);
     }
 }
-
-const BUSY: &str = "another move is under way";

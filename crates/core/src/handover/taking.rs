@@ -37,6 +37,9 @@ pub(super) struct Taking {
     /// By when the old node is asked to be finished, and when it was asked last.
     #[n(7)]
     hastened: Option<(Instant, Instant)>,
+    /// The offer or wish of this node that was dropped for it.
+    #[n(8)]
+    instead_of: Option<u64>,
 }
 
 /// What an offer says of a move, besides its number and from whom.
@@ -98,6 +101,7 @@ impl Taking {
             step: Step::Wanted { resend_at: now + RESEND, until: now + ANSWER_WITHIN },
             pass_within: None,
             hastened: None,
+            instead_of: None,
         };
         taking.say_want(acts);
         taking
@@ -105,16 +109,23 @@ impl Taking {
 
     pub(super) fn offered(
         now: Instant,
-        number: u64,
+        (number, instead_of): (u64, Option<u64>),
         peer: usize,
         terms: Terms,
         acts: &mut VecDeque<Act>,
     ) -> Self {
-        let Terms { routers, reason, pass_within } = terms;
-        let step = Step::Accepted { parts: BTreeMap::new(), until: now + FLOWS_WITHIN };
-        let (had_asked, hastened) = (false, None);
-        let taking = Self { number, peer, routers, reason, had_asked, step, pass_within, hastened };
-        taking.say(Message::Accept { number }, acts);
+        let taking = Self {
+            number,
+            peer,
+            routers: terms.routers,
+            reason: terms.reason,
+            had_asked: false,
+            step: Step::Accepted { parts: BTreeMap::new(), until: now + FLOWS_WITHIN },
+            pass_within: terms.pass_within,
+            hastened: None,
+            instead_of,
+        };
+        taking.say_accept(acts);
         taking
     }
 
@@ -128,6 +139,18 @@ impl Taking {
 
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.step, Step::Over)
+    }
+
+    /// Whether this peer was asked, and has not answered.
+    pub(super) const fn is_open_to(&self, peer: usize) -> bool {
+        matches!(self.step, Step::Wanted { .. }) && self.peer == peer
+    }
+
+    /// Drops a wish that was not answered: another move goes first.
+    pub(super) fn postpone(&mut self, acts: &mut VecDeque<Act>) {
+        let Step::Wanted { .. } = self.step else { return };
+        acts.push_back(Act::Postponed { routers: self.names(), is_wish: true });
+        self.step = Step::Over;
     }
 
     pub(super) fn stage(&self, router: u16) -> Option<(Stage, usize)> {
@@ -179,9 +202,9 @@ impl Taking {
                 (self.routers, self.reason) = (terms.routers, terms.reason);
                 self.pass_within = terms.pass_within;
                 self.step = Step::Accepted { parts: BTreeMap::new(), until: now + FLOWS_WITHIN };
-                self.say(Message::Accept { number: self.number }, acts);
+                self.say_accept(acts);
             }
-            Step::Accepted { .. } => self.say(Message::Accept { number: self.number }, acts),
+            Step::Accepted { .. } => self.say_accept(acts),
             Step::Passing { .. } | Step::Over => {}
         }
     }
@@ -195,8 +218,9 @@ impl Taking {
     }
 
     /// The old node keeps what it has.
-    pub(super) fn declined(&mut self, why: &str, acts: &mut VecDeque<Act>) {
+    pub(super) fn declined(&mut self, why: &str, is_busy: bool, acts: &mut VecDeque<Act>) {
         match self.step {
+            Step::Wanted { .. } if is_busy => self.postpone(acts),
             Step::Wanted { .. } | Step::Accepted { .. } => self.miss(why, acts),
             // It gave up waiting when this one had claimed already: VRRP decides.
             Step::Passing { .. } => self.finished(acts),
@@ -295,7 +319,8 @@ impl Taking {
     }
 
     fn decline(&mut self, why: &str, acts: &mut VecDeque<Act>) {
-        self.say(Message::Decline { number: self.number, why: why.to_string() }, acts);
+        let (number, is_busy) = (self.number, false);
+        self.say(Message::Decline { number, why: why.to_string(), is_busy }, acts);
         self.miss(why, acts);
     }
 
@@ -303,6 +328,11 @@ impl Taking {
         let (routers, why) = (self.names(), why.to_string());
         acts.push_back(Act::Missed { routers, peer: self.peer, had_asked: self.had_asked, why });
         self.step = Step::Over;
+    }
+
+    fn say_accept(&self, acts: &mut VecDeque<Act>) {
+        let (number, instead_of) = (self.number, self.instead_of);
+        self.say(Message::Accept { number, instead_of }, acts);
     }
 
     fn say_want(&self, acts: &mut VecDeque<Act>) {

@@ -261,6 +261,7 @@ fn who_is_not_told_how_long_passes_packets_back_for_a_minute() {
             epochs: vec![1],
             reason: String::new(),
             pass_within_ms: said,
+            instead_of: None,
         };
         mover.handle(now, heard(0, offer, Ok(vec![1])));
         let flows = Message::Flows { number: 9, part: 0, parts: 1, flows: vec![flow(1)] };
@@ -305,6 +306,7 @@ fn parts_that_make_no_sense_are_declined() {
             epochs: vec![1],
             reason: String::new(),
             pass_within_ms: None,
+            instead_of: None,
         };
         mover.handle(now, heard(0, offer, Ok(vec![1])));
         let flows = (0..count as u16).map(flow).collect();
@@ -326,11 +328,51 @@ fn words_of_another_peer_do_not_count() {
     let Some(Act::Say { message: Message::Offer { number, .. }, .. }) = mover.next_act() else {
         panic!("an offer comes first");
     };
-    let message = Message::Accept { number };
+    let message = Message::Accept { number, instead_of: None };
     mover.handle(now, heard(0, message.clone(), Ok(vec![])));
     assert_eq!(mover.next_act(), None);
     mover.handle(now, heard(1, message, Ok(vec![])));
     assert_eq!(mover.next_act(), Some(Act::Freeze { routers: vec![51] }));
+}
+
+/// Messages as the release before this one has them.
+#[derive(Debug, Decode, Encode, PartialEq)]
+enum Before {
+    #[n(2)]
+    Accept {
+        #[n(0)]
+        number: u64,
+    },
+    #[n(3)]
+    Decline {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        why: String,
+    },
+}
+
+#[test]
+fn nodes_of_the_release_before_understand_answers_and_are_understood() {
+    let why = || "in maintenance".to_string();
+    let pairs = [
+        (Before::Accept { number: 7 }, Message::Accept { number: 7, instead_of: None }),
+        (
+            Before::Decline { number: 7, why: why() },
+            Message::Decline { number: 7, why: why(), is_busy: false },
+        ),
+    ];
+    for (before, message) in pairs {
+        let read: Message = minicbor::decode(&minicbor::to_vec(&before).unwrap()).unwrap();
+        assert_eq!(read, message);
+        let said = match message {
+            Message::Accept { number, .. } => Message::Accept { number, instead_of: Some(9) },
+            Message::Decline { number, why, .. } => Message::Decline { number, why, is_busy: true },
+            other => other,
+        };
+        let read: Before = minicbor::decode(&minicbor::to_vec(&said).unwrap()).unwrap();
+        assert_eq!(read, before);
+    }
 }
 
 #[test]

@@ -313,7 +313,8 @@ fn of_several_successors_the_best_is_taken_and_of_equals_the_first() {
 fn what_is_said_of_moves_proves_a_path_too() {
     let peers = &mut node();
     say_both(peers, at(0), 1);
-    let message = Message::Handover(crate::handover::Message::Accept { number: 1 });
+    let message =
+        Message::Handover(crate::handover::Message::Accept { number: 1, instead_of: None });
     peers.handle(at(300), Input::Said { peer: 0, path: 0, message });
     peers.handle(at(400), Input::Tick);
     let views = peers.views();

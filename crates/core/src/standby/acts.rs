@@ -100,6 +100,7 @@ impl Standby {
                     self.give_up(now, gift, &why);
                 }
             }
+            Act::Postponed { routers, is_wish } => self.postpone(now, &keys(&routers), is_wish),
             Act::Missed { routers, peer, had_asked, why } => {
                 let name = self.peer_name(peer);
                 self.note_all(&routers, Severity::Warn, "vip_move_failed", |subject| {

@@ -22,6 +22,11 @@ const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a node that stops goes on passing packets on before what is behind its sockets may go:
 /// until the network has turned, and whoever has just begun to connect is through.
 const STOP_LINGER: Duration = Duration::from_millis(300);
+/// How long something that a peer is too busy for is kept for it: until connections of what it is
+/// busy with are cut, and a moment for everything else.
+const BUSY_MAX: Duration = Duration::from_secs(12);
+/// Before a peer that was busy is offered something again.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a better backup leaves a master alone that it has asked.
 const WANT_MAX: Duration = Duration::from_secs(3);
 /// Before it asks again.
@@ -74,6 +79,9 @@ pub(super) struct Gift {
     /// When it is given up without the peer's help, unless it has begun.
     #[n(5)]
     until: Option<Instant>,
+    /// When the peer, which was busy, is offered it again.
+    #[n(6)]
+    again_at: Option<Instant>,
 }
 
 /// What virtual routers are given away for.
@@ -105,7 +113,8 @@ impl Moves {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waiting = self.queue.iter().filter(|gift| !gift.is_begun).filter_map(|gift| gift.until);
+        let waiting = self.queue.iter().filter(|gift| !gift.is_begun);
+        let waiting = waiting.flat_map(|gift| gift.until.into_iter().chain(gift.again_at));
         let ceded_at = self.ceded_at.filter(|_| self.lingers);
         let lingering = ceded_at.map(|at| at + STOP_LINGER);
         waiting.chain(self.mover.deadline()).chain(lingering).min()
@@ -206,7 +215,7 @@ impl Standby {
         }
         let until = (purpose == Purpose::Stop).then(|| now + STOP_WAIT_MAX);
         let why = why.to_string();
-        let gift = Gift { peer, routers, purpose, why, is_begun: false, until };
+        let gift = Gift { peer, routers, purpose, why, is_begun: false, until, again_at: None };
         self.moves.queue.push_back(gift);
     }
 
@@ -299,7 +308,9 @@ impl Standby {
     }
 
     fn begin_gift(&mut self, now: Instant) {
-        let Some(gift) = self.moves.queue.front_mut().filter(|gift| !gift.is_begun) else { return };
+        let is_due = |gift: &&mut Gift| !gift.is_begun && gift.again_at.is_none_or(|at| at <= now);
+        let Some(gift) = self.moves.queue.front_mut().filter(is_due) else { return };
+        gift.again_at = None;
         if !self.moves.mover.is_free() {
             self.move_on(now, Event::Hasten(NEXT_WITHIN));
             return;
@@ -382,6 +393,20 @@ impl Standby {
         }
         let routers = group.iter().map(|key| key.0).collect();
         self.move_on(now, Event::Want { peer, routers });
+    }
+
+    /// What was asked for or offered is to be so again: another move of the peer goes first.
+    pub(super) fn postpone(&mut self, now: Instant, keys: &[RouterKey], is_wish: bool) {
+        if is_wish {
+            for key in keys {
+                self.moves.wants.entry(*key).and_modify(|asked| *asked = asked.saturating_sub(1));
+            }
+            self.defer(now, keys, WANT_PAUSE);
+        } else if let Some(gift) = self.moves.queue.front_mut() {
+            gift.is_begun = false;
+            gift.until.get_or_insert(now + BUSY_MAX);
+            gift.again_at = Some(now + BUSY_PAUSE);
+        }
     }
 
     pub(super) fn defer(&mut self, now: Instant, keys: &[RouterKey], time: Duration) {

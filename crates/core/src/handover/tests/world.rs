@@ -302,7 +302,7 @@ impl World {
                 node.frozen_since = None;
                 node.drained_at = None;
             }
-            Act::Kept { .. } => assert!(node.frozen_since.is_none()),
+            Act::Kept { .. } | Act::Postponed { .. } => assert!(node.frozen_since.is_none()),
             Act::Missed { .. } | Act::Over { .. } => assert!(!node.is_passing),
         }
     }

@@ -55,7 +55,7 @@ fn meet(a: &mut Sessions, b: &mut Sessions) -> usize {
 }
 
 fn message(number: u64) -> Message {
-    Message::Handover(handover::Message::Accept { number })
+    Message::Handover(handover::Message::Accept { number, instead_of: None })
 }
 
 fn write(from: &mut Sessions, message: Option<&Message>) -> Vec<u8> {

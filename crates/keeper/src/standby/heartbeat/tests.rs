@@ -53,7 +53,7 @@ impl Node {
 }
 
 fn message(number: u64) -> Message {
-    Message::Handover(handover::Message::Accept { number })
+    Message::Handover(handover::Message::Accept { number, instead_of: None })
 }
 
 fn said(number: u64) -> Input {
