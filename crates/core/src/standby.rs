@@ -16,6 +16,7 @@ use crate::{handover, peer};
 
 mod acts;
 mod group;
+mod joining;
 mod machine;
 mod member;
 mod moves;

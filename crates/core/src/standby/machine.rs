@@ -216,7 +216,8 @@ impl Standby {
     /// When to hand in [`Input::Tick`], if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
         let members = self.members.values().filter_map(Member::deadline);
-        members.chain(self.peers.deadline()).chain(self.moves.deadline()).min()
+        let others = [self.peers.deadline(), self.moves.deadline(), self.joins_at()];
+        members.chain(others.into_iter().flatten()).min()
     }
 
     /// How every virtual router is, in the order of the plan.
@@ -226,6 +227,7 @@ impl Standby {
             let mut view = member.view(self.seen_at, self.unix_ms(member.since));
             let why = self.holding_back().or_else(|| self.move_under_way(member.setup.key));
             let why = why.or_else(|| self.waits_for_group(member));
+            let why = why.or_else(|| self.apart_in_words(member));
             if why.is_some() {
                 view.holding_back = why;
             }

@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+use super::joining::Apart;
 use super::{RouterKey, Severity, Standby};
 use crate::handover::{Event, Mover, NEXT_WITHIN, Offer, PASS_DEFAULT, PASS_MAX, Stage};
 use crate::time::Instant;
@@ -26,7 +27,7 @@ const STOP_LINGER: Duration = Duration::from_millis(300);
 /// busy with are cut, and a moment for everything else.
 const BUSY_MAX: Duration = Duration::from_secs(12);
 /// Before a peer that was busy is offered something again.
-const BUSY_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a better backup leaves a master alone that it has asked.
 const WANT_MAX: Duration = Duration::from_secs(3);
 /// Before it asks again.
@@ -54,6 +55,10 @@ pub(super) struct Moves {
     /// When something was given away last.
     #[n(5)]
     pub(super) ceded_at: Option<Instant>,
+    /// Groups that are held in parts, by their words.
+    #[n(6)]
+    #[cbor(default)]
+    pub(super) apart: BTreeMap<String, Apart>,
     /// Whether routers are turning that move together as agreed.
     #[cbor(skip)]
     pub(super) is_moving_all: bool,
@@ -96,6 +101,9 @@ pub(super) enum Purpose {
     /// It ends.
     #[n(2)]
     Stop,
+    /// A peer has what they move with.
+    #[n(3)]
+    Join,
 }
 
 impl Moves {
@@ -107,6 +115,7 @@ impl Moves {
             claimed_at: None,
             wants: BTreeMap::new(),
             ceded_at: None,
+            apart: BTreeMap::new(),
             is_moving_all: false,
             lingers: false,
         }
@@ -193,13 +202,13 @@ impl Standby {
             (None, Purpose::Failover) => format!(
                 "{subject}: given up to whoever follows; kept if nobody does within {within} ms"
             ),
-            (None, Purpose::Maintenance | Purpose::Stop) => {
+            (None, Purpose::Maintenance | Purpose::Stop | Purpose::Join) => {
                 format!("{subject}: given up to whoever follows")
             }
         }
     }
 
-    fn queue_gift(
+    pub(super) fn queue_gift(
         &mut self,
         now: Instant,
         peer: usize,
@@ -264,6 +273,7 @@ impl Standby {
         for gift in overdue {
             self.give_up(now, gift, "the move before it takes too long");
         }
+        self.join_groups(now);
         self.begin_gift(now);
         let wanting = self.members.iter().filter(|(_, one)| one.router.wants_to_preempt(now));
         for key in wanting.map(|(key, _)| *key).collect::<Vec<_>>() {
@@ -330,7 +340,7 @@ impl Standby {
             routers: epochs.collect(),
             reason: gift.why,
             pass_within: match gift.purpose {
-                Purpose::Failover | Purpose::Maintenance => {
+                Purpose::Failover | Purpose::Maintenance | Purpose::Join => {
                     self.pass_within(gift.routers.iter().copied())
                 }
                 Purpose::Stop => self.pass_within(gift.routers.iter().copied()).min(STOP_PASS_MAX),
@@ -349,6 +359,10 @@ impl Standby {
 
     /// A move came to nothing: what was wanted is done without the peer.
     pub(super) fn give_up(&mut self, now: Instant, gift: Gift, why: &str) {
+        if gift.purpose == Purpose::Join {
+            // All is served as well where it is.
+            return;
+        }
         let name = self.peer_name(gift.peer);
         for key in gift.routers {
             let Some(member) = self.members.get(&key).filter(|member| member.is_master()) else {
@@ -402,6 +416,12 @@ impl Standby {
                 self.moves.wants.entry(*key).and_modify(|asked| *asked = asked.saturating_sub(1));
             }
             self.defer(now, keys, WANT_PAUSE);
+            return;
+        }
+        let is_join = |gift: &mut Gift| gift.is_begun && gift.purpose == Purpose::Join;
+        if let Some(gift) = self.moves.queue.pop_front_if(is_join) {
+            // It may make no sense any more.
+            self.join_later(now, &gift.routers);
         } else if let Some(gift) = self.moves.queue.front_mut() {
             gift.is_begun = false;
             gift.until.get_or_insert(now + BUSY_MAX);

@@ -84,10 +84,12 @@ impl Standby {
         Ok(steps)
     }
 
-    /// Whether some node might take a virtual router and all that move with it. Without peers
+    /// Whether some node might take a virtual router and all here that move with it. Without peers
     /// nobody knows: backups are silent.
     fn may_be_followed(&self, key: RouterKey) -> bool {
-        let group = self.group(key);
+        let mut group = self.group(key);
+        // What others have already they need not follow in.
+        group.retain(|key| self.members[key].is_master());
         let is_able = |peer: usize, key: &RouterKey| {
             let claim = self.peers.claim(peer, key.0);
             claim.is_some_and(|claim| claim.role == Role::Backup && claim.priority > 0)

@@ -43,9 +43,12 @@ impl Standby {
     /// question; or why not.
     fn would(&self, peer: usize, message: &Message) -> Result<Vec<u64>, String> {
         match message {
-            Message::Offer { routers, .. } => self.would_all(routers, |key| self.would_take(key)),
+            Message::Offer { routers, .. } => {
+                let stays = |mate| self.stays_when_offered(mate, peer);
+                self.would_all(routers, stays, |key| self.would_take(key))
+            }
             Message::Want { routers, .. } => {
-                self.would_all(routers, |key| self.would_give(key, peer))
+                self.would_all(routers, |_| false, |key| self.would_give(key, peer))
             }
             Message::Accept { .. }
             | Message::Decline { .. }
@@ -72,9 +75,11 @@ impl Standby {
         }
     }
 
+    /// Whether it `would` each of these, and what moves with them is among them or `stays`.
     fn would_all(
         &self,
         routers: &[u16],
+        stays: impl Fn(RouterKey) -> bool,
         would: impl Fn(RouterKey) -> Result<(), String>,
     ) -> Result<Vec<u64>, String> {
         let mut epochs = Vec::new();
@@ -83,7 +88,8 @@ impl Standby {
                 let RouterKey(number) = key;
                 return Err(format!("virtual router {number} is not configured here"));
             };
-            if let Some((_, mate)) = self.mates(key).find(|(mate, _)| !routers.contains(&mate.0)) {
+            let is_left = |mate: RouterKey| !routers.contains(&mate.0) && !stays(mate);
+            if let Some((_, mate)) = self.mates(key).find(|(mate, _)| is_left(*mate)) {
                 let mate = mate.subject();
                 return Err(format!("{} moves with {mate} here", member.subject()));
             }

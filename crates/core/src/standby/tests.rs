@@ -11,6 +11,7 @@ use crate::vrrp::Version;
 mod crossing;
 mod duel;
 mod groups;
+mod joining;
 mod moves;
 mod orders;
 mod reloads;

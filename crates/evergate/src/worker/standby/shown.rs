@@ -169,6 +169,18 @@ fn roles(config: &Config, claims: &[Claim]) -> Vec<(String, String)> {
     named.collect()
 }
 
+/// Whether an address is here, and one that it moves with on another machine.
+fn is_apart(config: &Config, news: &StandbyNews, vip: &VipStatus) -> bool {
+    let claims = || news.peers.iter().flat_map(|peer| &peer.claims);
+    let is_elsewhere =
+        |router| claims().any(|claim| claim.router == router && claim.role == Role::Master);
+    let mut mates = config
+        .vips
+        .iter()
+        .filter(|(name, mate)| vip.sync.is_some() && **name != vip.name && mate.sync == vip.sync);
+    vip.role == Role::Master.word() && mates.any(|(_, mate)| is_elsewhere(key(mate).0))
+}
+
 /// What is wrong with virtual addresses, a line each, and how bad that is.
 pub(in crate::worker) fn troubles(config: &Config, news: &StandbyNews) -> (Health, Vec<String>) {
     let mut troubles = Vec::new();
@@ -179,6 +191,9 @@ pub(in crate::worker) fn troubles(config: &Config, news: &StandbyNews) -> (Healt
         }
         if vip.role == Role::Fault.word() {
             troubles.push(format!("vip.{name}: fault: {}", vip.reason));
+        }
+        if let Some(why) = vip.holding_back.as_ref().filter(|_| is_apart(config, news, &vip)) {
+            troubles.push(format!("vip.{name}: {why}"));
         }
     }
     // What a whole machine lacks, such as real-time priority, is no trouble of an address.
@@ -300,5 +315,20 @@ mod tests {
             .to_vec();
         let expected = ["vip.web: fault: pool.api: no server is up", "vip.old: no right"];
         assert_eq!(troubles(&config, &bad).1, expected);
+    }
+
+    #[test]
+    fn an_address_without_what_it_moves_with_is_a_trouble() {
+        let config = config(TEXT);
+        let mut apart = news();
+        apart.vips[0].view.holding_back = Some("vip.old is on edge-b".to_owned());
+        assert_eq!(troubles(&config, &apart), (Health::Healthy, Vec::new()));
+        let claim = apart.peers[0].claims.last_mut().unwrap();
+        (claim.router, claim.role) = (52, Role::Master);
+        let expected = vec!["vip.web: vip.old is on edge-b".to_owned()];
+        assert_eq!(troubles(&config, &apart), (Health::Degraded, expected));
+        // It is the other one's that is not here.
+        apart.vips[0].view.role = Role::Backup;
+        assert_eq!(troubles(&config, &apart), (Health::Healthy, Vec::new()));
     }
 }
