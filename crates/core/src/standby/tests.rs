@@ -17,6 +17,7 @@ mod orders;
 mod reloads;
 mod simulation;
 mod tracking;
+mod upsets;
 mod world;
 
 /// The seeds of a simulation, `EVERGATE_SEEDS` times as many if that is set: for long runs. Only

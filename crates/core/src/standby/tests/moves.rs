@@ -11,13 +11,13 @@ const SIX: RouterKey = RouterKey(256 + 51);
 /// How long connections may go on after a move.
 const DRAIN: Duration = Duration::from_secs(30);
 
-fn ms(ms: u64) -> Duration {
+pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
 /// Nodes of priorities 254, 253 … with two virtual routers each that move together, each with all
 /// others as peers over two paths.
-fn plans(count: usize, preempt: bool) -> Vec<Plan> {
+pub(super) fn plans(count: usize, preempt: bool) -> Vec<Plan> {
     let plan = |own: usize| {
         let mut plan = plan_with(|policy| {
             policy.priority = 254 - own as u8;
@@ -44,7 +44,7 @@ fn plans(count: usize, preempt: bool) -> Vec<Plan> {
 }
 
 /// Settled, with the first node as master, and knowing each other.
-fn world(seed: u64, count: usize, preempt: bool) -> World {
+pub(super) fn world(seed: u64, count: usize, preempt: bool) -> World {
     let mut world = World::new(seed, plans(count, preempt));
     // A tick that is late may let the worse one be the first.
     let jitter_us = core::mem::take(&mut world.net.jitter_us);
@@ -58,7 +58,7 @@ fn world(seed: u64, count: usize, preempt: bool) -> World {
     world
 }
 
-fn assert_masters(world: &World, master: usize) {
+pub(super) fn assert_masters(world: &World, master: usize) {
     for key in [KEY, SIX] {
         assert_eq!(world.masters(key), [master], "seed {:#x}", world.seed);
         assert_eq!(world.holders(key), [master], "seed {:#x}", world.seed);
@@ -74,11 +74,11 @@ fn assert_settled(world: &World) {
     }
 }
 
-fn has(world: &World, node: usize, kind: &str) -> bool {
+pub(super) fn has(world: &World, node: usize, kind: &str) -> bool {
     world.nodes[node].kinds().iter().any(|known| known == kind)
 }
 
-fn failover() -> Order {
+pub(super) fn failover() -> Order {
     Order::Failover { vip: None }
 }
 

@@ -1,6 +1,7 @@
 //! What goes beyond the papers: leaving in order, pauses, contests, moves, delays.
 
 use super::*;
+use crate::vrrp::announce::Schedule;
 use Seen::{Advert, Announce, Hold, Release};
 
 const MS: Duration = Duration::from_millis(1);
@@ -183,6 +184,47 @@ fn a_contest_is_answered_for_a_second() {
     }
     assert_eq!(offsets, [0, 10, 30, 100, 300, 1_000]);
     assert!(!bench.router.is_busy());
+}
+
+#[test]
+fn claims_of_a_rival_within_ten_milliseconds_are_answered_as_one() {
+    let mut bench =
+        Bench::master_of(Policy { interval: Duration::from_secs(30), ..policy(Version::V3, 200) });
+    let claim = |bench: &mut Bench| {
+        bench.put(Input::RivalOwner { who: "02:00:00:00:00:09".to_string() });
+    };
+    claim(&mut bench);
+    assert_eq!(bench.seen(), [Advert(200), Announce]);
+    bench.run(MS * 10 - MS / 10);
+    claim(&mut bench);
+    assert_eq!(bench.seen(), []);
+    bench.run(MS / 10);
+    assert_eq!(bench.seen(), [Advert(200), Announce]);
+    claim(&mut bench);
+    assert_eq!(bench.seen(), [Announce], "from now on all of it again");
+    bench.run(MS * 10);
+    assert_eq!(bench.seen(), [Advert(200), Announce]);
+}
+
+#[test]
+fn a_rival_that_gives_up_pays_for_two_answers() {
+    let mut schedule = Schedule::default();
+    let mut now = Instant::from_nanos(10_000_000_000);
+    let mut answers = |schedule: &mut Schedule| {
+        for count in 0.. {
+            now = now + MS * 11;
+            let _earlier = schedule.take_due(now);
+            schedule.contested(now);
+            if schedule.take_due(now).is_none() {
+                return (count, now);
+            }
+        }
+        unreachable!("no more than so much is lent");
+    };
+    let (lent, now) = answers(&mut schedule);
+    assert_eq!(lent, 20);
+    schedule.conceded(now);
+    assert_eq!(answers(&mut schedule).0, 2);
 }
 
 #[test]
