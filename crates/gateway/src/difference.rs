@@ -99,4 +99,38 @@ mod tests {
         assert_eq!(change.removed, ["vip.web"]);
         assert_eq!(change.changed, ["vip.other", "peer.edge-b", "heartbeat"]);
     }
+
+    #[test]
+    fn every_section_is_compared_and_a_route_that_only_moved_has_not_changed() {
+        let text = "[node]\nname = \"edge-a\"\n[admin]\nallow = [\"127.0.0.1/32\"]\n\
+                    [log]\naccess = \"json\"\n\
+                    [acme.le]\nemail = \"ops@plant.example\"\ndomains = [\"plant.example\"]\n\
+                    [listener.web]\nbind = [\"127.0.0.1:8080\"]\n\
+                    [listener.tls]\nbind = [\"127.0.0.1:8443\"]\ntls.acme = \"le\"\n\
+                    [middleware.office]\nip = { allow = [\"10.0.0.0/8\"] }\n\
+                    [route.all]\nmatch = \"/*\"\npool = \"up\"\nuse = [\"office\"]\n\
+                    [pool.up]\nservers = { a = { url = \"http://127.0.0.1:81\" } }\n\
+                    [app.jobs]\nrun = [\"jobs\"]\nready.by = \"none\"\n";
+        let load = |text: &str| {
+            let files = Text(text.to_owned());
+            load_with(Path::new("evergate.toml"), &files).expect("it is good").config
+        };
+        let before = load(text);
+        for (old, new, name) in [
+            ("edge-a", "edge-b", "node"),
+            ("127.0.0.1/32", "127.0.0.2/32", "admin"),
+            ("access = \"json\"", "access = \"off\"", "log"),
+            ("ops@", "it@", "acme.le"),
+            (":8080", ":8081", "listener.web"),
+            ("10.0.0.0/8", "10.0.0.0/9", "middleware.office"),
+            ("match = \"/*\"", "match = \"/a/*\"", "route.all"),
+            (":81", ":82", "pool.up"),
+            ("run = [\"jobs\"]", "run = [\"job\"]", "app.jobs"),
+        ] {
+            let after = text.replace(old, new);
+            assert_eq!(between(&before, &load(&after)).changed, [name], "{old} -> {new}");
+        }
+        let moved = text.replace("[route.all]", "\n\n[route.all]");
+        assert_eq!(between(&before, &load(&moved)), PlanChange::default());
+    }
 }
