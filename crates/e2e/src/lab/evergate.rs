@@ -18,8 +18,8 @@ pub const VIP_NAME: &str = "web";
 pub const COMPANION_NAME: &str = "web6";
 /// How long the better node must be well before it takes the address back, if it does.
 pub const PREEMPT_DELAY: Duration = Duration::from_secs(1);
-/// What the two of them have in common.
-const SYNC: &str = "both";
+/// The line with which the two of them move together.
+pub const SYNCED: &str = "sync = \"both\"\n";
 /// What heartbeats and adverts are sealed with.
 const SECRET: &str = "only-for-the-lab-0123456789-0123456789";
 /// The word with which the lab's program is the app behind a node.
@@ -151,7 +151,7 @@ impl Evergate {
             let _ = writeln!(lines, "preempt = true\npreempt_delay = \"{PREEMPT_DELAY:?}\"");
         }
         if self.wish.has_companion {
-            let _ = writeln!(lines, "sync = \"{SYNC}\"");
+            lines += SYNCED;
         }
         match self.wish.variant {
             Variant::Plain | Variant::Ipv6 => {}
@@ -172,7 +172,7 @@ impl Evergate {
         format!(
             "\n[vip.{COMPANION_NAME}]\naddress = [\"{VIP_LOCAL}/64\", \"{VIP_V6}/64\"]\n\
              interface = \"eth0\"\nrouter_id = {VRID}\npriority = {priority}\n\
-             interval = \"30ms\"\nsync = \"{SYNC}\"\n\
+             interval = \"30ms\"\n{SYNCED}\
              track = {{ link.{SIDE} = {{ effect = \"fault\", rise = \"100ms\" }} }}\n"
         )
     }

@@ -51,3 +51,8 @@ fn a_failover_without_multicast_loses_nothing() {
 fn addresses_that_move_together_are_never_apart() {
     play("sync-group");
 }
+
+#[test]
+fn addresses_that_a_reload_joins_come_together_and_lose_nothing() {
+    play("sync-joined");
+}
