@@ -3,7 +3,7 @@
 use super::moves::{assert_masters, failover, has, ms, plans, world};
 use super::world::World;
 use super::*;
-use crate::handover::Stage;
+use crate::handover::{Message, Stage};
 
 const SIX: RouterKey = RouterKey(256 + 51);
 
@@ -141,5 +141,22 @@ fn of_several_peers_one_that_could_have_only_half_of_a_group_is_no_successor() {
         world.run(ms(1_000));
         assert_masters(&world, 2);
         assert!(!has(&world, 0, "vip_move_failed"), "{:#?}", world.nodes[0].notes);
+    }
+}
+
+#[test]
+fn a_wish_is_granted_to_a_better_node_only() {
+    for (node, peer, is_granted) in [(0, 1, false), (1, 0, true)] {
+        let mut world = world(1, 2, false);
+        if node == 1 {
+            world.order(0, failover()).unwrap();
+            world.run(ms(1_000));
+        }
+        assert_masters(&world, node);
+        let wish = Message::Want { number: 7, routers: [KEY.0, SIX.0].into() };
+        let message = peer::Message::Handover(wish);
+        world.feed(node, Input::Said { peer: 0, path: 0, message });
+        world.run(ms(1_000));
+        assert_masters(&world, if is_granted { peer } else { node });
     }
 }
