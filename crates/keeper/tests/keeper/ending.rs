@@ -98,10 +98,12 @@ fn a_second_signal_hurries() {
 }
 
 fn apps_end_before_those_they_come_after() {
-    let stage = Stage::new(Pace::Production);
+    let mut stage = Stage::new(Pace::Production);
     let worker = stage.worker();
     let log = stage.path("log");
-    let script = format!("trap 'echo $APP >>{log}; exit 0' TERM; sleep 1000 & wait");
+    let up = stage.path("up");
+    let script =
+        format!("trap 'echo $APP >>{log}; exit 0' TERM; echo $APP >>{up}; sleep 1000 & wait");
     let run = ["sh", "-c", script.as_str()];
     let (mut shop, mut page) = (app("shop", &run, 1), app("page", &run, 1));
     shop.after = vec!["db".into()];
@@ -117,11 +119,13 @@ fn apps_end_before_those_they_come_after() {
     assert_eq!(states, expected);
     assert_eq!(first[1].reason.as_deref(), Some("waits for app shop"));
     stage.observe(&worker, |all| all.len() == 3 && all_ready(all));
+    // A program runs before it is ready for a signal.
+    let lines = || std::fs::read_to_string(&up).map_or(0, |text| text.lines().count());
+    stage.await_true(|_| (lines() == 3).then_some(()));
     worker.say(&ToKeeper::Ready);
     stage.signal(Signal::Terminate);
     assert!(matches!(stage.next(&worker), (ToWorker::Stop { .. }, _)));
     worker.exit(0);
-    let mut stage = stage;
     stage.await_end();
     assert_eq!(std::fs::read_to_string(log).unwrap(), "page\nshop\ndb\n");
 }
