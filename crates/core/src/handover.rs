@@ -76,6 +76,8 @@ pub const DEAF_FOR: Duration = Duration::from_millis(300);
 pub const FINISHED_REPEATS: u8 = 3;
 /// Most moves that are remembered after their end, so that late messages do not begin them anew.
 pub const ENDED_MAX: usize = 8;
+/// Why a move with a peer that is another run of its program is none any more.
+const RESTARTED: &str = "it started anew";
 
 /// What two nodes say to each other about a move. Every message may be lost, doubled or late.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]

@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 use super::mover::{Act, Offer, Stage};
 use super::{
     ANSWER_WITHIN, CLAIM_WITHIN, FINISHED_REPEATS, FLOWS_MAX, FLOWS_PART_MAX, FREEZE_WITHIN, Flow,
-    Message, PARTS_BURST, PARTS_PACE, RESEND,
+    Message, PARTS_BURST, PARTS_PACE, RESEND, RESTARTED,
 };
 use crate::time::Instant;
 
@@ -285,6 +285,14 @@ impl Giving {
         acts.push_back(Act::Over { routers: self.routers(), peer: self.offer.peer, flows });
         self.say(Message::Finished { number: self.number }, acts);
         self.step = Step::Telling { left: FINISHED_REPEATS - 1, resend_at: now + RESEND };
+    }
+
+    /// A peer started anew: if it is the successor, it passes nothing back any more.
+    pub(super) fn restarted(&mut self, now: Instant, peer: usize, acts: &mut VecDeque<Act>) {
+        if self.offer.peer == peer {
+            self.declined(RESTARTED, false, acts);
+            self.drained(now, acts);
+        }
     }
 
     /// Connections are waited for no longer than this from now on.

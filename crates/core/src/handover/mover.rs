@@ -93,6 +93,11 @@ pub enum Event {
         /// What has happened to it, for people.
         why: String,
     },
+    /// A peer started anew, and knows of no move. Its connections are gone.
+    Restarted {
+        /// Which peer.
+        peer: usize,
+    },
     /// Connections that are still waited for, here or at the peer, are not after this long: something
     /// else waits for that. To be said again while it does.
     Hasten(Duration),
@@ -283,6 +288,10 @@ impl Mover {
             Event::Upset { router, why } => {
                 self.with_giving(|giving, acts| giving.upset(router, &why, acts));
                 self.with_taking(|taking, acts| taking.upset(router, &why, acts));
+            }
+            Event::Restarted { peer } => {
+                self.with_giving(|giving, acts| giving.restarted(now, peer, acts));
+                self.with_taking(|taking, acts| taking.restarted(peer, acts));
             }
             Event::Hasten(within) => self.hasten(now, within),
         }

@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use super::mover::{Act, Stage};
 use super::{
     ANSWER_WITHIN, FLOWS_MAX, FLOWS_PART_MAX, FLOWS_WITHIN, Flow, HASTEN_EVERY, Message,
-    PASS_BACK_SLACK, PASS_BACK_UNSAID, PASS_MAX, RESEND,
+    PASS_BACK_SLACK, PASS_BACK_UNSAID, PASS_MAX, RESEND, RESTARTED,
 };
 use crate::time::Instant;
 
@@ -225,6 +225,13 @@ impl Taking {
             // It gave up waiting when this one had claimed already: VRRP decides.
             Step::Passing { .. } => self.finished(acts),
             Step::Over => {}
+        }
+    }
+
+    /// A peer started anew: if it is the old node, its connections are gone.
+    pub(super) fn restarted(&mut self, peer: usize, acts: &mut VecDeque<Act>) {
+        if self.peer == peer {
+            self.declined(RESTARTED, false, acts);
         }
     }
 

@@ -390,3 +390,26 @@ fn marks_differ_by_every_bit_and_have_no_pattern() {
     marks.dedup();
     assert_eq!(marks.len(), all);
 }
+
+#[test]
+fn a_move_ends_at_whoever_is_left_when_the_other_node_starts_anew() {
+    let ms = Duration::from_millis;
+    for (who, after) in [(0, ms(3)), (0, ms(50)), (1, ms(50))] {
+        let mut world = World::new(1, Weather { drains: false, ..CALM });
+        world.give();
+        world.run(after);
+        assert!(!world.nodes[who].mover.is_free(), "{after:?}");
+        // Of another one it says nothing.
+        world.feed(who, Event::Restarted { peer: 7 });
+        assert!(!world.nodes[who].mover.is_free(), "{after:?}");
+        world.feed(who, Event::Restarted { peer: 1 - who });
+        assert!(world.nodes[who].mover.is_free(), "{after:?}");
+        let ended = |act: &Act| match act {
+            Act::Over { flows, .. } => *flows == 100,
+            Act::Kept { why, .. } => why == "it started anew",
+            _ => false,
+        };
+        assert_eq!(world.acts(who, ended), 1, "{after:?}");
+        assert!(!world.nodes[who].is_passing && world.nodes[who].frozen_since.is_none());
+    }
+}

@@ -66,6 +66,11 @@ pub enum Output {
         /// A beat.
         message: Message,
     },
+    /// A peer is another run of its program than before: what that had begun is gone.
+    Restarted {
+        /// Which, by its position in the plan.
+        peer: usize,
+    },
     /// Something worth an event.
     Note(Note),
 }
@@ -326,6 +331,7 @@ impl Peers {
         peer.claims = beat.routers;
         peer.claims.truncate(CLAIMS_MAX);
         if boot.is_some_and(|boot| boot != beat.boot) {
+            self.outputs.push_back(Output::Restarted { peer: at });
             self.note(at, "peer_restarted", false, String::from("it started anew"));
         }
     }

@@ -66,7 +66,7 @@ fn notes(peers: &mut Peers) -> Vec<(&'static str, String)> {
     outputs(peers)
         .into_iter()
         .filter_map(|output| match output {
-            Output::Say { .. } => None,
+            Output::Say { .. } | Output::Restarted { .. } => None,
             Output::Note(note) => Some((note.kind, note.reason)),
         })
         .collect()
@@ -78,7 +78,9 @@ fn beats(peers: &mut Peers) -> Vec<(usize, usize, Beat)> {
         .into_iter()
         .filter_map(|output| match output {
             Output::Say { peer, path, message: Message::Beat(beat) } => Some((peer, path, beat)),
-            Output::Say { message: Message::Handover(_), .. } | Output::Note(_) => None,
+            Output::Say { message: Message::Handover(_), .. }
+            | Output::Restarted { .. }
+            | Output::Note(_) => None,
         })
         .collect()
 }

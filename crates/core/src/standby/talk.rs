@@ -145,6 +145,7 @@ impl Standby {
                 peer::Output::Say { peer, path, message } => {
                     self.outputs.push_back(Output::Say { peer, path: Some(path), message });
                 }
+                peer::Output::Restarted { peer } => self.move_on(now, Event::Restarted { peer }),
                 peer::Output::Note(note) => {
                     let severity = if note.is_bad { Severity::Warn } else { Severity::Info };
                     let subject = format!("peer.{}", note.name);

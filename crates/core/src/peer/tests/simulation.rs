@@ -80,6 +80,7 @@ impl World {
                         let key = (self.now + delay, self.count);
                         self.flying.insert(key, (1 - node, path, message));
                     }
+                    Output::Restarted { .. } => {}
                     Output::Note(note) => self.notes.push((node, note.kind)),
                 }
             }

@@ -160,3 +160,26 @@ fn a_wish_is_granted_to_a_better_node_only() {
         assert_masters(&world, if is_granted { peer } else { node });
     }
 }
+
+#[test]
+fn nothing_is_passed_back_to_a_node_that_started_anew() {
+    for seed in seeds(5) {
+        let mut world = world(seed, 2, false);
+        world.net.drains_ms = 3_600_000;
+        world.order(0, failover()).unwrap();
+        world.run(ms(50));
+        assert_eq!(stage(&world, 1), Some(Stage::Taken));
+        world.kill(0);
+        world.run(ms(2_000));
+        world.restart(0, 1_700_000_900_000);
+        world.run(ms(2_000));
+        assert_masters(&world, 1);
+        assert_eq!((stage(&world, 1), world.nodes[1].passes_back.len()), (None, 0));
+        // So nothing is in the way of the move back.
+        world.watch();
+        world.order(1, failover()).unwrap();
+        world.run(ms(50));
+        assert_masters(&world, 0);
+        assert!(world.gap() <= ms(10), "seed {seed:#x}: {:?}", world.gap());
+    }
+}
