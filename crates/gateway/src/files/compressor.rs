@@ -198,7 +198,7 @@ fn lock(shared: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
 fn read(job: &Job) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; job.length];
     job.file.read_exact_at(&mut bytes, 0)?;
-    if State::of(&job.file.metadata()?) != job.key.0 {
+    if !job.key.0.is_of(&job.file.metadata()?) {
         return Err(io::ErrorKind::Interrupted.into());
     }
     Ok(bytes)

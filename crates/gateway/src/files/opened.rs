@@ -228,7 +228,7 @@ impl OpenFiles {
             let bytes = bytes.insert(vec![0; file.length as usize]);
             on_disk.read_exact_at(bytes, 0)?;
         }
-        if State::of(&on_disk.metadata()?) != *state {
+        if !state.is_of(&on_disk.metadata()?) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let Some(bytes) = bytes else { return Ok(Source::File(Rc::clone(file))) };
@@ -384,6 +384,15 @@ impl State {
         }
     }
 
+    /// Whether an open file still has the content that it had in this state. One that has lost its
+    /// name since, to another file as a rule, is that very content to the end; only that it was
+    /// renamed counts as a change of it to the kernel.
+    pub(super) fn is_of(&self, metadata: &Metadata) -> bool {
+        let now = Self::of(metadata);
+        let has_no_name = metadata.nlink() == 0;
+        now == *self || has_no_name && Self { changed_ns: self.changed_ns, ..now } == *self
+    }
+
     /// Another one for each state of each file. A hash, so that numbers of inodes stay our own.
     fn tag(&self) -> String {
         let mut bytes = [0; 56];
@@ -399,5 +408,42 @@ impl State {
     #[cfg(test)]
     pub(super) fn numbered(number: u64) -> Self {
         Self { device: 0, inode: number, length: 0, modified_ns: 0, changed_ns: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write as _;
+    use std::time::{Duration, SystemTime};
+
+    use super::State;
+
+    #[test]
+    fn a_file_is_what_it_was_until_it_is_written_to_whoever_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page");
+        let written = |text: &str| {
+            fs::write(&path, text).unwrap();
+            // Long ago, so that what happens now has another time however coarse the clock is.
+            let file = File::options().append(true).read(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(60)).unwrap();
+            let state = State::of(&file.metadata().unwrap());
+            (file, state)
+        };
+        let renamed = |state: State| State { changed_ns: state.changed_ns - 1, ..state };
+
+        let (file, state) = written("one");
+        assert!(state.is_of(&file.metadata().unwrap()));
+        assert!(!renamed(state).is_of(&file.metadata().unwrap()), "it has its name yet");
+        fs::write(folder.path().join("next"), "two").unwrap();
+        fs::rename(folder.path().join("next"), &path).unwrap();
+        assert!(renamed(state).is_of(&file.metadata().unwrap()), "it was replaced");
+
+        let (mut file, state) = written("three");
+        fs::remove_file(&path).unwrap();
+        assert!(state.is_of(&file.metadata().unwrap()), "it was removed");
+        file.write_all(b" and more").unwrap();
+        assert!(!state.is_of(&file.metadata().unwrap()), "it was written to");
     }
 }
